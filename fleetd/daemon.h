@@ -5,7 +5,7 @@
 #pragma once
 
 #include "fleetd/host/component.h"
-#include "fleetd/host/settings.h"
+#include "fleetd/identity/entering.h"
 
 typedef struct Daemon Daemon;
 
@@ -28,5 +28,18 @@ void daemon_stop(Daemon *d, const char *bye, void (*stopped)(void *userdata), vo
 /* For simulation: end as by a crash, without an announcement or a write. 'stopped' as above. */
 void daemon_crash(Daemon *d, void (*stopped)(void *userdata), void *userdata);
 
-Registry *daemon_registry(Daemon *d);
-KvStore *daemon_store(Daemon *d);
+/* A request to enter the cluster of a token, or ('init') to open the peer listener. Borrowed for the call. */
+typedef struct DaemonJoin {
+        const char *token, *listen; /* "" if not given */
+        bool discard, init;
+        bool exposed; /* the token was an argument of a command */
+} DaemonJoin;
+
+/* 'done' is called once, from the loop, unless it is cancelled or this fails. Errors with a message: -EINVAL,
+ * -EEXIST (content, or joined), -EALREADY (a join is under way), -EADDRNOTAVAIL. */
+int daemon_join(Daemon *d, const DaemonJoin *join, EnteringDone *done, void *userdata, Error *err);
+
+void daemon_join_cancel(Daemon *d, const void *userdata);
+
+/* Return what its components share, borrowed. */
+const ComponentHost *daemon_host(const Daemon *d);

@@ -5,7 +5,6 @@
 #include "fleetd/daemon_internal.h"
 #include "fleetd/host/host.h"
 #include "fleetd/identity/identity.h"
-#include "fleetd/metrics_table.h"
 
 /* -- Engine -- */
 
@@ -165,10 +164,8 @@ const Component agent_component = { "agent", daemon_open_agent, agent_free, agen
 
 /* -- Api -- */
 
-static bool daemon_is_foreign(void *userdata, const char *unit) {
-        const Daemon *d = userdata;
-
-        return d->host.agent && agent_has_conflict(d->host.agent, unit);
+bool daemon_is_foreign(const ComponentHost *host, const char *unit) {
+        return host->agent && agent_has_conflict(host->agent, unit);
 }
 
 static void daemon_log_access(const Settings *s) {
@@ -180,36 +177,16 @@ static void daemon_log_access(const Settings *s) {
 }
 
 static int daemon_open_api(ComponentHost *host, const Settings *s, void **ret, Error *err) {
-        ClientAccess access = settings_client_access(s);
-        ApiOptions options = { .host = host,
-                               .network = host->io.network,
-                               .peers = host->peers,
-                               .store = host->store,
-                               .registry = host->registry,
-                               .machine_id = s->machine_id,
-                               .name = s->name,
-                               .access = access,
-                               .local_rights = &s->local_rights,
-                               .server_names = &s->server_names,
-                               .metrics = metrics_begin,
-                               .is_foreign = daemon_is_foreign,
-                               .systemd = host->io.systemd,
-                               .membership = host->membership,
-                               .authority = membership_authority(host->membership),
-                               .join = daemon_join,
-                               .join_cancel = daemon_join_cancel,
-                               .userdata = host,
-                               .limits = &s->limits,
-                               .http = &s->http };
+        bool closed = settings_client_access(s) > CLIENT_READ_ONLY;
         const char *addresses[] = { [API_SOCKET] = s->listen_socket,
-                                    [API_LOOPBACK] = access > CLIENT_READ_ONLY ? "" : s->listen_client,
+                                    [API_LOOPBACK] = closed ? "" : s->listen_client,
                                     [API_TLS] = s->listen_tls };
         int r = 0;
 
         daemon_log_access(s);
         r = TRY(api_check_routes(host->components, err));
         if (s->listen_socket[0] || s->listen_client[0] || s->listen_tls[0])
-                r = api_new(&host->api, host->io.loop, &options);
+                r = api_new(&host->api, host);
         *ret = host->api;
         for (ApiListener kind = 0; r >= 0 && kind < ELEMENTS(addresses); kind++)
                 if (addresses[kind][0])
@@ -218,10 +195,8 @@ static int daemon_open_api(ComponentHost *host, const Settings *s, void **ret, E
 }
 
 static int daemon_reload_api(ComponentHost *host, void *self, const Settings *s) {
-        api_set_limits(self, &s->limits, &s->http);
-        api_set_local_rights(self, &s->local_rights, settings_client_access(s));
         daemon_log_access(s);
-        return 0;
+        return api_reload(host, self, s);
 }
 
 const Component api_component = { "api", daemon_open_api, api_free, api_state_changed, daemon_reload_api };

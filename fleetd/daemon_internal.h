@@ -38,9 +38,9 @@ enum { COMPONENTS_COUNT = 0 COMPONENTS(COMPONENT_COUNT), WAITS_SIZE = 256 };
 struct Daemon {
         ComponentHost host; /* first: components get it */
         void *selves[COMPONENTS_COUNT];
-        KvStore *leaving;       /* a store that failed to open, until it is closed */
-        Entering *entering;     /* a join under way, or being closed */
-        ApiJoinDone *join_done; /* NULL: answered, or cancelled */
+        KvStore *leaving;        /* a store that failed to open, until it is closed */
+        Entering *entering;      /* a join under way, or being closed */
+        EnteringDone *join_done; /* NULL: answered, or cancelled */
         void *join_userdata;
         Opening *opening;
         Deferred opened;    /* frees 'opening' */
@@ -67,10 +67,8 @@ void daemon_on_systemd_ready(void *userdata);
 
 extern const Component *const daemon_components[COMPONENTS_COUNT + 1]; /* NULL ends */
 
-/* ApiOptions.join and ApiOptions.join_cancel; 'userdata': the daemon. */
-int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *done_userdata, Error *err);
-void daemon_join_cancel(void *userdata, void *done_userdata);
 /* For the host of the components: */
 void daemon_on_identity(ComponentHost *host);
+bool daemon_is_foreign(const ComponentHost *host, const char *unit);
 /* Restart the daemon when an answer to a client has left. */
 void daemon_restart_later(ComponentHost *host);

@@ -1,6 +1,10 @@
-/* Joining another cluster, and opening this one: fleetctl join and init. */
+/* POST /fleet/v1/cluster/join: make this host a member of the cluster of a token. The answer comes when the
+ * certificate of this host is stored; then the daemon restarts itself and enters the cluster.
+ *
+ * POST /fleet/v1/cluster/init: open the peer listener of a cluster of one, and create the cluster's CA. */
 
 #include "base/log.h"
+#include "fleetd/api/request.h"
 #include "fleetd/daemon_internal.h"
 #include "fleetd/host/host.h"
 
@@ -30,20 +34,15 @@ static void daemon_on_entering_closed(void *userdata) {
 /* Answer the client. After a success the daemon restarts, when the answer has left. */
 static void daemon_on_entered(void *userdata, int error, const char *message, const EnteringResult *result) {
         Daemon *d = userdata;
-        ApiJoinDone *done = d->join_done;
-        ApiJoined joined = {};
+        EnteringDone *done = d->join_done;
 
-        if (result)
-                joined = (ApiJoined) { .cluster_id = result->cluster_id,
-                                       .listen = result->listen,
-                                       .through = result->through };
         if (error < 0)
                 log_warning(((LogFields) { .error = error }), "Failed to %s: %s",
                             d->opening ? "open the cluster" : "join a cluster", message);
         d->join_done = NULL;
         if (error == 0)
                 daemon_restart_later(&d->host);
-        done(d->join_userdata, error, message, result ? &joined : NULL);
+        done(d->join_userdata, error, message, result);
         if (d->entering)
                 entering_close(d->entering, daemon_on_entering_closed, d);
         loop_defer(d->host.io.loop, &d->opened);
@@ -57,15 +56,15 @@ static void daemon_on_opened(void *userdata) {
 
 static void daemon_on_unchanged(void *userdata) {
         Daemon *d = userdata;
-        ApiJoinDone *done = d->join_done;
-        ApiJoined joined = { .cluster_id = peers_self(d->host.peers)->cluster_id,
-                             .listen = peers_self(d->host.peers)->address,
-                             .through = "" };
+        EnteringDone *done = d->join_done;
+        EnteringResult joined = { .cluster_id = peers_self(d->host.peers)->cluster_id };
+
+        snprintf(joined.listen, sizeof(joined.listen), "%s", peers_self(d->host.peers)->address);
         d->join_done = NULL;
         done(d->join_userdata, 0, "", &joined);
 }
 
-static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
+static int daemon_enter(Daemon *d, const DaemonJoin *join, Error *err) {
         char listen[ADDRESS_SIZE];
         EnteringOptions options = {
                 .loop = d->host.io.loop,
@@ -102,7 +101,7 @@ static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
 }
 
 /* Without --listen, the port is the default one. */
-static int daemon_listen_address(const ApiJoin *join, char ret[static ADDRESS_SIZE], Error *err) {
+static int daemon_listen_address(const DaemonJoin *join, char ret[static ADDRESS_SIZE], Error *err) {
         char address[ADDRESS_SIZE];
         int r;
 
@@ -112,11 +111,11 @@ static int daemon_listen_address(const ApiJoin *join, char ret[static ADDRESS_SI
         return r < 0 ? r : entering_read_listen(address, ret, err);
 }
 
-static int daemon_open_cluster(Daemon *d, const ApiJoin *join, Error *err) {
+static int daemon_open_cluster(Daemon *d, const DaemonJoin *join, Error *err) {
         const char *own = peers_self(d->host.peers)->address;
         char listen[ADDRESS_SIZE];
         OpeningOptions options = { .loop = d->host.io.loop,
-                                   .authority = membership_authority(d->host.membership),
+                                   .authority = d->host.authority,
                                    .state_directory = d->host.settings->state_directory,
                                    .cluster_file = own[0] ? "" : d->host.settings->cluster_file,
                                    .listen = listen };
@@ -139,29 +138,100 @@ static int daemon_open_cluster(Daemon *d, const ApiJoin *join, Error *err) {
         return 0;
 }
 
-int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *done_userdata, Error *err) {
-        Daemon *d = userdata;
-
+int daemon_join(Daemon *d, const DaemonJoin *join, EnteringDone *done, void *userdata, Error *err) {
         if (d->join_done || d->entering || d->opening || d->restarts || !d->host.io.restart)
                 return error_set(err, -EALREADY,
                                  "another fleetctl init or join is under way on this host: fleetctl "
                                  "cluster shows its result");
         TRY(join->init ? daemon_open_cluster(d, join, err) : daemon_enter(d, join, err));
         d->join_done = done;
-        d->join_userdata = done_userdata;
+        d->join_userdata = userdata;
         return 0;
 }
 
-void daemon_join_cancel(void *userdata, void *done_userdata) {
-        Daemon *d = userdata;
-
-        if (!d->join_done || d->join_userdata != done_userdata)
+void daemon_join_cancel(Daemon *d, const void *userdata) {
+        if (!d->join_done || d->join_userdata != userdata)
                 return;
         d->join_done = NULL;
         d->opening = opening_free(d->opening);
         deferred_cancel(&d->unchanged);
         if (d->entering)
                 entering_close(d->entering, daemon_on_entering_closed, d);
+}
+
+/* -- Requests -- */
+
+/* Status by the cause of a failure; all others are temporary (503). */
+static unsigned join_status(int error) {
+        static const struct {
+                int error;
+                unsigned status;
+        } statuses[] = {
+                { -EINVAL, 400 },   { -ENODATA, 400 },    { -EBADMSG, 400 },       { -EPROTONOSUPPORT, 400 },
+                { -EEXIST, 409 },   { -EALREADY, 409 },   { -EADDRNOTAVAIL, 409 }, { -ENXIO, 409 },
+                { -ENOTUNIQ, 409 }, { -EADDRINUSE, 409 }, { -EACCES, 403 },        { -ENOMEM, 500 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(statuses); i++)
+                if (statuses[i].error == error)
+                        return statuses[i].status;
+        return 503;
+}
+
+static void join_on_end(Request *request) {
+        daemon_join_cancel((Daemon *) request->api->host, request);
+}
+
+static void join_on_done(void *userdata, int error, const char *message, const EnteringResult *joined) {
+        Request *request = userdata;
+        _cleanup_text_ Text t = {};
+        char id[HEX64_SIZE];
+
+        request->on_end = NULL;
+        if (error < 0) {
+                request_error(request, join_status(error), "%s", message);
+                return;
+        }
+        json_open(&t, NULL, '{');
+        json_add_string(&t, "cluster", hex64_print(joined->cluster_id, id));
+        json_add_string(&t, "listen", joined->listen);
+        json_add_string(&t, "machine", request->api->settings->machine_id);
+        json_add_string(&t, "through", joined->through);
+        json_close(&t, '}');
+        request_answer_json(request, 200, &t);
+}
+
+static unsigned join_begin(Request *request, bool init, Error *err) {
+        static const JsonField fields[] = {
+                { "token", JSON_FIELD_TEXT, offsetof(DaemonJoin, token) },
+                { "listen", JSON_FIELD_TEXT, offsetof(DaemonJoin, listen) },
+                { "discard", JSON_FIELD_BOOL, offsetof(DaemonJoin, discard) },
+                { "exposed", JSON_FIELD_BOOL, offsetof(DaemonJoin, exposed) },
+        };
+        _cleanup_json_ JsonValue *root = NULL;
+        DaemonJoin join = { .init = init, .token = "", .listen = "" };
+        int r;
+
+        r = json_object_parse(request->http->body, request->http->body_size, &root, err);
+        if (r >= 0)
+                r = json_read_fields(root, JSON_FIELDS(fields), &join, err);
+        if (r < 0)
+                return request_body_refused(r, err);
+        r = daemon_join((Daemon *) request->api->host, &join, join_on_done, request, err);
+        if (r < 0) {
+                (void) request_refused(r, err);
+                return join_status(r);
+        }
+        request->on_end = join_on_end;
+        return 0;
+}
+
+static unsigned join_handle(Request *request, Error *err) {
+        return join_begin(request, false, err);
+}
+
+static unsigned init_handle(Request *request, Error *err) {
+        return join_begin(request, true, err);
 }
 
 static int daemon_open_join(ComponentHost *host, const Settings *s, void **ret, Error *err) {
@@ -185,4 +255,10 @@ static void *daemon_close_join(void *self) {
         return NULL;
 }
 
-const Component join_component = { "join", daemon_open_join, daemon_close_join };
+static const Route join_routes[] = {
+        { ROUTE_FLEET, "POST", "/fleet/v1/cluster/init", RIGHT_ADMINISTER, AT_HOST, init_handle },
+        { ROUTE_FLEET, "POST", "/fleet/v1/cluster/join", RIGHT_ADMINISTER, AT_HOST, join_handle },
+};
+
+const Component join_component = { "join", daemon_open_join, daemon_close_join, .routes = join_routes,
+                                   .n_routes = ELEMENTS(join_routes) };

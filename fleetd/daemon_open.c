@@ -1,18 +1,15 @@
 #include "fleetd/daemon_internal.h"
 
 #include "base/log.h"
+#include "fleetd/metrics_table.h"
 #include "fleetd/sessions/liveness.h"
 #include "fleetd/registry/proposal_rights.h"
 #include "fleetd/service.h"
 
 enum { SHORT_LOG_SIZE = 4096 };
 
-Registry *daemon_registry(Daemon *d) {
-        return d->host.registry;
-}
-
-KvStore *daemon_store(Daemon *d) {
-        return d->host.store;
+const ComponentHost *daemon_host(const Daemon *d) {
+        return &d->host;
 }
 
 /* -- Callbacks of store and sessions -- */
@@ -245,6 +242,8 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
                                     .on_identity = daemon_on_identity,
                                     .on_set = agent_take_set,
                                     .restart = daemon_restart_later,
+                                    .is_foreign = daemon_is_foreign,
+                                    .metrics = metrics_begin,
                                     .started_ms = loop_wall_ms(io->loop) };
         d->host.io.level_max = io->level_max ?: KV_LEVEL_MAX;
         r = daemon_open(d, settings, err);

@@ -1,6 +1,5 @@
 #include "fleetd/metrics_units.h"
 
-
 typedef struct UnitsCollected {
         const ComponentHost *host;
         MetricsScrape *scrape;

@@ -236,14 +236,14 @@ api=man/fleet-api.7.scd
 } | grep -oE '"[A-Za-z]+"' | tr -d '"' | sort -u | while read -r name; do
         grep -qE "[*\"]$name[*\"]|[*]$name=|_$name" $api || echo "$api does not name the parameter $name"
 done | rule every_parameter_of_the_api_is_in_the_manual
-routes=$(grep -hE '^ +\{ ROUTE_[A-Z]+, ' fleetd/api/routes.c fleetd/features/*/*.c | some 'routes')
+routes=$(grep -hE '^ +\{ ROUTE_[A-Z]+, ' fleetd/api/routes.c fleetd/*.c fleetd/features/*/*.c | some 'routes')
 grep -oE '"/[^"]+"' <<<"$routes" | tr -d '"' | sed -E 's,/\*+$,,; s,^/fleet/v1,,; s,^.*/\*/,/,' | sort -u | while read -r path; do
         grep -qE "(/fleet/v1(/kv)?|[_*]|GET )$path" $api || echo "$api does not name the route $path"
 done | rule every_route_of_the_api_is_in_the_manual
 
 # A test measures what each route costs, and each type of peers/frames.h.
 {
-        cat fleetd/api/routes.c fleetd/features/*/*.c | tr '\n' ' ' | grep -oE '\{ ROUTE_[A-Z]+, +(NULL|"[A-Z ]+"), +"[^"]+"' | sed -E 's/ROUTE_[A-Z]+, +//; s/, +/, /' | some 'routes' | while read -r route; do
+        cat fleetd/api/routes.c fleetd/*.c fleetd/features/*/*.c | tr '\n' ' ' | grep -oE '\{ ROUTE_[A-Z]+, +(NULL|"[A-Z ]+"), +"[^"]+"' | sed -E 's/ROUTE_[A-Z]+, +//; s/, +/, /' | some 'routes' | while read -r route; do
                 grep -qF "$route" tests/sim/test-shares.c || echo "tests/sim/test-shares.c has no row for the route $route"
         done
 } | rule every_route_has_its_cost

@@ -3,7 +3,7 @@
 #include "fleetd/api/fleet_v1.h"
 
 unsigned adopting_handle(Request *request, Error *err) {
-        Registry *registry = request->api->options.registry;
+        Registry *registry = request->api->host->registry;
 
         if (registry_cluster(registry)->adopting)
                 return change_sent(request, "the wait for reports",

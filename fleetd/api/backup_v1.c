@@ -40,7 +40,7 @@ static void backup_on_end(Request *request) {
         Backup *b = request->state;
 
         if (b->copying)
-                kv_copy_cancel(request->api->options.store, &b->copy);
+                kv_copy_cancel(request->api->host->store, &b->copy);
         request->api->backing_up = false;
         b->request = NULL;
         if (!b->working)
@@ -156,7 +156,7 @@ static int describe(Backup *b, const KvCopy *copy) {
         d->cluster_ms = copy->cluster_ms;
         d->level = copy->level;
         d->wall_ms = loop_wall_ms(api->loop);
-        machines = cluster_machines_sorted(registry_cluster(api->options.registry), &n);
+        machines = cluster_machines_sorted(registry_cluster(api->host->registry), &n);
         if (!machines)
                 return -ENOMEM;
         for (size_t i = 0; i < n && r == 0; i++)
@@ -205,7 +205,7 @@ static void backup_on_synced(Request *request, KvStatus status) {
         b->description.unconfirmed = status != KV_OK;
         b->copying = true;
         b->copy = (KvCopyRequest) { .done = backup_on_copy, .userdata = b };
-        kv_copy(request->api->options.store, &b->copy);
+        kv_copy(request->api->host->store, &b->copy);
 }
 
 unsigned backup_handle(Request *request, Error *err) {

@@ -56,24 +56,24 @@ static void asking_free(Asking *a) {
 
 /* Return a session on which a host can be called, or NULL. */
 static PeerSession *call_session(const Api *api, const char *machine) {
-        PeerSession *session = peers_dialed(api->options.peers, machine);
+        PeerSession *session = peers_dialed(api->host->peers, machine);
 
         if (session)
                 return session;
-        session = peers_accepted(api->options.peers, machine);
+        session = peers_accepted(api->host->peers, machine);
         return session && peer_handshake(session)->raft_id == 0 ? session : NULL;
 }
 
 /* Return a session to the replica of rank *rank or later in the order of the machine, and the rank after it;
  * NULL: there is none. */
 static PeerSession *call_replica(const Api *api, const char *machine, unsigned *rank) {
-        const Cluster *c = registry_cluster(api->options.registry);
+        const Cluster *c = registry_cluster(api->host->registry);
         ReplicaChoice choices[KV_MEMBERS_MAX];
         PeerSession *session = NULL;
         KvState state;
         size_t n = 0;
 
-        kv_state(api->options.store, &state);
+        kv_state(api->host->store, &state);
         for (size_t i = 0; i < state.n_members; i++)
                 for (const ClusterMachine *m = LIST_FIRST(&c->members); m; m = LIST_NEXT(m, of_members))
                         if (m->member.raft_id == state.members[i].raft_id && n < ELEMENTS(choices))
@@ -86,7 +86,7 @@ static PeerSession *call_replica(const Api *api, const char *machine, unsigned *
                                 };
         choose_replicas(machine, choices, n);
         while (*rank < n && !session)
-                session = peers_dialed(api->options.peers, choices[(*rank)++].machine);
+                session = peers_dialed(api->host->peers, choices[(*rank)++].machine);
         return session;
 }
 
@@ -374,15 +374,15 @@ int remote_commands_new(Api *api) {
         TAILQ_INIT(&api->asking);
         if (call_execute_new(api) < 0)
                 return -ENOMEM;
-        calls_open(&api->calls, api->loop, api->options.peers, &command_calls);
-        peers_register(api->options.peers, command_frame_types, ELEMENTS(command_frame_types), api);
+        calls_open(&api->calls, api->loop, api->host->peers, &command_calls);
+        peers_register(api->host->peers, command_frame_types, ELEMENTS(command_frame_types), api);
         return 0;
 }
 
 void remote_commands_free(Api *api) {
         if (!api->executing)
                 return;
-        peers_unregister(api->options.peers, command_frame_types, ELEMENTS(command_frame_types));
+        peers_unregister(api->host->peers, command_frame_types, ELEMENTS(command_frame_types));
         call_execute_free(api);
         while (!TAILQ_EMPTY(&api->asking)) /* those that are relayed: requests have ended */
                 asking_free(TAILQ_FIRST(&api->asking));

@@ -134,13 +134,13 @@ static const CallReaderEvents running_reader_events = { .on_room = running_on_ro
 /* Check that a command may change the unit here: the unit must be the cluster's, also while its state could
  * not be published. */
 static int check_unit_is_ours(const Api *api, const char *unit, Error *err) {
-        const ClusterState *state = cluster_state(registry_cluster(api->options.registry), api->machine_id,
-                                                  unit);
+        const ClusterState *state = cluster_state(registry_cluster(api->host->registry),
+                                                  api->settings->machine_id, unit);
 
         if (!state)
                 return error_set(err, -ENOENT, "%s is not on this machine", unit);
         if (streq(state->state.load, STATE_FOREIGN) ||
-            (api->options.is_foreign && api->options.is_foreign(api->options.userdata, unit)))
+            (api->host->is_foreign && api->host->is_foreign(api->host, unit)))
                 return error_set(err, -EEXIST, "%s on this machine is a unit of the host, not of the cluster",
                                  unit);
         return 0;
@@ -148,12 +148,12 @@ static int check_unit_is_ours(const Api *api, const char *unit, Error *err) {
 
 /* Check what this host knows without a question to systemd. */
 static int check_unit_is_readable(const Api *api, const RemoteCommandSpec *spec, Error *err) {
-        const Cluster *c = registry_cluster(api->options.registry);
+        const Cluster *c = registry_cluster(api->host->registry);
 
         if (!spec->cluster_only || spec->kind == CALL_LOG)
                 return 0;
-        if (cluster_has_unit_on(c, cluster_machine(c, api->machine_id), spec->unit) &&
-            !(api->options.is_foreign && api->options.is_foreign(api->options.userdata, spec->unit)))
+        if (cluster_has_unit_on(c, cluster_machine(c, api->settings->machine_id), spec->unit) &&
+            !(api->host->is_foreign && api->host->is_foreign(api->host, spec->unit)))
                 return 0;
         return error_set(err, -ENOENT, "unit does not exist");
 }
@@ -206,7 +206,7 @@ static void running_on_owner(void *userdata, int error, const SystemdUnit *units
  * looked for: systemd knows. */
 static void running_check(Running *r) {
         const char *unit = r->spec.unit;
-        Systemd *systemd = r->api->options.systemd;
+        Systemd *systemd = r->api->host->io.systemd;
 
         if (!r->spec.cluster_only || r->spec.kind == CALL_LOG || !systemd) {
                 running_start(r);
@@ -290,7 +290,7 @@ void call_execute_on_call(void *userdata, PeerSession *session, PeerFrame type, 
                 call_refuse(session, number, 400, CALL_INVALID);
                 return;
         }
-        if (!call_is_permitted(api, session, api->machine_id, &spec)) {
+        if (!call_is_permitted(api, session, api->settings->machine_id, &spec)) {
                 call_refuse(session, number, 403, CALL_FORBIDDEN);
                 return;
         }
@@ -318,7 +318,7 @@ void call_execute_request(Request *request, const RemoteCommandSpec *spec) {
                 request_error(request, running_status(e), "%s", error_text(&err, e));
                 return;
         }
-        call_reader_of_request(&r->reader, request, r->api->machine_id, &running_reader_events);
+        call_reader_of_request(&r->reader, request, r->api->settings->machine_id, &running_reader_events);
 }
 
 void call_execute_review(Api *api) {
@@ -329,7 +329,7 @@ void call_execute_review(Api *api) {
                 RemoteCommandSpec now = r->spec;
 
                 next = TAILQ_NEXT(r, all);
-                if (!session || (call_is_permitted(api, session, api->machine_id, &now) &&
+                if (!session || (call_is_permitted(api, session, api->settings->machine_id, &now) &&
                                  now.cluster_only == r->spec.cluster_only))
                         continue;
                 call_reader_refuse(&r->reader, 403, CALL_FORBIDDEN);

@@ -190,7 +190,7 @@ void call_reader_refuse(CallReader *r, unsigned status, const char *message) {
 
 bool call_is_permitted(const Api *api, const PeerSession *session, const char *machine,
                        RemoteCommandSpec *spec) {
-        const Cluster *c = registry_cluster(api->options.registry);
+        const Cluster *c = registry_cluster(api->host->registry);
         Principal sender = { .kind = PRINCIPAL_LOCAL };
         PolicyFacts facts = {};
 

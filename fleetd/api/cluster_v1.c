@@ -11,7 +11,7 @@
 
 /* Write the end of the log of another host, while that host knows no leader. */
 static void position_write(Text *t, const Request *request, const char *machine_id) {
-        const struct Membership *membership = request->api->options.membership;
+        const struct Membership *membership = request->api->host->membership;
         uint64_t term, index;
 
         if (!membership || !membership_position(membership, machine_id, &term, &index))
@@ -30,7 +30,8 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
         const char *address = m && m->member.peer[0] ? m->member.peer :
                               member                 ? member->address :
                                                        NULL,
-                   *id = self ? request->api->machine_id : NULL, *hostname = self ? request->api->name : NULL;
+                   *id = self ? request->api->settings->machine_id : NULL,
+                   *hostname = self ? request->api->settings->name : NULL;
 
         json_open(t, name, '{');
         json_add_string(t, "address", address);
@@ -132,7 +133,7 @@ static void peer_auth_write(Text *t, const Request *request, const Cluster *c) {
         char name[CLUSTER_LABEL_SIZE];
         size_t n = 0;
 
-        if (auth == PEER_AUTH_ANY && !peers_has_key(request->api->options.peers))
+        if (auth == PEER_AUTH_ANY && !peers_has_key(request->api->host->peers))
                 return;
         machines = cluster_machines_sorted(c, &n);
         if (!machines)
@@ -147,8 +148,8 @@ static void peer_auth_write(Text *t, const Request *request, const Cluster *c) {
 
 /* Write the role of the host that was asked, and of an attached host the replica that it uses. */
 static void replica_write(Text *t, const Request *request, const KvState *state) {
-        const char *replica = state->attached ? kv_replica_in_use(request->api->options.store) :
-                                                request->api->machine_id;
+        const char *replica = state->attached ? kv_replica_in_use(request->api->host->store) :
+                                                request->api->settings->machine_id;
         bool attached = state->attached || request->origin;
 
         if (attached && replica[0])
@@ -157,7 +158,7 @@ static void replica_write(Text *t, const Request *request, const KvState *state)
 }
 
 static void components_write(Text *t, const Request *request) {
-        const Component *const *c = request->api->options.host->components;
+        const Component *const *c = request->api->host->components;
 
         for (; c && *c; c++)
                 if ((*c)->write_cluster)
@@ -166,15 +167,15 @@ static void components_write(Text *t, const Request *request) {
 
 unsigned cluster_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
-        const Authority *authority = request->api->options.authority;
-        const Peers *peers = request->api->options.peers;
+        const Authority *authority = request->api->host->authority;
+        const Peers *peers = request->api->host->peers;
         uint64_t attempt_ms = peers ? peers_attempt_age_ms(peers) : 0;
         const ClusterMachine *behind = NULL;
         _cleanup_text_ Text t = {}, problem = {}, rejection = {};
         char id[HEX64_SIZE];
         KvState state;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         json_open(&t, NULL, '{');
         if (attempt_ms > 0)
                 json_add_u64(&t, "attemptMs", attempt_ms);

@@ -14,7 +14,7 @@ static void health_answer(Request *request, bool confirmed) {
         _cleanup_text_ Text t = {};
         KvState state;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         if (confirmed && state.ready && !state.differs && !state.undecided) {
                 request_answer_text(request, 200, "text/plain; charset=utf-8", NULL, "{\"health\":\"true\"}");
                 return;
@@ -34,7 +34,7 @@ static void health_on_synced(Request *request, KvStatus status) {
 unsigned v2_health_handle(Request *request, Error *err) {
         KvState state;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         if (state.ready)
                 request_sync(request, health_on_synced);
         else /* without a leader no check succeeds */

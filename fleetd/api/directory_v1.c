@@ -79,7 +79,7 @@ static unsigned confirmations_read(const Cluster *c, const JsonValue *root,
 }
 
 unsigned directory_post_handle(Request *request, Error *err) {
-        Registry *registry = request->api->options.registry;
+        Registry *registry = request->api->host->registry;
         _cleanup_json_ JsonValue *root = NULL;
         ProblemChange changes[NAMES_MAX];
         Problem problems[NAMES_MAX];

@@ -14,7 +14,7 @@ static const char *const change_names[] = {
 };
 
 static void events_on_end(Request *request) {
-        registry_unobserve(request->api->options.registry, request->state);
+        registry_unobserve(request->api->host->registry, request->state);
         free(request->state);
 }
 
@@ -116,7 +116,7 @@ unsigned events_handle(Request *request, Error *err) {
         *observer = (RegistryObserver) { .on_change = events_on_change, .userdata = request };
         request->state = observer;
         request->on_end = events_on_end;
-        registry_observe(request->api->options.registry, observer);
+        registry_observe(request->api->host->registry, observer);
         request_begin(request, "application/x-ndjson", NULL);
         events_write(request, request_cluster(request)->index, NULL, NULL, NULL);
         return 0;

@@ -96,7 +96,7 @@ unsigned units_get_handle(Request *request, Error *err) {
 
         if (!cluster_unit_exists(u)) {
                 /* The view of this host may lag behind the host that has accepted the unit. */
-                kv_state(request->api->options.store, &state);
+                kv_state(request->api->host->store, &state);
                 if (state.ready && request->n_decisions == 0 && request_decide_again(request))
                         return 0;
                 return error_set(err, 404, "unit does not exist");
@@ -281,13 +281,13 @@ static int local_compare(const void *a, const void *b) {
 
 /* Also without a replica, and without a cluster view. All are on one page. */
 unsigned states_local_handle(Request *request, Error *err) {
-        const ApiOptions *o = &request->api->options;
-        LocalStates all = { .machine_id = o->machine_id };
-        const ApiMachine self = { .id = o->machine_id, .hostname = o->name };
+        const ComponentHost *host = request->api->host;
+        LocalStates all = { .machine_id = host->settings->machine_id };
+        const ApiMachine self = { .id = host->settings->machine_id, .hostname = host->settings->name };
         _cleanup_text_ Text machines = {}, states = {}, t = {};
 
-        if (o->host->agent)
-                agent_each_unit(o->host->agent, local_add, &all);
+        if (host->agent)
+                agent_each_unit(host->agent, local_add, &all);
         if (all.error == 0 && all.n > 1)
                 qsort(all.items, all.n, sizeof(*all.items), local_compare);
         api_page_write(&machines, &api_machines_page, &self, 1, NULL);

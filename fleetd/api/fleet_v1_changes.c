@@ -188,8 +188,8 @@ static bool belongs_to_directory(Request *request, const ClusterUnit *u, const c
 
         if (!owner || owner->presence != PRESENCE_UP)
                 return false;
-        if (streq(owner->id, request->api->machine_id) && u->unit->path && access(u->unit->path, F_OK) < 0 &&
-            errno == ENOENT)
+        if (streq(owner->id, request->api->settings->machine_id) && u->unit->path &&
+            access(u->unit->path, F_OK) < 0 && errno == ENOENT)
                 return false;
         (void) error_set(err, 409, "%s comes from %s on %s; %s the file there", u->name,
                          u->unit->path ?: "the unit directory", cluster_machine_name(owner), verb);

@@ -148,7 +148,7 @@ static int named_compare(const void *a, const void *b) {
 
 unsigned request_answer_named(Request *request, const char *name, LayoutKind kind,
                               void (*write)(Text *t, const Cluster *c, const ClusterNamed *x)) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = registry_cluster(request->api->host->registry);
         const ClusterNamed *table = c->tables[kind - KIND_FIRST_BY_NAME];
         _cleanup_free_ const ClusterNamed **sorted = NEW0(const ClusterNamed *, HASH_COUNT(table) + 1);
         _cleanup_text_ Text t = {};

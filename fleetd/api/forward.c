@@ -78,8 +78,8 @@ static void forward_move(Forward *f, ForwardState state) {
 
 /* Return the replica to use: one that answers, or whose first answer is due. */
 static const char *forward_replica(const Api *api) {
-        const char *machine = kv_replica_in_use(api->options.store);
-        uint64_t silent_ms = kv_replica_silent_ms(api->options.store, machine);
+        const char *machine = kv_replica_in_use(api->host->store);
+        uint64_t silent_ms = kv_replica_silent_ms(api->host->store, machine);
 
         return machine[0] && (silent_ms == UINT64_MAX || silent_ms < FORWARD_SILENT_MS) ? machine : NULL;
 }
@@ -90,9 +90,9 @@ bool forward_has_replica(const Api *api) {
 
 /* Return whether it was sent. */
 static bool forward_try(Forward *f) {
-        KvStore *store = f->api->options.store;
+        KvStore *store = f->api->host->store;
         const char *machine = forward_replica(f->api);
-        PeerSession *session = machine ? peers_dialed(f->api->options.peers, machine) : NULL;
+        PeerSession *session = machine ? peers_dialed(f->api->host->peers, machine) : NULL;
         _cleanup_writer_ Writer w = {};
         KvPosition position;
 
@@ -126,7 +126,7 @@ static void forward_refuse_unsent(const Forward *f) {
                 forward_refuse_many(request);
                 return;
         }
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         keys_v2_refuse_any(request, state.problem[0] ? state.problem :
                                                        "attached host: the replica in use does not answer");
 }
@@ -224,7 +224,7 @@ static void forward_on_due(Call *call) {
 static void forward_set_position(Forward *f) {
         KvPosition position;
 
-        kv_position(f->api->options.store, &position);
+        kv_position(f->api->host->store, &position);
         for (HttpField *field = f->head.fields; field->name; field++)
                 if (streq(field->name, "X-Raft-Index"))
                         field->value = text_u64(position.raft_index, f->raft_index);
@@ -290,7 +290,7 @@ static void forward_on_ending(Call *call, const void *payload, size_t size) {
 
         if (forward_end_read(payload, size, &ending) < 0)
                 return;
-        kv_saw(f->api->options.store, ending.index);
+        kv_saw(f->api->host->store, ending.index);
         if (ending.end == FORWARD_BEHIND)
                 forward_lost(f, true);
         else if (ending.end == FORWARD_REFUSED && !f->headed) {
@@ -315,7 +315,7 @@ static void forward_on_ending(Call *call, const void *payload, size_t size) {
 
 /* Return whether the replica that has the request does not answer. */
 static bool forward_is_silent(const Forward *f) {
-        uint64_t silent_ms = kv_replica_silent_ms(f->api->options.store, f->machine);
+        uint64_t silent_ms = kv_replica_silent_ms(f->api->host->store, f->machine);
 
         return silent_ms != UINT64_MAX && silent_ms >= FORWARD_SILENT_MS;
 }
@@ -384,7 +384,7 @@ void forward_request(Request *request) {
         ForwardRequest described;
         Forward *f;
 
-        if (!forward_reads(request) && !kv_take_write(api->options.store, NULL)) {
+        if (!forward_reads(request) && !kv_take_write(api->host->store, NULL)) {
                 keys_v2_refuse_any(request, FORWARD_TOO_MANY);
                 return;
         }
@@ -439,7 +439,7 @@ int forward_new(Api *api) {
                 TAILQ_INIT(&api->forwards->classes[i].waiting);
         api->forwards->look = TIMER(forwards_look, api);
         api->forwards->soon = DEFERRED(forwards_look, api);
-        calls_open(&api->forwards->calls, api->loop, api->options.peers, &forward_calls);
+        calls_open(&api->forwards->calls, api->loop, api->host->peers, &forward_calls);
         return 0;
 }
 

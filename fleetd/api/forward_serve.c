@@ -96,7 +96,7 @@ static void serving_free_one(Serving *s) {
 static int serving_reply_end(const Serving *s, ForwardEnd end, const char *reason) {
         ForwardEnding ending = { .number = s->asked.number,
                                  .end = end,
-                                 .index = kv_index(s->api->options.store) };
+                                 .index = kv_index(s->api->host->store) };
         _cleanup_writer_ Writer w = {};
 
         snprintf(ending.reason, sizeof(ending.reason), "%s", reason);
@@ -337,17 +337,17 @@ static bool serving_is_held_up(const Serving *s) {
 
         return own >= SERVING_HOST_MAX ||
                (s->keys && (all >= SERVINGS_MAX || (all >= SERVINGS_MAX / 2 && own >= SERVINGS_MAX / 4) ||
-                            (s->large && !kv_may_read_large(s->api->options.store))));
+                            (s->large && !kv_may_read_large(s->api->host->store))));
 }
 
 /* Run it when the tree, and the cluster view of it, have reached the bound of the host. */
 static void serving_try(Serving *s) {
-        KvStore *store = s->api->options.store;
+        KvStore *store = s->api->host->store;
 
         if (kv_is_attached(store))
                 serving_end(s, FORWARD_BEHIND, "");
         else if (kv_can_serve(store) && kv_index(store) >= s->asked.bound &&
-                 registry_index(s->api->options.registry) >= s->asked.bound && !serving_is_held_up(s)) {
+                 registry_index(s->api->host->registry) >= s->asked.bound && !serving_is_held_up(s)) {
                 if (servings_have_budget(s->api))
                         serving_run(s);
                 else
@@ -531,15 +531,15 @@ int serving_new(Api *api) {
         api->servings->taking = TIMER(servings_look_taking, api);
         for (ApiListener kind = 0; kind < _API_LISTENER_MAX; kind++)
                 api_listener_init(&api->servings->listeners[kind], api, kind);
-        calls_open(&api->servings->calls, api->loop, api->options.peers, &serving_calls);
-        peers_register(api->options.peers, serve_frame_types, ELEMENTS(serve_frame_types), api);
+        calls_open(&api->servings->calls, api->loop, api->host->peers, &serving_calls);
+        peers_register(api->host->peers, serve_frame_types, ELEMENTS(serve_frame_types), api);
         return 0;
 }
 
 void serving_free(Api *api) {
         if (!api->servings)
                 return;
-        peers_unregister(api->options.peers, serve_frame_types, ELEMENTS(serve_frame_types));
+        peers_unregister(api->host->peers, serve_frame_types, ELEMENTS(serve_frame_types));
         while (!TAILQ_EMPTY(&api->servings->calls.served))
                 serving_on_gone(TAILQ_FIRST(&api->servings->calls.served));
         calls_close(&api->servings->calls);

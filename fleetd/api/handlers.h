@@ -48,8 +48,6 @@ unsigned users_delete_handle(Request *request, Error *err);
 unsigned rekey_handle(Request *request, Error *err);
 unsigned rekey_host_handle(Request *request, Error *err);
 unsigned secure_handle(Request *request, Error *err);
-unsigned join_handle(Request *request, Error *err);
-unsigned init_handle(Request *request, Error *err);
 unsigned leave_get_handle(Request *request, Error *err);
 unsigned leave_post_handle(Request *request, Error *err);
 unsigned leave_delete_handle(Request *request, Error *err);

@@ -44,7 +44,7 @@ typedef struct History {
 static void history_on_end(Request *request) {
         History *h = request->state;
 
-        registry_unobserve(request->api->options.registry, &h->observer);
+        registry_unobserve(request->api->host->registry, &h->observer);
         deferred_cancel(&h->slice);
         timer_stop(&h->keep_alive);
         text_done(&h->lines);
@@ -176,7 +176,7 @@ static void history_slice(Request *request) {
         h->n_rows = h->steps = 0;
         h->at = h->position;
         h->complete = true;
-        r = kv_local_history(request->api->options.store, h->position, h->searching,
+        r = kv_local_history(request->api->host->store, h->position, h->searching,
                              h->searching ? history_on_row_before : history_on_row, h);
         loop_count(request->api->loop, h->n_rows + 1, h->steps); /* that of sending counts by itself */
         if (r < 0) {
@@ -290,11 +290,11 @@ static int history_read_parameters(History *h, Error *err) {
 
 static int history_begin(History *h) {
         Request *request = h->request;
-        KvStore *store = request->api->options.store;
+        KvStore *store = request->api->host->store;
 
         TRY(kv_local_history(store, 0, false, history_on_oldest, &h->oldest_ms));
         if (h->follow) {
-                registry_observe(request->api->options.registry, &h->observer);
+                registry_observe(request->api->host->registry, &h->observer);
                 TRY(timer_start(&h->keep_alive, request->api->loop, KEEP_ALIVE_MS));
         }
         h->searching = h->has_last && h->last > 0;
@@ -325,7 +325,7 @@ unsigned history_handle(Request *request, Error *err) {
         r = history_read_parameters(h, err);
         if (r < 0)
                 return request_refused(r, err);
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         if (state.level < KV_LEVEL_HISTORY)
                 return error_set(
                         err, 409,

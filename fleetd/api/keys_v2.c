@@ -44,7 +44,7 @@ static KvBytes keys_key(const KeysRequest *keys) {
 static void answer_unavailable(Request *request, KvStatus status) {
         KvState state;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         if (status == KV_UNKNOWN)
                 keys_answer_refusal(
                         request, 300,
@@ -146,7 +146,7 @@ static int list_end(void *userdata) {
 }
 
 static uint64_t answer_size_max(const Request *request) {
-        uint64_t max = request->api->limits.answer_size;
+        uint64_t max = request->api->settings->limits.answer_size;
 
         return request->http->sink ? MIN(max, (uint64_t) FORWARD_ANSWER_MAX) : max;
 }
@@ -158,7 +158,7 @@ static void list_grow(void *userdata) {
         loop_count(api->loop, 0, l->t.size);
         text_clear(&l->t);
         l->large = true;
-        l->nodes_max = api->limits.answer_nodes;
+        l->nodes_max = api->settings->limits.answer_nodes;
         l->size_max = answer_size_max(l->request);
         l->n_nodes = l->depth = 0;
 }
@@ -168,7 +168,7 @@ static void refuse_listing(Request *request, uint64_t index) {
 
         snprintf(cause, sizeof(cause),
                  "the answer would be more than %llu nodes or %s: list the directories in it one by one",
-                 (unsigned long long) request->api->limits.answer_nodes,
+                 (unsigned long long) request->api->settings->limits.answer_nodes,
                  size_text(answer_size_max(request), text));
         keys_answer_error(request, 0, 210, keys_cause(cause), index);
 }
@@ -240,7 +240,7 @@ static void get_list_forwarded(Request *request) {
 }
 
 static void get_list(Request *request) {
-        const ApiLimits *limits = &request->api->limits;
+        const ApiLimits *limits = &request->api->settings->limits;
         const KeysRequest *keys = request->state;
         KeysList *l = malloc(sizeof(KeysList) + keys->key_size); /* not cleared: the stack is large */
         KvRange range;
@@ -257,7 +257,7 @@ static void get_list(Request *request) {
         l->large = false;
         l->nodes_max = MIN(limits->answer_nodes, (uint64_t) API_LARGE_NODES);
         l->size_max = MIN(answer_size_max(request), (uint64_t) API_LARGE_BYTES);
-        l->now_ms = kv_cluster_ms(request->api->options.store);
+        l->now_ms = kv_cluster_ms(request->api->host->store);
         l->wall_ms = wall_of(request);
         l->n_nodes = l->index = l->depth = 0;
         l->answer = NULL;
@@ -274,7 +274,7 @@ static void answer_node(Request *request, const KvFound *found) {
 
         (void) text_reserve(&t, keys_node_room(node) + 32); /* one allocation */
         text_append(&t, "{\"action\":\"get\",\"node\":");
-        keys_node_write(&t, node, true, kv_cluster_ms(request->api->options.store), wall_of(request));
+        keys_node_write(&t, node, true, kv_cluster_ms(request->api->host->store), wall_of(request));
         text_append(&t, "}\n");
         answer_text(request, 200, found->index, &t);
 }
@@ -324,7 +324,7 @@ static void get_done(void *userdata, int result, const KvFound *found) {
                 keys_answer_error(request, 0, found->is_file ? 104 : 100, found->missing, found->index);
                 return;
         }
-        if (found->node->dir && kv_is_attached(api->options.store)) {
+        if (found->node->dir && kv_is_attached(api->host->store)) {
                 get_list_forwarded(request);
                 return;
         }
@@ -455,7 +455,7 @@ static const KvWatchOps keys_watch = { .on_event = watch_on_event, .on_cleared =
 
 static void get_watch(Request *request) {
         KeysRequest *keys = request->state;
-        KvStore *store = request->api->options.store;
+        KvStore *store = request->api->host->store;
         KvBytes key = keys_key(keys);
         KvWatchOptions options = { .key = key,
                                    .recursive = keys->query.recursive,
@@ -468,7 +468,7 @@ static void get_watch(Request *request) {
         int r = -ENOBUFS;
 
         keys_park(request);
-        if (request->api->n_watching < request->api->limits.watches)
+        if (request->api->n_watching < request->api->settings->limits.watches)
                 r = kv_watch(store, &options, sender_sees_all(request->sender) ? &keys_watch : &keys_filtered,
                              request, &request->watch, &oldest);
         if (r == 0) {
@@ -568,7 +568,7 @@ static void write_propose(Request *request) {
 
 /* Set key and parameters. Return 0, or etcd's code of the error, whose cause is in 'err'. */
 static int keys_read(Request *request, KeysRequest *keys, Error *err) {
-        const ApiLimits *limits = &request->api->limits;
+        const ApiLimits *limits = &request->api->settings->limits;
         char text[32];
         int r;
 

@@ -16,7 +16,7 @@ const HttpField *keys_head(KeysHead *h, const Request *request, uint64_t index, 
         HttpField *field = h->fields;
         KvPosition now;
 
-        kv_position(request->api->options.store, &now);
+        kv_position(request->api->host->store, &now);
         *field++ = (HttpField) { "X-Etcd-Cluster-Id", hex_of(now.cluster_id, h->cluster) };
         *field++ = (HttpField) { "X-Etcd-Index", text_u64(index, h->index) };
         if (!error) {

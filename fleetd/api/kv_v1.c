@@ -73,7 +73,7 @@ void kv_refusal_of(KvRefusal *ret, Request *request, const KvResult *result) {
                 error_set(&ret->err, -ETIMEDOUT, "%s: read again",
                           cause.chars ?: "the leader was lost; whether it happened is unknown");
         } else if (result->status == KV_NO_LEADER) {
-                kv_state(request->api->options.store, &state);
+                kv_state(request->api->host->store, &state);
                 error_set(&ret->err, -EAGAIN, "%s; nothing has changed",
                           cause.chars              ?:
                                   state.problem[0] ? state.problem :
@@ -105,7 +105,7 @@ int kv_key_check(KvBytes key, Error *err) {
 }
 
 int kv_limits_check(const Request *request, const KvCommand *write, Error *err) {
-        const ApiLimits *limits = &request->api->limits;
+        const ApiLimits *limits = &request->api->settings->limits;
         char text[32];
 
         if (write->key.size > limits->key_size)
@@ -157,7 +157,7 @@ void kv_request_propose(Request *request, void (*done)(Request *request, const K
 
 static void value_answer(Request *request, const KvFound *found) {
         char index[TEXT_U64_SIZE], modified[TEXT_U64_SIZE], created[TEXT_U64_SIZE], ttl[TEXT_U64_SIZE];
-        uint64_t now_ms = kv_cluster_ms(request->api->options.store);
+        uint64_t now_ms = kv_cluster_ms(request->api->host->store);
         const KvNode *node = found->node;
         HttpField fields[6] = {};
 

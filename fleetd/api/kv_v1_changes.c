@@ -77,7 +77,7 @@ static void changes_send_index(Changes *c, uint64_t index) {
 }
 
 static void changes_send_caught_up(Changes *c) {
-        uint64_t index = kv_seen(c->request->api->options.store);
+        uint64_t index = kv_seen(c->request->api->host->store);
 
         if (!c->catching_up || !c->request->watch || !kv_watch_progress(c->request->watch, &index))
                 return;
@@ -160,7 +160,7 @@ static int changes_watch(Changes *c, uint64_t *ret_oldest) {
                                                                sender_may_read(request->sender, c->prefix)) };
         bool all = c->registry || sender_sees_all(request->sender);
 
-        return kv_watch(request->api->options.store, &options, all ? &changes_events : &changes_filtered, c,
+        return kv_watch(request->api->host->store, &options, all ? &changes_events : &changes_filtered, c,
                         &request->watch, ret_oldest);
 }
 
@@ -168,7 +168,7 @@ static int changes_watch(Changes *c, uint64_t *ret_oldest) {
 static void refusal_of_watch(KvRefusal *ret, const Request *request, int error, uint64_t after,
                              uint64_t oldest) {
         if (error == -ESTALE) {
-                refusal_forgotten(ret, after, oldest, kv_seen(request->api->options.store));
+                refusal_forgotten(ret, after, oldest, kv_seen(request->api->host->store));
                 return;
         }
         *ret = (KvRefusal) { .status = 503 };
@@ -197,7 +197,7 @@ static void changes_on_drain(Request *request) {
 static void changes_on_progress(void *userdata) {
         Changes *c = userdata;
         Request *request = c->request;
-        uint64_t index = kv_seen(request->api->options.store);
+        uint64_t index = kv_seen(request->api->host->store);
 
         if (timer_start(&c->progress, request->api->loop, c->progress_s * 1000) < 0)
                 return;
@@ -232,7 +232,7 @@ void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool
         *c = (Changes) { .request = request,
                          .prefix = p->prefix,
                          .progress_s = p->progress,
-                         .sent = p->has_after ? p->after : kv_seen(request->api->options.store),
+                         .sent = p->has_after ? p->after : kv_seen(request->api->host->store),
                          .line = line,
                          .catching_up = registry,
                          .registry = registry,

@@ -100,7 +100,7 @@ static int page_new(Request *request, KvPage **ret, Error *err) {
         page->ours = kv_path_is_ours(p->prefix);
         page->internal = page->ours && sender_may_read(request->sender, p->prefix);
         page->sender = request_filter(request);
-        page->now_ms = kv_cluster_ms(request->api->options.store);
+        page->now_ms = kv_cluster_ms(request->api->host->store);
         TRY(page_begin(page, p->page, err));
         *ret = TAKE_PTR(page);
         return 0;

@@ -15,7 +15,7 @@ static const ClusterMachine *leave_self(const Request *request) {
 /* Set which units the unit directory of this host has. */
 static bool leave_owns_units(const Request *request, const Cluster *c, const ClusterMachine *self,
                              Error *ret) {
-        return leaving_owns_units(c, self, request->api->options.host->directory, ret);
+        return leaving_owns_units(c, self, request->api->host->directory, ret);
 }
 
 /* -- GET -- */
@@ -56,8 +56,8 @@ unsigned leave_get_handle(Request *request, Error *err) {
         KvState state;
         Error why = {};
 
-        kv_state(request->api->options.store, &state);
-        if (!registry_ready(request->api->options.registry) && state.cluster_id != 0)
+        kv_state(request->api->host->store, &state);
+        if (!registry_ready(request->api->host->registry) && state.cluster_id != 0)
                 return error_set(err, 503, "fleetd is reading the state of the cluster");
         if (self)
                 step = leaving_step(c, &state, self, &other);
@@ -129,10 +129,10 @@ static bool leave_is_braked(const Request *request, const Cluster *c, Error *ret
 
 static bool leave_is_refused(const Request *request, const Cluster *c, const ClusterMachine *self,
                              Error *ret) {
-        const char *name = request->api->name;
+        const char *name = request->api->settings->name;
         KvState state;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         if (state.removed || (!state.ready && state.cluster_id == 0 && state.problem[0]))
                 error_set(ret, 409, "%s", state.problem);
         else if (!state.ready || state.stopped)

@@ -21,7 +21,7 @@ static void raising_on_done(Request *request, const KvResult *result) {
 static void raising_on_raised(Request *request, const KvResult *result) {
         KvState state;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         if (result->status == KV_OK) /* the level holds also without a row */
                 (void) registry_note_level(request_registry(request), state.level, request_user(request));
         raising_on_done(request, result);
@@ -43,7 +43,7 @@ unsigned level_handle(Request *request, Error *err) {
         }
         if (level == 0)
                 return error_set(err, 400, "expected {\"level\":N}");
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         can = cluster_level(request_cluster(request), state.level_max, &behind);
         if (level > can && behind)
                 return error_set(err, 409, "feature level %llu: %s supports %u at most; upgrade it first",

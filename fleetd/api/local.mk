@@ -7,7 +7,7 @@ FLEETD_SOURCES += fleetd/api/sender.h fleetd/api/socket_access.h fleetd/api/sock
 	fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c \
 	fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c \
 	fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/plan_v1.h fleetd/api/plan_v1.c fleetd/api/plan_steps.c fleetd/api/why_v1.c \
-	fleetd/api/problems_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c fleetd/api/leave_v1.c fleetd/api/maintenance_v1.c \
+	fleetd/api/problems_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/leave_v1.c fleetd/api/maintenance_v1.c \
 	fleetd/api/moves_v1.c fleetd/api/revisions_v1.c fleetd/api/users_v1.c fleetd/api/events_v1.c fleetd/api/history_v1.c \
 	fleetd/api/remote_command.c fleetd/api/call_execute.h fleetd/api/call_execute.c fleetd/api/callers.h fleetd/api/callers.c \
 	fleetd/api/call_ask.h fleetd/api/call_ask.c fleetd/api/call_reader.h fleetd/api/call_reader.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c fleetd/api/metrics.c

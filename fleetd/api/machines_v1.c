@@ -85,7 +85,7 @@ static bool machine_is_listed(const ClusterMachine *m, bool all) {
 }
 
 static void machines_list(Request *request, bool sessions) {
-        const Membership *membership = request->api->options.membership;
+        const Membership *membership = request->api->host->membership;
         const Cluster *c = request_cluster(request);
         bool all = streq(request_parameter(request, "all") ?: "", "true");
         _cleanup_free_ ClusterMachine **machines = NULL;
@@ -97,7 +97,7 @@ static void machines_list(Request *request, bool sessions) {
         KvState state;
         Page page;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         machines = cluster_machines_sorted(c, &total);
         if (!machines) {
                 request_error(request, 500, "out of memory");
@@ -147,7 +147,7 @@ static void sessions_on_end(Request *request) {
 static void sessions_on_look(void *userdata) {
         SessionsWait *w = userdata;
         const Api *api = w->request->api;
-        int r = membership_ask_sessions(api->options.membership);
+        int r = membership_ask_sessions(api->host->membership);
 
         if (r == -EAGAIN && loop_now_ms(api->loop) < w->until_ms)
                 r = timer_start(&w->look, api->loop, SESSIONS_LOOK_MS) < 0 ? -ENOMEM : r;
@@ -159,7 +159,7 @@ static void sessions_on_look(void *userdata) {
 
 unsigned machines_list_handle(Request *request, Error *err) {
         bool sessions = streq(request_parameter(request, "sessions") ?: "", "true") &&
-                        request->api->options.membership;
+                        request->api->host->membership;
         SessionsWait *w = sessions ? NEW0(SessionsWait, 1) : NULL;
 
         if (!w) {
@@ -402,7 +402,7 @@ bool machine_removal_is_refused(const Request *request, const ClusterMachine *m,
         uint64_t gone_ms = c->now_ms > m->since_ms ? c->now_ms - m->since_ms : 0;
         KvState now, *state = &now;
 
-        kv_state(request->api->options.store, state);
+        kv_state(request->api->host->store, state);
         if (!state->ready || state->stopped)
                 error_set(ret, 409,
                           "this host follows no leader, and may not know the members; fleetctl status");
@@ -463,7 +463,7 @@ unsigned machine_handle(Request *request, Error *err) {
 /* The host may have had the keys of the cluster, and others may have them now. */
 static int machine_remove_compromised(Request *request, const ClusterMachine *m, const char *user,
                                       Error *err) {
-        Authority *authority = request->api->options.authority;
+        Authority *authority = request->api->host->authority;
 
         (void) request_registry(request);
         return authority ? authority_compromised(authority, m, user, removal_on_done, request, err) :

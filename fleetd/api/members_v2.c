@@ -26,7 +26,7 @@ void v2_member_id(const KvState *state, uint64_t raft_id, char ret[static MEMBER
 static HttpField cluster_field(const Request *request, char ret[static MEMBER_ID_SIZE]) {
         KvPosition now;
 
-        kv_position(request->api->options.store, &now);
+        kv_position(request->api->host->store, &now);
         snprintf(ret, MEMBER_ID_SIZE, "%llx", (unsigned long long) now.cluster_id);
         return (HttpField) { "X-Etcd-Cluster-Id", ret };
 }
@@ -97,11 +97,11 @@ static void member_name(const Request *request, const KvState *state, uint64_t r
 
         *ret = (Naming) { .raft_id = raft_id };
         if (raft_id == state->raft_id)
-                snprintf(ret->name, sizeof(ret->name), "%s", request->api->name);
+                snprintf(ret->name, sizeof(ret->name), "%s", request->api->settings->name);
         else if (hostname)
                 snprintf(ret->name, sizeof(ret->name), "%s", hostname);
-        else if (request->api->options.peers)
-                peers_each(request->api->options.peers, match_peer, ret);
+        else if (request->api->host->peers)
+                peers_each(request->api->host->peers, match_peer, ret);
 }
 
 /* Set the URL of a member, "" if it is not known. */
@@ -294,7 +294,7 @@ static void member_delete(Request *request, const KvState *state, const KvMember
         else if (member->raft_id == state->raft_id)
                 answer_cluster_message(request, 409,
                                        "%s is this host: fleetctl leave takes it out of the cluster",
-                                       request->api->name);
+                                       request->api->settings->name);
         else if (!m || m->member.raft_id != member->raft_id || cluster_machine_is_removed(m))
                 answer_cluster_message(request, 409, "the member is being removed already");
         else if (machine_removal_is_refused(request, m, false, &err))
@@ -352,7 +352,7 @@ unsigned v2_members_handle(Request *request, Error *err) {
         char cluster[MEMBER_ID_SIZE];
         KvState state;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         if (method_is(request, "GET"))
                 members_get(request, &state, id);
         else if (method_is(request, "POST")) {
@@ -381,7 +381,7 @@ unsigned v2_machines_handle(Request *request, Error *err) {
         KvState state;
         size_t n;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         n = members_sorted(&state, sorted);
         for (size_t i = 0; i < n; i++) {
                 client_url(request, &state, sorted[i]->raft_id, &url);

@@ -64,7 +64,7 @@ static int scraping_begin(Request *request) {
 
         if (!s)
                 return -ENOMEM;
-        TRY(api->options.metrics(api->options.host, form, &scrape));
+        TRY(api->host->metrics(api->host, form, &scrape));
         metrics_scrape_resume(scrape, TAKE_PTR(api->scraped));
         *s = (struct Scraping) { .api = api, .request = request, .scrape = scrape };
         s->work = WORK(scraping_run, scraping_done, s);

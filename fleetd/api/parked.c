@@ -18,7 +18,7 @@ static void parked_look(void *userdata) {
         Api *api = userdata;
         uint64_t now_ms = loop_now_ms(api->loop);
 
-        if (!kv_is_attached(api->options.store) || forward_has_replica(api))
+        if (!kv_is_attached(api->host->store) || forward_has_replica(api))
                 api->parked_ms = 0;
         else if (api->parked_ms == 0)
                 api->parked_ms = now_ms;
@@ -28,7 +28,7 @@ static void parked_look(void *userdata) {
 }
 
 void parked_begin(Api *api) {
-        if (api->n_watching == 0 || !kv_is_attached(api->options.store))
+        if (api->n_watching == 0 || !kv_is_attached(api->host->store))
                 api->parked_ms = 0;
         else if (!timer_armed(&api->parked))
                 (void) timer_start(&api->parked, api->loop, PARKED_LOOK_MS);

@@ -107,7 +107,7 @@ static void plan_on_end(Request *request) {
 
         if (next && TAILQ_FIRST(&p->sender->plans) == p)
                 request_list_later(next->request, plan_on_turn);
-        registry_unobserve(request->api->options.registry, &p->observer);
+        registry_unobserve(request->api->host->registry, &p->observer);
         timer_stop(&p->timer);
         TAILQ_REMOVE(&p->sender->plans, p, plans);
         request->api->plan_bytes -= p->body.size;
@@ -154,7 +154,7 @@ static bool plan_waits(Planning *p) {
 
 /* Borrow from the cluster view as it is now, with all that was decided. 0 or -ENOMEM. */
 static int plan_renew(Planning *p) {
-        const Cluster *c = registry_cluster(p->request->api->options.registry);
+        const Cluster *c = registry_cluster(p->request->api->host->registry);
         int r = draft_renew(&p->draft, c);
 
         for (size_t i = 0; r >= 0 && i < p->n_metadata; i++) {
@@ -277,7 +277,7 @@ static void plan_receive(Request *request, bool (*begin)(Planning *p)) {
                           .open = true,
                           .observer = { .on_change = plan_on_change, .userdata = p },
                           .timer = TIMER(plan_on_timer, p) };
-        registry_observe(request->api->options.registry, &p->observer);
+        registry_observe(request->api->host->registry, &p->observer);
         TAILQ_INSERT_TAIL(&p->sender->plans, p, plans);
         request->state = p;
         request->on_end = plan_on_end;
@@ -374,7 +374,7 @@ static bool plan_begin_units(Planning *p) {
         else if (p->error < 0)
                 error_prefix(&p->err, p->error, "unable to decode body");
         else
-                p->error = draft_begin(&p->draft, registry_cluster(p->request->api->options.registry),
+                p->error = draft_begin(&p->draft, registry_cluster(p->request->api->host->registry),
                                        &p->page);
         return true;
 }
@@ -470,7 +470,7 @@ static bool plan_step_machines(Planning *p) {
 }
 
 static bool plan_begin_machines(Planning *p) {
-        const Cluster *c = registry_cluster(p->request->api->options.registry);
+        const Cluster *c = registry_cluster(p->request->api->host->registry);
         _cleanup_(metadata_patch_done) MetadataPatch patch = {};
         unsigned status;
 

@@ -51,7 +51,7 @@ unsigned problems_handle(Request *request, Error *err) {
 
         if (problems_read_parameters(request, &s, err) < 0)
                 return 400;
-        r = problems_begin(&s, request->api->options.host);
+        r = problems_begin(&s, request->api->host);
         if (r >= 0)
                 r = problems_search(&s, PAGE_SIZE, PROBLEMS_WORK);
         snprintf(token, sizeof(token), "%zu:%s", s.row, s.after);

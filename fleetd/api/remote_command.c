@@ -39,7 +39,7 @@ static unsigned command_begin(Request *request, const ClusterMachine *m, RemoteC
                               Error *err) {
         if (!spec_read(request, spec, err))
                 return 400;
-        if (m && !streq(m->id, request->api->machine_id))
+        if (m && !streq(m->id, request->api->settings->machine_id))
                 call_ask(request, m->id, spec);
         else
                 call_execute_request(request, spec);
@@ -47,7 +47,7 @@ static unsigned command_begin(Request *request, const ClusterMachine *m, RemoteC
 }
 
 bool remote_command_is_here(const Request *request) {
-        const char *own = request->api->machine_id, *wanted = request_parameter(request, "machine");
+        const char *own = request->api->settings->machine_id, *wanted = request_parameter(request, "machine");
         const ClusterMachine *m;
 
         if (wanted)
@@ -88,7 +88,7 @@ unsigned remote_log_handle(Request *request, Error *err) {
         const ClusterMachine *m = wanted ? cluster_machine(request_cluster(request), wanted) : NULL;
         RemoteCommandSpec spec = { .kind = CALL_LOG, .cluster_only = sender_only_reads(request) };
 
-        if (wanted && !m && !streq(wanted, request->api->machine_id))
+        if (wanted && !m && !streq(wanted, request->api->settings->machine_id))
                 return error_set(err, 404, "machine %s does not exist", wanted);
         return command_begin(request, m, &spec, err);
 }

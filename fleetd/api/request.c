@@ -12,7 +12,7 @@ bool method_is(const Request *request, const char *method) {
 }
 
 void request_free(Request *request) {
-        KvStore *store = request->api->options.store;
+        KvStore *store = request->api->host->store;
 
         if (request->on_end)
                 request->on_end(request);
@@ -30,7 +30,7 @@ void request_free(Request *request) {
                 request->api->n_watching--;
         kv_watch_close(request->watch);
         if (request->changing)
-                registry_cancel(request->api->options.registry, request);
+                registry_cancel(request->api->host->registry, request);
         sender_unref(request->sender);
         TAILQ_REMOVE(&request->api->requests, request, requests);
         http_parameters_done(&request->parameters);
@@ -55,7 +55,7 @@ typedef struct AnswerFields {
  * Add Server: as fleet's API has it, once the registry is read; etcd's API has none. */
 static const HttpField *add_fields(const Request *request, unsigned status, const HttpField *fields,
                                    AnswerFields *all) {
-        const KvStore *store = request->api->options.store;
+        const KvStore *store = request->api->host->store;
         uint64_t stale_ms = kv_stale_ms(store);
         HttpField *ret = all->all;
         KvState state = {};
@@ -72,7 +72,7 @@ static const HttpField *add_fields(const Request *request, unsigned status, cons
         if (status == 503)
                 ret[n++] = (HttpField) { "Retry-After", "1" };
         if (request->listener->dialect == DIALECT_FLEET && !starts_with(request->path ?: "", "/v2/") &&
-            registry_ready(request->api->options.registry))
+            registry_ready(request->api->host->registry))
                 ret[n++] = (HttpField) { "Server", "fleetd/" PACKAGE_VERSION };
         ret[n] = (HttpField) {};
         return ret;
@@ -288,11 +288,11 @@ const char *request_user(const Request *request) {
 }
 
 const char *request_machine(const Request *request) {
-        return request->origin ? request->origin->machine : request->api->machine_id;
+        return request->origin ? request->origin->machine : request->api->settings->machine_id;
 }
 
 const char *request_host(const Request *request) {
-        return request->origin ? request->origin->host : request->api->name;
+        return request->origin ? request->origin->host : request->api->settings->name;
 }
 
 /* -- Paths with doubled slashes or dots: etcd's router and fleet's redirect to the clean path -- */
@@ -371,7 +371,7 @@ void request_redirect_clean(Request *request) {
 unsigned request_level(const Request *request) {
         KvState state;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         return state.level;
 }
 
@@ -387,7 +387,7 @@ bool request_is_below(const Request *request, unsigned level, const char *needs,
 }
 
 uint64_t request_brake_ms(const Request *request) {
-        const Engine *engine = request->api->options.host->engine;
+        const Engine *engine = request->api->host->engine;
 
         return engine ? engine_brake(engine) : 0;
 }
@@ -407,16 +407,16 @@ bool unit_is_readable(const Request *request, const ClusterMachine *m, const cha
 }
 
 void request_append_access(const Request *request, Text *t) {
-        if (request->api->options.access == CLIENT_CLOSED)
+        if (settings_client_access(request->api->settings) == CLIENT_CLOSED)
                 json_add_string(t, "clientAccess", "closed");
 }
 
 /* -- Listings -- */
 
 const char *request_unreachable(const Request *request, int error, KvState *state) {
-        if (error != -ETIMEDOUT || !kv_is_attached(request->api->options.store))
+        if (error != -ETIMEDOUT || !kv_is_attached(request->api->host->store))
                 return NULL;
-        kv_state(request->api->options.store, state);
+        kv_state(request->api->host->store, state);
         return state->problem[0] ? state->problem : NULL;
 }
 
@@ -451,7 +451,7 @@ void request_sync(Request *request, void (*done)(Request *request, KvStatus stat
         request->on_synced = done;
         request->sync = (KvSync) { .done = request_on_synced, .userdata = request };
         request->syncing = true;
-        kv_sync(request->api->options.store, &request->sync);
+        kv_sync(request->api->host->store, &request->sync);
 }
 
 static void request_on_result(void *userdata, const KvResult *result) {
@@ -495,12 +495,12 @@ static int request_limit(const Request *request, KvCommand *cmd, KvCheck **ret_c
 }
 
 Registry *request_registry(const Request *request) {
-        registry_propose_for(request->api->options.registry, request->sender->text);
-        return request->api->options.registry;
+        registry_propose_for(request->api->host->registry, request->sender->text);
+        return request->api->host->registry;
 }
 
 static void request_on_view(Request *request, KvStatus status) {
-        if (status == KV_OK && !registry_is_current(request->api->options.registry) &&
+        if (status == KV_OK && !registry_is_current(request->api->host->registry) &&
             request->n_decisions < REQUEST_DECISIONS_MAX) {
                 request->n_decisions++;
                 request_sync(request, request_on_view);
@@ -534,7 +534,7 @@ int request_propose(Request *request, const KvCommand *cmd,
                 return r;
         limited.principal = kv_string(request->sender->text);
         request->on_result = done;
-        return kv_propose(request->api->options.store, &limited, request_on_result, request,
+        return kv_propose(request->api->host->store, &limited, request_on_result, request,
                           &request->proposal);
 }
 
@@ -542,13 +542,13 @@ void request_get(Request *request, KvBytes key,
                  void (*done)(void *userdata, int result, const KvFound *found)) {
         request->getting = true;
         request->get = (KvGet) { .key = key, .done = done, .userdata = request };
-        kv_get(request->api->options.store, &request->get);
+        kv_get(request->api->host->store, &request->get);
 }
 
 void request_list(Request *request, const KvRange *range, const KvListOps *ops, void *userdata) {
         KvList *large;
 
-        kv_list(request->api->options.store, range, ops, userdata, &large);
+        kv_list(request->api->host->store, range, ops, userdata, &large);
         if (large) /* else the request may have ended */
                 request->list = large;
 }

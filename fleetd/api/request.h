@@ -54,10 +54,8 @@ typedef struct ApiListenerState {
 
 struct Api {
         Loop *loop;
-        ApiOptions options;
-        char machine_id[MACHINE_ID_SIZE], name[PEER_NAME_SIZE];
-        ApiLimits limits;
-        HttpLimits http;
+        ComponentHost *host; /* borrowed, as the next */
+        const Settings *settings;
         LocalRights local_rights;
         uint32_t operators;      /* the group that may do everything on the socket; UINT32_MAX: none */
         RegistryObserver rights; /* rights or roots may have changed: */
@@ -244,7 +242,7 @@ const char *request_host(const Request *request);
 
 /* Return the view of the cluster of this host. */
 static inline const Cluster *request_cluster(const Request *request) {
-        return registry_cluster(request->api->options.registry);
+        return registry_cluster(request->api->host->registry);
 }
 
 unsigned request_level(const Request *request); /* the feature level of the cluster */

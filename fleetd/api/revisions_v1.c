@@ -108,7 +108,7 @@ static int revision_read(Request *request, const ClusterUnit *head, const Cluste
                 return unit_compose(&instance, head->unit, ret);
         if (!revisions_find(all, number, NULL))
                 return -ENOENT;
-        r = registry_read_revision(request->api->options.registry, head->name, number, &former);
+        r = registry_read_revision(request->api->host->registry, head->name, number, &former);
         return r < 0 ? r : unit_compose(&instance, former, ret);
 }
 

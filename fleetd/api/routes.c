@@ -90,8 +90,6 @@ static const Route routes[] = {
         { ROUTE_FLEET, "POST", "/fleet/v1/cluster/host/rekey", RIGHT_ADMINISTER, AT_HOST, rekey_host_handle },
         { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/rekey",  RIGHT_ADMINISTER,   AT_VIEW, rekey_handle },
         { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/secure", RIGHT_ADMINISTER,   AT_VIEW, secure_handle },
-        { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/init",   RIGHT_ADMINISTER,   AT_HOST, init_handle },
-        { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/join",   RIGHT_ADMINISTER,   AT_HOST, join_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/cluster/leave",  RIGHT_UNITS_SEE,    AT_HOST, leave_get_handle },
         { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/leave",  RIGHT_LEAVE,        AT_HOST, leave_post_handle },
         { ROUTE_FLEET, "DELETE", "/fleet/v1/cluster/leave", RIGHT_LEAVE, AT_HOST, leave_delete_handle },
@@ -340,9 +338,9 @@ static void route_refuse_unready(Request *request) {
         _cleanup_text_ Text t = {}, cause = {}, rejection = {};
         KvState state;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         text_append(&cause, state.problem[0] ? state.problem : "fleetd is reading the state of the cluster");
-        problems_append_rejection(request->api->options.peers, &rejection);
+        problems_append_rejection(request->api->host->peers, &rejection);
         if (rejection.size > 0)
                 text_printf(&cause, "; %s", rejection.chars);
         else if (state.waits)
@@ -373,7 +371,7 @@ static bool route_may_be_forwarded(const Route *route) {
 /* Return whether a replica has to answer. */
 static bool route_is_forwarded(const Request *request) {
         if (request->route->place == AT_HOST || request->route->place == AT_STORE ||
-            !kv_is_attached(request->api->options.store))
+            !kv_is_attached(request->api->host->store))
                 return false;
         switch (request->route->place) {
         case AT_UNIT:
@@ -400,11 +398,11 @@ void route_request(Request *request) {
         }
         /* Without metrics, or without the right to them, the path does not exist. */
         if (family == ROUTE_METRICS &&
-            (!request->api->options.metrics || !sender_may(request->sender, RIGHT_UNITS_SEE)))
+            (!request->api->host->metrics || !sender_may(request->sender, RIGHT_UNITS_SEE)))
                 family = ROUTE_UNKNOWN;
         /* fleet's server checks this before the path. */
         if ((family == ROUTE_FLEET || family == ROUTE_UNKNOWN) &&
-            request->listener->dialect == DIALECT_FLEET && !registry_ready(request->api->options.registry) &&
+            request->listener->dialect == DIALECT_FLEET && !registry_ready(request->api->host->registry) &&
             !path_needs_no_view(request->path)) {
                 route_refuse_unready(request);
                 return;
@@ -416,8 +414,8 @@ void route_request(Request *request) {
                 return;
         }
 
-        route = route_find(request->api->options.host->components, family, request->http->method,
-                           request->path, request->path_size, &request->rest, methods);
+        route = route_find(request->api->host->components, family, request->http->method, request->path,
+                           request->path_size, &request->rest, methods);
         if (!route && methods[0])
                 route_not_allowed(request, family, methods);
         else if (!route)
@@ -430,7 +428,7 @@ void route_request(Request *request) {
                         request_error(request, 403,
                                       "this request is about the host that gets it: it is not forwarded");
                 else if (request->http->sink && !forward_reads(request) &&
-                         !kv_take_write(request->api->options.store, request->origin->machine))
+                         !kv_take_write(request->api->host->store, request->origin->machine))
                         request_error(request, 503, FORWARD_TOO_MANY);
                 else if (route_is_forwarded(request))
                         forward_request(request);
@@ -449,12 +447,12 @@ size_t api_body_limit(const Api *api, const char *method, const char *path) {
         if (!is_read)
                 return BODY_UNREAD_MAX;
         if (starts_with(path, "/v2/members"))
-                return MIN(api->limits.body_size, (uint64_t) MEMBERS_BODY_MAX);
+                return MIN(api->settings->limits.body_size, (uint64_t) MEMBERS_BODY_MAX);
         if (starts_with(path, "/v2/"))
-                return api->limits.body_size;
+                return api->settings->limits.body_size;
         if (starts_with(path, "/fleet/v1/kv/txn"))
-                return MIN(api->limits.body_size, (uint64_t) KV_TXN_BODY_MAX);
-        return MIN(api->limits.body_size, (uint64_t) UNIT_BODY_MAX);
+                return MIN(api->settings->limits.body_size, (uint64_t) KV_TXN_BODY_MAX);
+        return MIN(api->settings->limits.body_size, (uint64_t) UNIT_BODY_MAX);
 }
 
 Request *api_request_new(Api *api, HttpRequest *http) {

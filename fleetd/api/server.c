@@ -74,15 +74,15 @@ static int server_sender(ApiListenerState *listener, const Stream *stream, Sende
         if (listener->kind == API_TLS)
                 tls_front_principal(stream, &p);
         else
-                memcpy(p.machine, api->machine_id, sizeof(p.machine));
+                snprintf(p.machine, sizeof(p.machine), "%s", api->settings->machine_id);
         if (listener->kind == API_LOOPBACK) {
                 p.kind = PRINCIPAL_ANONYMOUS;
-                facts.reads = api->options.access <= CLIENT_READ_ONLY;
-                facts.writes = api->options.access == CLIENT_READ_WRITE;
+                facts.reads = settings_client_access(api->settings) <= CLIENT_READ_ONLY;
+                facts.writes = settings_client_access(api->settings) == CLIENT_READ_WRITE;
         } else if (listener->kind == API_SOCKET)
                 r = server_read_peer(api, stream, &p, &facts);
         if (r >= 0 && (!listener->sender || !principal_equal(&listener->sender->principal, &p))) {
-                r = policy_facts_read(registry_cluster(api->options.registry), &p, &facts);
+                r = policy_facts_read(registry_cluster(api->host->registry), &p, &facts);
                 if (listener->kind != API_TLS)
                         facts.is_removed = false; /* a host that has been removed is still its own */
                 sender_unref(listener->sender);
@@ -188,7 +188,7 @@ static bool server_is_current(const Api *api, const Sender *sender) {
         bool same;
         int r;
 
-        r = policy_facts_read(registry_cluster(api->options.registry), &sender->principal, &now);
+        r = policy_facts_read(registry_cluster(api->host->registry), &sender->principal, &now);
         same = r >= 0 && now.is_restricted == facts->is_restricted && streq(now.of_host, facts->of_host);
         if (sender->principal.kind == PRINCIPAL_USER)
                 same = same && now.is_removed == facts->is_removed &&
@@ -247,7 +247,7 @@ static void gate_refuse(Request *request) {
         KvState state;
         char cause[448];
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         if (state.removed)
                 snprintf(cause, sizeof(cause), "%s", state.problem);
         else if (state.unserved && state.index == 0)
@@ -281,7 +281,7 @@ static bool gate_concerns(const Request *request) {
 }
 
 static void gate_admit(Request *request) {
-        if (!gate_concerns(request) || kv_can_serve(request->api->options.store))
+        if (!gate_concerns(request) || kv_can_serve(request->api->host->store))
                 route_request(request);
         else
                 request_sync(request, gate_on_synced);
@@ -392,8 +392,8 @@ static void socket_give(const Api *api, const char *path) {
 
 static void listener_free(ApiListenerState *listener) {
         if (listener->listener)
-                listener->api->options.network->ops->unlisten(listener->api->options.network,
-                                                              listener->listener);
+                listener->api->host->io.network->ops->unlisten(listener->api->host->io.network,
+                                                               listener->listener);
         if (listener->server)
                 http_server_free(listener->server);
         if (listener->groups)
@@ -407,16 +407,16 @@ DEFINE_CLEANUP(ApiListenerState *, listener_free)
 
 int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
         _cleanup_(listener_freep) ApiListenerState *listener = NEW0(ApiListenerState, 1);
-        Network *net = api->options.network;
+        Network *net = api->host->io.network;
         int r;
 
         if (!listener)
                 return -ENOMEM;
         api_listener_init(listener, api, kind);
         snprintf(listener->address, sizeof(listener->address), "%s", address);
-        r = http_server_new(&listener->server, api->loop, &api_handler, api, &api->http);
+        r = http_server_new(&listener->server, api->loop, &api_handler, api, &api->settings->http);
         if (r >= 0 && kind == API_SOCKET)
-                r = http_server_new(&listener->groups, api->loop, &api_handler, api, &api->http);
+                r = http_server_new(&listener->groups, api->loop, &api_handler, api, &api->settings->http);
         if (r < 0)
                 return r;
         if (kind == API_TLS)
@@ -453,31 +453,20 @@ void api_state_changed(void *self) {
         KvState state;
 
         parked_begin(api);
-        kv_state(api->options.store, &state);
+        kv_state(api->host->store, &state);
         if (state.leader_id == api->leader_id)
                 return;
         api->leader_id = state.leader_id;
         api->leader_since_ms = loop_now_ms(api->loop);
 }
 
-void api_set_limits(Api *api, const ApiLimits *limits, const HttpLimits *http) {
-        ApiListenerState *listener;
-
-        api->limits = *limits;
-        api->http = *http;
-        TAILQ_FOREACH(listener, &api->listeners, listeners) {
-                http_server_set_limits(listener->server, http);
-                if (listener->groups)
-                        http_server_set_limits(listener->groups, http);
-        }
-}
-
 /* Settings were checked when they were read; a group that does not exist has no rights. */
-static int api_read_local_rights(Api *api, const Names *texts) {
+static int api_read_local_rights(Api *api) {
+        const Names *texts = &api->settings->local_rights;
         _cleanup_local_rights_ LocalRights all = {};
         LocalRights former = api->local_rights;
 
-        for (size_t i = 0; texts && i < texts->n; i++)
+        for (size_t i = 0; i < texts->n; i++)
                 if (local_rights_add(&all, texts->items[i], NULL) == -ENOMEM)
                         return -ENOMEM;
         api->local_rights = all;
@@ -485,33 +474,36 @@ static int api_read_local_rights(Api *api, const Names *texts) {
         return 0;
 }
 
-void api_set_local_rights(Api *api, const Names *texts, ClientAccess access) {
+int api_reload(ComponentHost *host, void *self, const Settings *settings) {
+        Api *api = self;
         ApiListenerState *listener;
 
-        api->options.access = access;
-        if (api_read_local_rights(api, texts) < 0) {
+        if (api_read_local_rights(api) < 0)
                 log_error(NO_FIELDS, "out of memory: LocalRights= stays as it was");
-                return;
-        }
-        TAILQ_FOREACH(listener, &api->listeners, listeners)
+        TAILQ_FOREACH(listener, &api->listeners, listeners) {
+                http_server_set_limits(listener->server, &settings->http);
+                if (listener->groups)
+                        http_server_set_limits(listener->groups, &settings->http);
                 if (listener->kind == API_SOCKET)
                         socket_give(api, listener->address);
+        }
         api->regrant = true;
         loop_defer(api->loop, &api->review);
+        return 0;
 }
 
-int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
-        static const ComponentHost no_components;
+int api_new(Api **ret, ComponentHost *host) {
         const struct group *group = getgrnam("fleet");
         Api *api = NEW0(Api, 1);
         int r;
 
         if (!api)
                 return -ENOMEM;
-        *api = (Api) { .loop = loop,
-                       .options = *options,
-                       .started_ms = loop_now_ms(loop),
-                       .leader_since_ms = loop_now_ms(loop) };
+        *api = (Api) { .loop = host->io.loop,
+                       .host = host,
+                       .settings = host->settings,
+                       .started_ms = loop_now_ms(host->io.loop),
+                       .leader_since_ms = loop_now_ms(host->io.loop) };
         TAILQ_INIT(&api->listeners);
         TAILQ_INIT(&api->requests);
         TAILQ_INIT(&api->listings);
@@ -522,17 +514,8 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         api->review = DEFERRED(server_review, api);
         parked_init(api);
         api->operators = group ? group->gr_gid : UINT32_MAX;
-        snprintf(api->machine_id, sizeof(api->machine_id), "%s", options->machine_id);
-        snprintf(api->name, sizeof(api->name), "%s", options->name);
-        api->options.machine_id = api->machine_id;
-        api->options.host = options->host ?: &no_components;
-        api->options.name = api->name;
-
-        api->limits = options->limits ? *options->limits : api_limits_default;
-        api->http = options->http ? *options->http : http_limits_default;
-
-        denials_init(&api->denials, loop, options->registry);
-        r = api_read_local_rights(api, options->local_rights);
+        denials_init(&api->denials, api->loop, host->registry);
+        r = api_read_local_rights(api);
         if (r >= 0)
                 r = remote_commands_new(api);
         if (r >= 0)
@@ -544,8 +527,8 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
                 return r;
         }
         api->rights = (RegistryObserver) { .on_change = api_on_rights, .userdata = api };
-        if (options->registry)
-                registry_observe(options->registry, &api->rights);
+        if (host->registry)
+                registry_observe(host->registry, &api->rights);
         *ret = api;
         return 0;
 }
@@ -569,8 +552,8 @@ void *api_free(void *self) {
         denials_done(&api->denials);
         deferred_cancel(&api->list);
         deferred_cancel(&api->review);
-        if (api->options.registry)
-                registry_unobserve(api->options.registry, &api->rights);
+        if (api->host->registry)
+                registry_unobserve(api->host->registry, &api->rights);
         local_rights_done(&api->local_rights);
         remote_commands_free(api);
         while ((listener = TAILQ_FIRST(&api->listeners))) {

@@ -109,14 +109,14 @@ static int settings_v1_check(const Cluster *c, unsigned level, const ClusterSett
 }
 
 unsigned settings_handle(Request *request, Error *err) {
-        Registry *registry = request->api->options.registry;
+        Registry *registry = request->api->host->registry;
         const Cluster *c = registry_cluster(registry);
         ClusterSettings next = *cluster_settings(c);
         _cleanup_json_ JsonValue *root = NULL;
         KvState state;
         int r;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         r = json_value_parse(request->http->body, request->http->body_size, &root, err);
         r = r < 0 ? r : settings_v1_read(root, &next, err);
         r = r < 0 ? r : settings_v1_check(c, state.level, cluster_settings(c), &next, err);

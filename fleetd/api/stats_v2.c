@@ -70,12 +70,12 @@ unsigned v2_stats_self_handle(Request *request, Error *err) {
         api_state_changed(api); /* may begin the uptime of a leader now */
         now = loop_now_ms(api->loop);
         wall = loop_wall_ms(api->loop);
-        kv_state(api->options.store, &state);
-        kv_counts(api->options.store, &counts);
+        kv_state(api->host->store, &state);
+        kv_counts(api->host->store, &counts);
         v2_member_id(&state, state.raft_id, id);
         v2_member_id(&state, state.leader_id, leader);
         json_open(&t, NULL, '{');
-        json_add_string_always(&t, "name", api->name);
+        json_add_string_always(&t, "name", api->settings->name);
         json_add_string(&t, "id", id);
         json_add_string(&t, "state", roles[state.role]);
         add_time(&t, "startTime", wall - (now - api->started_ms));
@@ -120,11 +120,11 @@ unsigned v2_stats_leader_handle(Request *request, Error *err) {
         KvCounts counts;
         KvState state;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         if (state.role != KV_ROLE_LEADER)
                 return request_answer_text(request, 403, "application/json", NULL,
                                            "{\"message\":\"not current leader\"}");
-        kv_counts(request->api->options.store, &counts);
+        kv_counts(request->api->host->store, &counts);
         v2_member_id(&state, state.raft_id, id);
         json_open(&t, NULL, '{');
         json_add_string(&t, "leader", id);
@@ -142,7 +142,7 @@ unsigned v2_stats_store_handle(Request *request, Error *err) {
         _cleanup_text_ Text t = {};
         KvCounts counts;
 
-        kv_counts(api->options.store, &counts);
+        kv_counts(api->host->store, &counts);
         json_open(&t, NULL, '{');
         add_results(&t, "gets", api->gets, api->gets_failed);
         add_results(&t, "sets", counts.done[KV_ACTION_SET], counts.refused[KV_ACTION_SET]);

@@ -56,7 +56,7 @@ struct TlsFront {
 static void front_known(void *userdata, TlsRole role, const char *subject, TlsKnown *ret) {
         const Api *api = userdata;
         const ClusterPrincipal *user = role == TLS_ROLE_USER ?
-                                               cluster_principal(registry_cluster(api->options.registry),
+                                               cluster_principal(registry_cluster(api->host->registry),
                                                                  subject) :
                                                NULL;
 
@@ -69,7 +69,7 @@ static void front_known(void *userdata, TlsRole role, const char *subject, TlsKn
 /* Check that the user of a connection still has this key, and that its certificate has not expired. A user
  * could write later dates into a certificate of its own making: the dates in the tree count, too. */
 static int front_check_user(const Api *api, const TlsCertificate *leaf, Error *err) {
-        const ClusterPrincipal *user = cluster_principal(registry_cluster(api->options.registry),
+        const ClusterPrincipal *user = cluster_principal(registry_cluster(api->host->registry),
                                                          leaf->uri.subject);
         uint64_t now_ms = loop_wall_ms(api->loop), expires_ms = leaf->not_after_ms;
         char pin[TLS_PIN_SIZE];
@@ -184,7 +184,7 @@ static void front_on_accepted(void *userdata, Stream *stream) {
                 return;
         }
         front_make_room(front, source, trusted);
-        kv_state(front->api->options.store, &state);
+        kv_state(front->api->host->store, &state);
         options.check.cluster_id = state.cluster_id;
         h = NEW0(Handshake, 1);
         if (!h) {
@@ -235,7 +235,7 @@ bool tls_front_has_name(const TlsFront *front, const char *host) {
 
 /* The address, unless it stands for all of this host, and the names of ServerNames=. */
 static int front_set_names(TlsFront *front) {
-        const Names *more = front->api->options.server_names;
+        const Names *more = &front->api->settings->server_names;
         char host[ADDRESS_SIZE];
         uint16_t port;
         int r = 0;
@@ -243,7 +243,7 @@ static int front_set_names(TlsFront *front) {
         if (parse_address(front->listener->address, host, sizeof(host), &port) >= 0 &&
             !streq(host, "0.0.0.0") && !streq(host, "::"))
                 r = names_add(&front->names, host, strlen(host));
-        for (size_t i = 0; r >= 0 && more && i < more->n; i++)
+        for (size_t i = 0; r >= 0 && i < more->n; i++)
                 if (!names_have(&front->names, more->items[i]))
                         r = names_add(&front->names, more->items[i], strlen(more->items[i]));
         return r;
@@ -252,7 +252,7 @@ static int front_set_names(TlsFront *front) {
 /* -- The certificate -- */
 
 static int front_open(TlsFront *front, Error *err) {
-        Network *net = front->api->options.network;
+        Network *net = front->api->host->io.network;
 
         if (front->listener->listener)
                 return 0;
@@ -261,7 +261,7 @@ static int front_open(TlsFront *front, Error *err) {
 }
 
 static void front_close(TlsFront *front) {
-        Network *net = front->api->options.network;
+        Network *net = front->api->host->io.network;
 
         net->ops->unlisten(net, front->listener->listener);
         front->listener->listener = NULL;
@@ -269,23 +269,22 @@ static void front_close(TlsFront *front) {
 
 /* Return whether another certificate is needed: there is none, or it is due, or the roots are others. */
 static bool front_is_due(const TlsFront *front) {
-        const Cluster *c = registry_cluster(front->api->options.registry);
+        const Cluster *c = registry_cluster(front->api->host->registry);
 
         return !front->credentials || front->roots_index != c->ca_roots_index ||
                loop_wall_ms(front->api->loop) >=
                        renewal_due_ms(tls_credentials_certificate(front->credentials),
-                                      front->api->machine_id);
+                                      front->api->settings->machine_id);
 }
 
 static int front_certify(TlsFront *front, Error *err) {
         TlsCredentials *credentials;
 
-        TRY(authority_certify_listener(front->api->options.authority,
-                                       (const char *const *) front->names.items, front->names.n, &credentials,
-                                       err));
+        TRY(authority_certify_listener(front->api->host->authority, (const char *const *) front->names.items,
+                                       front->names.n, &credentials, err));
         tls_credentials_free(front->credentials);
         front->credentials = credentials;
-        front->roots_index = registry_cluster(front->api->options.registry)->ca_roots_index;
+        front->roots_index = registry_cluster(front->api->host->registry)->ca_roots_index;
         return front_open(front, err);
 }
 

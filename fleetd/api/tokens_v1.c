@@ -37,7 +37,7 @@ unsigned authority_refused(int error, Error *err) {
 }
 
 static void authority_on_end(Request *request) {
-        authority_cancel(request->api->options.authority, request);
+        authority_cancel(request->api->host->authority, request);
 }
 
 unsigned authority_awaited(Request *request, int r, Error *err) {
@@ -147,7 +147,7 @@ unsigned tokens_create_handle(Request *request, Error *err) {
                                   .from = body.from,
                                   .metadata = &body.metadata,
                                   .by = request_user(request) };
-        r = authority_create_token(request->api->options.authority, &wanted, token_on_created, request, err);
+        r = authority_create_token(request->api->host->authority, &wanted, token_on_created, request, err);
         return authority_awaited(request, r, err);
 }
 
@@ -159,7 +159,7 @@ static unsigned token_sent(Request *request, const char *subject, int r, Error *
 /* -- Revocation -- */
 
 unsigned tokens_revoke_handle(Request *request, Error *err) {
-        Authority *authority = request->api->options.authority;
+        Authority *authority = request->api->host->authority;
         int r;
 
         if (!authority)
@@ -188,7 +188,7 @@ unsigned secure_handle(Request *request, Error *err) {
                              sizeof(force), err);
         if (r < 0)
                 return request_refused(r, err);
-        r = authority_secure(request->api->options.authority, force, request_user(request), secure_on_done,
+        r = authority_secure(request->api->host->authority, force, request_user(request), secure_on_done,
                              request, err);
         return authority_awaited(request, r, err);
 }
@@ -225,7 +225,7 @@ unsigned ca_handle(Request *request, Error *err) {
 
 unsigned ca_rotate_handle(Request *request, Error *err) {
         static const JsonField fields[] = { { "compromised", JSON_FIELD_BOOL, 0 } };
-        Authority *authority = request->api->options.authority;
+        Authority *authority = request->api->host->authority;
         bool compromised = false;
         int r;
 
@@ -242,7 +242,7 @@ unsigned ca_rotate_handle(Request *request, Error *err) {
 }
 
 unsigned rekey_handle(Request *request, Error *err) {
-        Authority *authority = request->api->options.authority;
+        Authority *authority = request->api->host->authority;
         int r;
 
         if (!authority)
@@ -254,11 +254,11 @@ unsigned rekey_handle(Request *request, Error *err) {
 
 /* The key of this host, not of the cluster: nothing is written to the tree yet. */
 unsigned rekey_host_handle(Request *request, Error *err) {
-        const ApiOptions *options = &request->api->options;
+        Membership *membership = request->api->host->membership;
         int r;
 
-        r = options->membership ? membership_rekey_host(options->membership, err) :
-                                  error_set(err, -EOPNOTSUPP, "this daemon has no key");
+        r = membership ? membership_rekey_host(membership, err) :
+                         error_set(err, -EOPNOTSUPP, "this daemon has no key");
         if (r < 0)
                 return authority_refused(r, err);
         return request_answer(request, 204, NULL, NULL, "", 0);

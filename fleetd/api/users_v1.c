@@ -113,7 +113,7 @@ static unsigned user_change(Request *request, const PrincipalRecord *record, Err
 }
 
 static unsigned user_put(Request *request, const UserBody *body, Error *err) {
-        Authority *authority = request->api->options.authority;
+        Authority *authority = request->api->host->authority;
         UserRequest wanted = { .name = request->rest,
                                .csr = body->csr,
                                .rights = body->rights,

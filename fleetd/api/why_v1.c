@@ -197,7 +197,7 @@ static void missing_write(Text *t, const Cluster *c, const ClusterUnit *u) {
 }
 
 static void why_write_components(Text *t, const Request *request, const ClusterUnit *u) {
-        const Component *const *c = request->api->options.host->components;
+        const Component *const *c = request->api->host->components;
 
         for (; c && *c; c++)
                 if ((*c)->write_why)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "fleetd/host/settings.h"
+#include "fleetd/metrics/scrape.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/set_health.h"
 #include "fleetd/systemd/logind.h"
@@ -53,15 +54,19 @@ typedef struct ComponentHost {
         Registry *registry;
         struct Engine *engine;
         struct Membership *membership;
+        struct Authority *authority; /* of the membership */
         struct Facts *facts;
         struct Agent *agent;
         struct Directory *directory;
         struct Problems *problems;
         struct Api *api;
-        /* This host has received a certificate, or other roots: use them from now on. */
+        /* Of the daemon, by which components use those that are opened after them; NULL: none of these. This
+         * host has received a certificate, or other roots: use them from now on. */
         void (*on_identity)(struct ComponentHost *host);
         void (*on_set)(struct Agent *agent, const char *unit, const SetHealth *others);
-        void (*restart)(struct ComponentHost *host); /* by io.restart, soon */
+        void (*restart)(struct ComponentHost *host);                            /* by io.restart, soon */
+        bool (*is_foreign)(const struct ComponentHost *host, const char *unit); /* agent_has_conflict() */
+        int (*metrics)(const struct ComponentHost *host, MetricsForm form, MetricsScrape **ret);
 } ComponentHost;
 
 /* Return the address of this host's listener for other hosts, "": none, or no session is opened yet. */

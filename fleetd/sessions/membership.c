@@ -430,10 +430,6 @@ const Revocation *membership_revocation(const Membership *m) {
         return m ? &m->revocation : NULL;
 }
 
-Authority *membership_authority(Membership *m) {
-        return m->authority;
-}
-
 void membership_set_listening(Membership *m, bool listening) {
         m->unlistened = !listening;
 }
@@ -450,6 +446,7 @@ static const PeerFrameType membership_frames[] = {
 
 static int membership_start(Membership *m) {
         TRY(authority_new(&m->authority, m->host));
+        m->host->authority = m->authority;
         TRY(renewal_new(&m->renewal, m->host, m->authority));
         revocation_init(&m->revocation, m->host);
         securing_init(&m->securing, m->host, m->authority);

@@ -17,8 +17,6 @@ typedef struct Authority Authority; /* fleetd/identity/authority.h */
 /* 'host' is borrowed, with its settings; its engine and its directory may be NULL. */
 int membership_new(Membership **ret, ComponentHost *host);
 void *membership_free(void *membership);
-/* Return the authority of this host, borrowed: tokens, certificates. */
-Authority *membership_authority(Membership *m);
 /* As renewal_rekey(). */
 int membership_rekey_host(Membership *m, Error *err);
 /* Return what revocation_known() needs, borrowed. NULL allowed; then NULL. */

@@ -15,6 +15,7 @@ static inline Settings settings_of_test(char *machine_id) {
                             .advertise_client = none,
                             .agent = true,
                             .engine = true,
+                            .client_access = CLIENT_READ_WRITE,
                             .limits = api_limits_default,
                             .http = http_limits_default };
 }

@@ -192,8 +192,8 @@ static void must(int r, const Error *err) {
         abort();
 }
 
-static bool is_foreign(void *userdata, const char *unit) {
-        const QuietPeer *h = userdata;
+static bool is_foreign(const ComponentHost *host, const char *unit) {
+        const QuietPeer *h = container_of(host, QuietPeer, components);
 
         return h->foreign && streq(h->foreign, unit);
 }
@@ -244,7 +244,6 @@ static void quiet_peer_open(QuietPeer *h, bool joins) {
                             .check_proposal = check_proposal,
                             .events.userdata = h };
         static char own[] = "10.0.0.1:2380", other[] = "10.0.0.2:2380", *others[] = { other };
-        ApiOptions api;
         Error err = {};
 
         store.log_disk = &h->disk.base;
@@ -258,29 +257,29 @@ static void quiet_peer_open(QuietPeer *h, bool joins) {
         h->settings.listen_peer = own;
         h->settings.join = (Names) { .items = others, .n = 1 };
         h->settings.state_directory = h->tree_path;
-        h->components = (ComponentHost) { .io = { .loop = &h->loop, .network = &h->network },
-                                          .settings = &h->settings,
-                                          .peers = h->peers,
-                                          .store = h->store,
-                                          .registry = h->registry };
+        h->components = (ComponentHost) {
+                .io = { .loop = &h->loop, .network = &h->network, .systemd = &h->systemd.base },
+                .settings = &h->settings,
+                .peers = h->peers,
+                .store = h->store,
+                .registry = h->registry,
+                .is_foreign = is_foreign
+        };
         must(membership_new(&h->membership, &h->components), &err);
         h->systemd.base.ops = &systemd_ops;
         h->systemd.answer = DEFERRED(systemd_answers, h);
-        api = (ApiOptions) { .network = &h->network,
-                             .peers = h->peers,
-                             .store = h->store,
-                             .registry = h->registry,
-                             .machine_id = QUIET_PEER_ID,
-                             .name = "alpha",
-                             .access = CLIENT_READ_WRITE,
-                             .authority = membership_authority(h->membership),
-                             .is_foreign = is_foreign,
-                             .systemd = &h->systemd.base,
-                             .userdata = h };
-        must(api_new(&h->api, &h->loop, &api), &err);
+        must(api_new(&h->api, &h->components), &err);
         must(api_listen(h->api, API_SOCKET, "/socket", &err), &err);
         must(api_listen(h->api, API_LOOPBACK, "127.0.0.1:2379", &err), &err);
         must(peers_listen(h->peers, "10.0.0.1:2380", &err), &err);
+}
+
+void quiet_peer_grant(QuietPeer *h, const char *text) {
+        Names rights = { .items = (char *[]) { (char *) text }, .n = text ? 1 : 0 };
+
+        h->settings.local_rights = rights;
+        assert(api_reload(&h->components, h->api, &h->settings) == 0);
+        h->settings.local_rights = (Names) {};
 }
 
 QuietPeer *quiet_peer_new(bool joins) {

@@ -80,6 +80,9 @@ struct QuietPeer {
 QuietPeer *quiet_peer_new(bool joins);
 QuietPeer *quiet_peer_free(QuietPeer *h); /* returns NULL */
 
+/* Reload LocalRights= with this text; NULL: none. */
+void quiet_peer_grant(QuietPeer *h, const char *text);
+
 void quiet_peer_run(QuietPeer *h); /* run all that is due without an advance of time */
 void quiet_peer_pass(QuietPeer *h, uint64_t ms);
 

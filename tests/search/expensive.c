@@ -114,17 +114,11 @@ static KvStatus propose(Place *p, const KvCommand *cmd) {
 }
 
 static void place_open(Place *p) {
-        ApiOptions options = { .name = "alpha", .access = CLIENT_READ_WRITE };
         Error err = {};
 
         *p = (Place) { .host = host_new(false) };
         p->socket = scratch_path(p->host->scratch, "socket");
-        options.network = p->host->network;
-        options.peers = p->host->peers;
-        options.store = p->host->store;
-        options.registry = p->host->registry;
-        options.machine_id = p->host->id;
-        assert_int_equal(api_new(&p->api, p->host->loop, &options), 0);
+        assert_int_equal(api_new(&p->api, &p->host->components), 0);
         if (api_listen(p->api, API_SOCKET, p->socket, &err) < 0)
                 fail_msg("%s", err.message);
         host_machine(p->host);

@@ -36,7 +36,7 @@ void request_unit(SimMachine *at, const char *name, const SimMachine *on) {
         if (on && unit_parse(name, text.chars, text.size, &unit, NULL) < 0)
                 abort();
         change.unit = unit;
-        if (registry_change_units(daemon_registry(at->daemon), &change, 1, on_asked, &done) < 0)
+        if (registry_change_units(daemon_host(at->daemon)->registry, &change, 1, on_asked, &done) < 0)
                 abort();
         UNTIL("a-request-is-answered", done);
 }
@@ -69,7 +69,7 @@ KeyWrite try_write(SimMachine *m, const char *key, const char *value) {
         KeyWrite write = {};
         uint64_t number;
 
-        if (kv_propose(daemon_store(m->daemon),
+        if (kv_propose(daemon_host(m->daemon)->store,
                        &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) },
                        on_written, &write, &number) < 0)
                 abort();
@@ -97,7 +97,7 @@ static void on_read(void *userdata, int result, const KvFound *found) {
 
 void begin_read(SimMachine *m, const char *key, KeyRead *ret) {
         *ret = (KeyRead) { .get = { .key = kv_string(key), .done = on_read, .userdata = ret } };
-        kv_get(daemon_store(m->daemon), &ret->get);
+        kv_get(daemon_host(m->daemon)->store, &ret->get);
 }
 
 void expect_key(SimMachine *m, const char *key, const char *value) {
@@ -130,12 +130,13 @@ void watch_keys(SimMachine *m, const char *key, uint64_t since, KeyWatch *ret) {
         uint64_t oldest;
 
         *ret = (KeyWatch) {};
-        if (kv_watch(daemon_store(m->daemon), &options, &ops, ret, &ret->watch, &oldest) < 0)
+        if (kv_watch(daemon_host(m->daemon)->store, &options, &ops, ret, &ret->watch, &oldest) < 0)
                 world_failed(world, "a-watch-opens", "%s", key);
 }
 
 SimMachine *replica_of(SimMachine *m) {
         SimMachine *replica = cluster_replica_of(m);
 
-        return replica && store_sent_index(daemon_store(replica->daemon), m->machine_id) > 0 ? replica : NULL;
+        return replica && store_sent_index(daemon_host(replica->daemon)->store, m->machine_id) > 0 ? replica :
+                                                                                                     NULL;
 }

@@ -11,14 +11,14 @@
 enum { PORT = 2380, RESTART_MS = 200, SEALING_MS = 50 };
 
 bool machine_serves(const SimMachine *m) {
-        return m->daemon && !m->dying && daemon_store(m->daemon);
+        return m->daemon && !m->dying && daemon_host(m->daemon)->store;
 }
 
 KvState machine_state(const SimMachine *m) {
         KvState state = {};
 
         if (machine_serves(m))
-                kv_state(daemon_store(m->daemon), &state);
+                kv_state(daemon_host(m->daemon)->store, &state);
         return state;
 }
 
@@ -27,7 +27,7 @@ void machine_begin(void *machine) {
 }
 
 bool machine_is_attached(const SimMachine *m) {
-        return machine_serves(m) && kv_is_attached(daemon_store(m->daemon));
+        return machine_serves(m) && kv_is_attached(daemon_host(m->daemon)->store);
 }
 
 SimMachine *cluster_leader(SimCluster *c) {
@@ -36,7 +36,8 @@ SimMachine *cluster_leader(SimCluster *c) {
 
         for (unsigned i = 0; i < c->n; i++) {
                 SimMachine *m = &c->machines[i];
-                uint64_t leads = machine_serves(m) && !m->has_left ? kv_leads(daemon_store(m->daemon)) : 0;
+                uint64_t leads = machine_serves(m) && !m->has_left ? kv_leads(daemon_host(m->daemon)->store) :
+                                                                     0;
 
                 if (leads > term) {
                         found = m;

@@ -129,7 +129,7 @@ bool faults_set_voters(SimCluster *c, unsigned voters) {
         const ClusterSettings settings = { .voters = voters };
         SimMachine *leader = cluster_leader(c);
 
-        return leader && registry_set_settings(daemon_registry(leader->daemon), &settings, "root",
+        return leader && registry_set_settings(daemon_host(leader->daemon)->registry, &settings, "root",
                                                c->quiet ? on_asked : on_voters, c) >= 0;
 }
 
@@ -137,7 +137,7 @@ bool faults_set_voters(SimCluster *c, unsigned voters) {
 static void fault_leave(SimCluster *c, SimMachine *m) {
         MaintenanceRecord leave = { .purpose = CLUSTER_FOR_LEAVE, .mode = MAINTENANCE_DRAINING };
         SimMachine *leader = cluster_leader(c);
-        Registry *r = leader ? daemon_registry(leader->daemon) : NULL;
+        Registry *r = leader ? daemon_host(leader->daemon)->registry : NULL;
         const ClusterMachine *known = r ? cluster_machine(registry_cluster(r), m->machine_id) : NULL;
         KvState state;
 
@@ -146,7 +146,7 @@ static void fault_leave(SimCluster *c, SimMachine *m) {
                         return;
         if (!known || !machine_is_attached(m))
                 return;
-        kv_state(daemon_store(leader->daemon), &state);
+        kv_state(daemon_host(leader->daemon)->store, &state);
         leave.since_ms = world_now_ms(c->world);
         if (registry_maintain(r, 0, known, &leave, NULL, on_asked, c) < 0)
                 return;
@@ -165,7 +165,7 @@ static void fault_rotate(SimCluster *c) {
 
         if (!leader || !leader->by_token)
                 return;
-        authority = user_of(leader)->api.authority;
+        authority = daemon_host(leader->daemon)->authority;
         r = rekey ? authority_rekey(authority, "root", on_asked, c, &err) :
                     authority_rotate(authority, false, "root", on_asked, c, &err);
         c->rotates |= r >= 0;
@@ -181,7 +181,7 @@ void faults_check_left(SimCluster *c) {
 
                 if (!m->leaves || m->has_left || !machine_serves(m))
                         continue;
-                kv_state(daemon_store(m->daemon), &state);
+                kv_state(daemon_host(m->daemon)->store, &state);
                 if (state.cluster_id == 0 || state.cluster_id == m->left_cluster)
                         continue;
                 world_trace(c->world, m->name, "has left the cluster");

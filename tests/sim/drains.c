@@ -54,8 +54,8 @@ static Registry *drains_registry(SimCluster *c) {
 
         if (!leader)
                 return NULL;
-        kv_state(daemon_store(leader->daemon), &state);
-        return state.level >= KV_LEVEL_MAINTENANCE ? daemon_registry(leader->daemon) : NULL;
+        kv_state(daemon_host(leader->daemon)->store, &state);
+        return state.level >= KV_LEVEL_MAINTENANCE ? daemon_host(leader->daemon)->registry : NULL;
 }
 
 static bool drains_is_maintained(const ClusterMachine *known) {

@@ -76,7 +76,7 @@ void sim_guest_host_admit(const SimGuestHost *host) {
         bool admitted = false;
 
         UNTIL("there-is-a-leader", leader_with(machine(0)));
-        if (registry_admit(daemon_registry(leader_with(machine(0))->daemon), host->m->machine_id,
+        if (registry_admit(daemon_host(leader_with(machine(0))->daemon)->registry, host->m->machine_id,
                            GUEST_ADDRESS, &raft_id, on_admitted, &admitted) < 0)
                 abort();
         UNTIL("the-host-gets-a-raft-id", admitted && seen(machine(0), host->m)->member.raft_id != 0);
@@ -99,7 +99,7 @@ void sim_guest_host_done(SimGuestHost *host) {
 static void guest_known(void *userdata, const char *machine_id, PeerKnown *ret) {
         Daemon *d = machine(0)->daemon;
 
-        revocation_known(daemon_store(d), daemon_registry(d), NULL, false, machine_id, ret);
+        revocation_known(daemon_host(d)->store, daemon_host(d)->registry, NULL, false, machine_id, ret);
 }
 
 void sim_guest_open(SimGuest *g, SimMachine *m, SimMachine *to, const TlsCredentials *credentials,

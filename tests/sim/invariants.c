@@ -149,9 +149,9 @@ void check_message(SimCluster *c, const LogFields *fields, const char *message) 
                 uint64_t ms;
                 KvState state;
 
-                if (!m->daemon || m->dying || !daemon_store(m->daemon))
+                if (!m->daemon || m->dying || !daemon_host(m->daemon)->store)
                         continue;
-                kv_state(daemon_store(m->daemon), &state);
+                kv_state(daemon_host(m->daemon)->store, &state);
                 if (state.role != KV_ROLE_LEADER || state.term != fields->term)
                         continue;
                 ms = silent_ms(c, lost, m);
@@ -171,8 +171,8 @@ void check_hashes(SimCluster *c) {
                 TreeMeta meta;
 
                 if (!machine_serves(m) || m->leaves || machine_is_attached(m) ||
-                    store_meta(daemon_store(m->daemon), &meta) < 0 || meta.applied == m->hashed_at ||
-                    store_hash(daemon_store(m->daemon), &hash, &applied) < 0)
+                    store_meta(daemon_host(m->daemon)->store, &meta) < 0 || meta.applied == m->hashed_at ||
+                    store_hash(daemon_host(m->daemon)->store, &hash, &applied) < 0)
                         continue;
                 m->hashed_at = applied;
                 slot = applied % ELEMENTS(c->hashes);
@@ -191,7 +191,7 @@ static void check_writers(SimCluster *c) {
 
                 if (c->machines[h].leaves || machine_is_attached(&c->machines[h]))
                         continue;
-                store = daemon_store(c->machines[h].daemon);
+                store = daemon_host(c->machines[h].daemon)->store;
                 if (store_meta(store, &meta) < 0)
                         abort();
                 for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
@@ -220,7 +220,7 @@ static int check_row(void *userdata, const KvHistoryRow *row) {
 
 /* The history of all hosts is equal, because their trees are. */
 static void check_history(SimMachine *m) {
-        if (kv_local_history(daemon_store(m->daemon), 0, false, check_row, m) < 0)
+        if (kv_local_history(daemon_host(m->daemon)->store, 0, false, check_row, m) < 0)
                 world_failed(m->cluster->world, "the-history-is-readable", "%s has none", m->name);
 }
 
@@ -309,7 +309,7 @@ static void check_unit(SimCluster *c, const Cluster *cluster, const SchedulerVie
 
 /* Without a certificate, a host that begins again before it has its tombstone is a host that waits. */
 static void check_left(const SimMachine *m, const SimMachine *leader) {
-        const ClusterMachine *known = cluster_machine(registry_cluster(daemon_registry(leader->daemon)),
+        const ClusterMachine *known = cluster_machine(registry_cluster(daemon_host(leader->daemon)->registry),
                                                       m->machine_id);
 
         if (!m->has_left && !(known && cluster_machine_has_left(known)))
@@ -325,7 +325,7 @@ void check_healed(SimCluster *c) {
 
         if (!leader)
                 world_failed(c->world, "a-host-leads", "no leader after all is well again");
-        kv_state(daemon_store(leader->daemon), &state);
+        kv_state(daemon_host(leader->daemon)->store, &state);
         for (unsigned i = 0; i < c->n; i++) {
                 KvState other;
 
@@ -334,7 +334,7 @@ void check_healed(SimCluster *c) {
                         continue;
                 }
                 n++;
-                kv_state(daemon_store(c->machines[i].daemon), &other);
+                kv_state(daemon_host(c->machines[i].daemon)->store, &other);
                 if (other.attached && (!other.ready || !cluster_slice_equals(&c->machines[i], leader)))
                         world_failed(c->world, "every-host-catches-up", "%s has no complete slice: %s",
                                      c->machines[i].name, other.problem);
@@ -349,7 +349,7 @@ void check_healed(SimCluster *c) {
         check_history(leader);
         check_writers(c);
 
-        cluster = registry_cluster(daemon_registry(leader->daemon));
+        cluster = registry_cluster(daemon_host(leader->daemon)->registry);
         if (scheduler_view_new(cluster, cluster->now_ms, &view) < 0)
                 abort();
         for (const ClusterUnit *u = cluster->units; u; u = u->hh.next)

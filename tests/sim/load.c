@@ -30,12 +30,13 @@ static void load_on_pause(void *userdata) {
                 return;
         m = &load.cluster->machines[world_draw(load.world, load.cluster->n)];
         world_at(load.world, load.pause_ms, NULL, load_on_pause, userdata);
-        if (!m->daemon || m->dying || !daemon_store(m->daemon) || load.n == LOAD_WRITES_MAX ||
+        if (!m->daemon || m->dying || !daemon_host(m->daemon)->store || load.n == LOAD_WRITES_MAX ||
             (load.counts && !load.counts(m)))
                 return;
         load_key(key, load.n);
         cmd = (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("written") };
-        (void) kv_propose(daemon_store(m->daemon), &cmd, load_on_written, &load.acknowledged[load.n++], NULL);
+        (void) kv_propose(daemon_host(m->daemon)->store, &cmd, load_on_written, &load.acknowledged[load.n++],
+                          NULL);
 }
 
 void load_start(SimCluster *cluster, uint64_t pause_ms, bool (*counts)(const SimMachine *m)) {
@@ -64,7 +65,7 @@ bool load_is_on(const SimMachine *m) {
         for (unsigned i = 0; i < load.n; i++) {
                 load_key(key, i);
                 if (load.acknowledged[i] &&
-                    kv_local_get(daemon_store(m->daemon), kv_string(key), load_on_node, NULL) < 0)
+                    kv_local_get(daemon_host(m->daemon)->store, kv_string(key), load_on_node, NULL) < 0)
                         return false;
         }
         return true;

@@ -23,7 +23,7 @@ SIM_TESTS = tests/sim/test-cluster tests/sim/test-singleton tests/sim/test-jobs 
 	tests/sim/test-stores tests/sim/test-time tests/sim/test-outcome tests/sim/test-rebuild tests/sim/test-corruption tests/sim/test-transfer tests/sim/test-replica tests/sim/test-transitions
 
 tests_sim_test_cluster_SOURCES = tests/sim/test-cluster.c tests/sim/cluster_faults.h tests/sim/cluster_faults.c tests/sim/tokens.h tests/sim/tokens.c
-tests_sim_test_cluster_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=cluster_put -Wl,--wrap=api_new
+tests_sim_test_cluster_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=cluster_put
 tests_sim_test_cluster_LDADD = $(SIM_DAEMONS)
 tests_sim_test_old_image_LDADD = $(SIM_DAEMONS)
 tests_sim_test_lineage_LDADD = $(SIM_DAEMONS)
@@ -38,37 +38,28 @@ tests_sim_test_level_LDADD = $(SIM_DAEMONS)
 tests_sim_test_health_LDADD = $(SIM_DAEMONS)
 tests_sim_test_members_LDADD = $(SIM_DAEMONS)
 tests_sim_test_attach_SOURCES = tests/sim/test-attach.c tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
-tests_sim_test_attach_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_attach_LDADD = $(SIM_DAEMONS)
 tests_sim_test_overload_SOURCES = tests/sim/test-overload.c tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
-tests_sim_test_overload_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_overload_LDADD = $(SIM_DAEMONS)
 tests_sim_test_kinds_SOURCES = tests/sim/test-kinds.c tests/sim/tokens.h tests/sim/tokens.c
-tests_sim_test_kinds_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_kinds_LDADD = $(SIM_DAEMONS)
 tests_sim_test_reporting_SOURCES = tests/sim/test-reporting.c tests/sim/tokens.h tests/sim/tokens.c
-tests_sim_test_reporting_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_reporting_LDADD = $(SIM_DAEMONS)
 tests_sim_test_join_SOURCES = tests/sim/test-join.c tests/sim/tokens.h tests/sim/tokens.c
-tests_sim_test_join_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_join_LDADD = $(SIM_DAEMONS)
 tests_sim_test_rotate_SOURCES = tests/sim/test-rotate.c tests/sim/tokens.h tests/sim/tokens.c
-tests_sim_test_rotate_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_rotate_LDADD = $(SIM_DAEMONS)
 tests_sim_test_frames_SOURCES = tests/sim/test-frames.c $(SIM_GUEST) tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
-tests_sim_test_frames_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new -Wl,--wrap=peer_reply
+tests_sim_test_frames_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=peer_reply
 tests_sim_test_frames_LDADD = $(SIM_DAEMONS)
 tests_sim_test_shares_SOURCES = tests/sim/test-shares.c tests/search/work.h tests/search/work.c $(SIM_GUEST) tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
 tests_sim_test_shares_CFLAGS = $(TEST_CFLAGS) $(LMDB_CFLAGS)
-tests_sim_test_shares_LDFLAGS = $(AM_LDFLAGS) $(WORK_WRAP) -Wl,--wrap=api_new,--wrap=peer_reply,--wrap=child_spawn,--wrap=child_stop,--wrap=child_kill,--wrap=child_pause
+tests_sim_test_shares_LDFLAGS = $(AM_LDFLAGS) $(WORK_WRAP) -Wl,--wrap=peer_reply,--wrap=child_spawn,--wrap=child_stop,--wrap=child_kill,--wrap=child_pause
 tests_sim_test_shares_LDADD = $(SIM_DAEMONS)
 tests_sim_test_rejoin_SOURCES = tests/sim/test-rejoin.c tests/sim/tokens.h tests/sim/tokens.c
-tests_sim_test_rejoin_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_rejoin_LDADD = $(SIM_DAEMONS)
 tests_sim_test_verbs_SOURCES = tests/sim/test-verbs.c tests/sim/tokens.h tests/sim/tokens.c
-tests_sim_test_verbs_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_verbs_LDADD = $(SIM_DAEMONS)
-tests_sim_test_migrate_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_migrate_LDADD = $(SIM_DAEMONS)
 
 tests_sim_test_stores_SOURCES = tests/sim/test-stores.c tests/sim/store_clients.h tests/sim/store_clients.c $(SIM_FAULTS)

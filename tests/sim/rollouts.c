@@ -75,8 +75,8 @@ static Registry *rolling_registry(SimCluster *c) {
 
         if (!leader)
                 return NULL;
-        kv_state(daemon_store(leader->daemon), &state);
-        return state.level >= KV_LEVEL_UPDATES ? daemon_registry(leader->daemon) : NULL;
+        kv_state(daemon_host(leader->daemon)->store, &state);
+        return state.level >= KV_LEVEL_UPDATES ? daemon_host(leader->daemon)->registry : NULL;
 }
 
 static const ClusterUnit *rolling_unit(Registry *r) {

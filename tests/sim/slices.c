@@ -31,14 +31,14 @@ static void slice_keys(const SimMachine *at, const Cluster *cluster, const char 
         const KvRange all = { .key = kv_string("/_fleet"), .recursive = true };
         SliceKeys slice = { .cluster = cluster, .machine = machine_id };
 
-        if (kv_local_walk(daemon_store(at->daemon), &all, slice_keys_on_node, &slice) < 0 ||
+        if (kv_local_walk(daemon_host(at->daemon)->store, &all, slice_keys_on_node, &slice) < 0 ||
             slice.keys.error < 0)
                 text_done(&slice.keys);
         *ret = slice.keys;
 }
 
 bool cluster_slice_equals(const SimMachine *m, const SimMachine *replica) {
-        const Cluster *c = registry_cluster(daemon_registry(replica->daemon));
+        const Cluster *c = registry_cluster(daemon_host(replica->daemon)->registry);
         _cleanup_text_ Text own = {}, filtered = {};
 
         slice_keys(m, c, m->machine_id, &own);
@@ -52,13 +52,13 @@ SimMachine *cluster_replica_of(const SimMachine *m) {
 
         for (unsigned i = 0; i < c->n && machine_serves(m); i++)
                 if (machine_serves(&c->machines[i]) &&
-                    streq(c->machines[i].machine_id, kv_replica_in_use(daemon_store(m->daemon))))
+                    streq(c->machines[i].machine_id, kv_replica_in_use(daemon_host(m->daemon)->store)))
                         return &c->machines[i];
         return NULL;
 }
 
 static void slice_failed(SimMachine *m, const SimMachine *replica) {
-        const Cluster *c = registry_cluster(daemon_registry(replica->daemon));
+        const Cluster *c = registry_cluster(daemon_host(replica->daemon)->registry);
         _cleanup_text_ Text own = {}, filtered = {};
 
         slice_keys(m, c, m->machine_id, &own);
@@ -76,11 +76,11 @@ static SimMachine *slice_is_due(SimMachine *m) {
 
         if (!machine_is_attached(m))
                 return NULL;
-        kv_state(daemon_store(m->daemon), &state);
-        index = store_slice_index(daemon_store(m->daemon));
+        kv_state(daemon_host(m->daemon)->store, &state);
+        index = store_slice_index(daemon_host(m->daemon)->store);
         replica = state.ready && index > 0 ? cluster_replica_of(m) : NULL;
         if (!replica || machine_is_attached(replica) ||
-            !registry_is_current(daemon_registry(replica->daemon))) {
+            !registry_is_current(daemon_host(replica->daemon)->registry)) {
                 m->slice_ms = 0;
                 return NULL;
         }
@@ -102,7 +102,7 @@ void check_slices(SimCluster *c) {
 
                 if (!replica)
                         continue;
-                one_index = m->slice_index == kv_index(daemon_store(replica->daemon));
+                one_index = m->slice_index == kv_index(daemon_host(replica->daemon)->store);
                 c->n_slices++;
                 c->n_slices_at_once += one_index;
                 if (cluster_slice_equals(m, replica))

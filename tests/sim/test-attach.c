@@ -100,7 +100,7 @@ static void statements_of_a_restricted_host(void) {
             !same_string(cluster_machine_hostname(seen(machine(0), machine(1))), machine(1)->name))
                 world_failed(world, "a-restricted-host-takes-no-name", "%s", machine(1)->name);
 
-        r = daemon_registry(machine(0)->daemon);
+        r = daemon_host(machine(0)->daemon)->registry;
         if (unit_parse(change.name, text, sizeof(text) - 1, &unit, NULL) < 0)
                 abort();
         change.unit = unit;
@@ -199,7 +199,8 @@ static unsigned n_answering(SimMachine *m) {
         unsigned n = 0;
 
         for (unsigned i = 0; i < 5; i++)
-                n += kv_replica_silent_ms(daemon_store(m->daemon), machine(i)->machine_id) != UINT64_MAX;
+                n += kv_replica_silent_ms(daemon_host(m->daemon)->store, machine(i)->machine_id) !=
+                     UINT64_MAX;
         return n;
 }
 
@@ -212,7 +213,7 @@ static unsigned n_children(SimMachine *m, const char *dir) {
         const KvRange range = { .key = kv_string(dir), .recursive = true, .without_key = true };
         unsigned n = 0;
 
-        (void) kv_local_walk(daemon_store(m->daemon), &range, count_node, &n);
+        (void) kv_local_walk(daemon_host(m->daemon)->store, &range, count_node, &n);
         return n;
 }
 
@@ -326,7 +327,7 @@ static void a_write_while_the_replica_stands_still(void) {
                 machine_suspect(replica, begun_ms, begun_ms + TOKENS_PATIENCE_MS);
                 world_loop_pause(replica->loop, PAUSE_MS);
                 if (kv_propose(
-                            daemon_store(m->daemon),
+                            daemon_host(m->daemon)->store,
                             &(KvCommand) { .op = KV_POST, .key = kv_string("/q"), .value = kv_string("1") },
                             on_written, &write, &number) < 0)
                         abort();
@@ -365,7 +366,7 @@ static void a_slice_without_keys_stops_no_unit(void) {
         UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
         UNTIL("a-slice-is-complete", slice_is_equal(m));
         for (unsigned i = 0; i < 5; i++) {
-                KvStore *store = daemon_store(machine(i)->daemon);
+                KvStore *store = daemon_host(machine(i)->daemon)->store;
 
                 kv_set_slices(store, &(KvSlices) { .each = each_of_none,
                                                    .has = has_none,
@@ -395,7 +396,7 @@ static void resume_after_window(void) {
         KeyWatch watch = {};
         uint64_t oldest, last = 0;
 
-        if (kv_watch(daemon_store(m->daemon), &options, &ops, &watch, &watch.watch, &oldest) < 0)
+        if (kv_watch(daemon_host(m->daemon)->store, &options, &ops, &watch, &watch.watch, &oldest) < 0)
                 abort();
         (void) write_key(m, "/a/b", "1");
         UNTIL("a-watch-sees-all", watch.n == 1);
@@ -511,7 +512,7 @@ static void recover_with_attached(void) {
                 run_ms(50);
                 check_followers(&f);
         }
-        if (registry_adopt_now(daemon_registry(machine(0)->daemon), NULL, on_asked, &done) < 0)
+        if (registry_adopt_now(daemon_host(machine(0)->daemon)->registry, NULL, on_asked, &done) < 0)
                 abort();
         UNTIL("a-request-is-answered", done);
         UNTIL_EACH(FOLLOW_MS, 50, "attached-hosts-follow-a-recovered-cluster", followers_follow(&f));
@@ -679,7 +680,7 @@ static void a_replica_counts_the_set_of_an_attached_host(void) {
         if (unit_parse(name, text, sizeof(text) - 1, &unit, NULL) < 0)
                 abort();
         change.unit = unit;
-        if (registry_change_units(daemon_registry(machine(0)->daemon), &change, 1, on_asked, &done) < 0)
+        if (registry_change_units(daemon_host(machine(0)->daemon)->registry, &change, 1, on_asked, &done) < 0)
                 abort();
         UNTIL("a-global-unit-runs-everywhere", done && is_everywhere(name));
         invocation = sim_systemd_invocation(m->systemd, name);

@@ -105,7 +105,7 @@ static unsigned most_taken[ELEMENTS(sets)];
 static Registry *registry(void) {
         SimMachine *leader = cluster_leader(cluster);
 
-        return leader ? daemon_registry(leader->daemon) : NULL;
+        return leader ? daemon_host(leader->daemon)->registry : NULL;
 }
 
 static const ClusterMachine *known(Registry *r, const SimMachine *m) {

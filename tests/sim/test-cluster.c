@@ -132,7 +132,7 @@ static void writer_on_turn(void *userdata) {
         w->asked_incarnation = m->boots;
         write = &w->writes[w->attempted];
         *write = (SimWrite) { .writer = w, .attempt = w->attempted };
-        if (kv_propose(daemon_store(m->daemon), &cmd, writer_on_done, write, &w->number) < 0)
+        if (kv_propose(daemon_host(m->daemon)->store, &cmd, writer_on_done, write, &w->number) < 0)
                 w->asked = NULL;
 }
 
@@ -199,7 +199,7 @@ static void person_asks(SimCluster *c, SimUserUnit *p, SimMachine *m, unsigned w
                     what == 2 ? "stop" :
                                 "destroy",
                     p->name, m->name);
-        if (registry_change_units(daemon_registry(m->daemon), &change, 1, person_on_done, p) >= 0)
+        if (registry_change_units(daemon_host(m->daemon)->registry, &change, 1, person_on_done, p) >= 0)
                 p->pending++;
         unit_free(unit);
 }
@@ -267,7 +267,7 @@ static bool cluster_is_formed(SimCluster *c, unsigned n) {
 
         if (!leader)
                 return false;
-        kv_state(daemon_store(leader->daemon), &state);
+        kv_state(daemon_host(leader->daemon)->store, &state);
         for (size_t i = 0; i < state.n_members; i++)
                 voters += state.members[i].role == KV_MEMBER_VOTER;
         for (unsigned i = 0; i < n; i++) {
@@ -276,13 +276,13 @@ static bool cluster_is_formed(SimCluster *c, unsigned n) {
 
                 if (!machine_serves(m))
                         return false;
-                kv_state(daemon_store(m->daemon), &own);
+                kv_state(daemon_host(m->daemon)->store, &own);
                 if (own.cluster_id != state.cluster_id ||
-                    (own.attached && !registry_is_current(daemon_registry(m->daemon))))
+                    (own.attached && !registry_is_current(daemon_host(m->daemon)->registry)))
                         return false;
         }
         return state.n_members == MIN(n, (unsigned) REPLICAS_MAX) && voters == MIN(n, 3u) &&
-               HASH_COUNT(registry_cluster(daemon_registry(leader->daemon))->machines) == n;
+               HASH_COUNT(registry_cluster(daemon_host(leader->daemon)->registry)->machines) == n;
 }
 
 static uint64_t raft_index(SimCluster *c) {
@@ -291,7 +291,7 @@ static uint64_t raft_index(SimCluster *c) {
 
         if (!leader)
                 return 0;
-        kv_state(daemon_store(leader->daemon), &state);
+        kv_state(daemon_host(leader->daemon)->store, &state);
         return state.raft_index;
 }
 
@@ -412,7 +412,7 @@ static void cluster_enter(World *w, unsigned hosts) {
 
 static bool rolls(SimCluster *c) {
         SimMachine *leader = cluster_leader(c);
-        const Cluster *view = leader ? registry_cluster(daemon_registry(leader->daemon)) : NULL;
+        const Cluster *view = leader ? registry_cluster(daemon_host(leader->daemon)->registry) : NULL;
 
         for (const ClusterUnit *u = view ? view->units : NULL; u; u = u->hh.next)
                 if (u->rollout &&
@@ -423,7 +423,7 @@ static bool rolls(SimCluster *c) {
 }
 
 static void count_changes(SimCluster *c, unsigned begun, bool by_token) {
-        const Cluster *view = registry_cluster(daemon_registry(cluster_leader(c)->daemon));
+        const Cluster *view = registry_cluster(daemon_host(cluster_leader(c)->daemon)->registry);
 
         for (unsigned i = begun; i < c->n; i++)
                 faults_count(CHANGE_JOIN, !c->machines[i].leaves);

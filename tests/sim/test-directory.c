@@ -29,7 +29,7 @@ static unsigned n_texts, n_reverted, n_requested;
 
 static Registry *registry(void) {
         UNTIL("there-is-a-leader", cluster_leader(cluster));
-        return daemon_registry(cluster_leader(cluster)->daemon);
+        return daemon_host(cluster_leader(cluster)->daemon)->registry;
 }
 
 static const ClusterUnit *unit_of(const char *name) {
@@ -193,7 +193,7 @@ static void play_round(const char *name, char good[static UNIT_HASH_SIZE]) {
 
 static bool is_formed(void) {
         SimMachine *leader = cluster_leader(cluster);
-        const Cluster *view = leader ? registry_cluster(daemon_registry(leader->daemon)) : NULL;
+        const Cluster *view = leader ? registry_cluster(daemon_host(leader->daemon)->registry) : NULL;
         unsigned up = 0;
 
         for (const ClusterMachine *m = view ? view->machines : NULL; m; m = m->hh.next)

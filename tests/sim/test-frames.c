@@ -232,7 +232,7 @@ static void moves_ten_times_a_second(SimMachine *m, const TlsCredentials *own) {
                 abort();
         UNTIL("a-host-has-two-sessions",
               peers_dialed(g.peers, machine(0)->machine_id) && peers_dialed(g.peers, machine(1)->machine_id));
-        before = kv_index(daemon_store(machine(0)->daemon));
+        before = kv_index(daemon_host(machine(0)->daemon)->store);
         for (unsigned i = 0; i < MOVES; i++) {
                 for (unsigned k = 0; k < 2; k++)
                         (void) peers_send(g.peers, machine(k)->machine_id, PEER_HEARTBEAT,
@@ -240,7 +240,7 @@ static void moves_ten_times_a_second(SimMachine *m, const TlsCredentials *own) {
                 run_ms(100);
                 check_cluster(&g, HOST, PEER_HEARTBEAT, sizeof(idle));
         }
-        before = kv_index(daemon_store(machine(0)->daemon)) - before;
+        before = kv_index(daemon_host(machine(0)->daemon)->store) - before;
         if (before > MOVES_WRITES_MAX)
                 world_failed(world, "moves-cost-few-writes", "%llu", (unsigned long long) before);
         sim_guest_close(&g, m);

@@ -64,7 +64,7 @@ static SimProbe on_probe(SimMachine *m, const ProbeRequest *request) {
 /* Return the state that the host has published in its own view, or NULL. */
 static const UnitState *state_of(const SimMachine *m, const char *unit) {
         const ClusterState *s = m->daemon && !m->dying ?
-                                        cluster_state(registry_cluster(daemon_registry(m->daemon)),
+                                        cluster_state(registry_cluster(daemon_host(m->daemon)->registry),
                                                       m->machine_id, unit) :
                                         NULL;
 
@@ -124,7 +124,7 @@ static bool all_are(UnitHealth health, unsigned from) {
 
 static bool is_formed(void) {
         SimMachine *leader = cluster_leader(cluster);
-        const Cluster *view = leader ? registry_cluster(daemon_registry(leader->daemon)) : NULL;
+        const Cluster *view = leader ? registry_cluster(daemon_host(leader->daemon)->registry) : NULL;
         unsigned up = 0;
 
         for (unsigned i = 0; view && i < HOSTS; i++) {
@@ -163,7 +163,7 @@ static bool submit(unsigned h, unsigned u) {
                 abort();
         change.unit = unit;
         return leader &&
-               registry_change_units(daemon_registry(leader->daemon), &change, 1, on_asked, NULL) == 0;
+               registry_change_units(daemon_host(leader->daemon)->registry, &change, 1, on_asked, NULL) == 0;
 }
 
 static void set_modes(Mode mode) {

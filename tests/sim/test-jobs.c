@@ -40,14 +40,14 @@ static void on_start(SimMachine *m, const char *unit) {
 static const Cluster *view(void) {
         SimMachine *leader = cluster_leader(cluster);
 
-        return leader && registry_ready(daemon_registry(leader->daemon)) ?
-                       registry_cluster(daemon_registry(leader->daemon)) :
+        return leader && registry_ready(daemon_host(leader->daemon)->registry) ?
+                       registry_cluster(daemon_host(leader->daemon)->registry) :
                        NULL;
 }
 
 static Registry *registry(void) {
         UNTIL("there-is-a-leader", view());
-        return daemon_registry(cluster_leader(cluster)->daemon);
+        return daemon_host(cluster_leader(cluster)->daemon)->registry;
 }
 
 static bool is_formed(void) {

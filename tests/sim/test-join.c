@@ -49,7 +49,7 @@ static bool has_request(const SimMachine *at, const SimMachine *of) {
         const AuthorityOp *op;
 
         if (serves(at))
-                LIST_FOREACH(op, &user_of(at)->api.authority->operations, ops)
+                LIST_FOREACH(op, &daemon_host(at->daemon)->authority->operations, ops)
                         if (op->request.token[0] && streq(op->machine, of->machine_id))
                                 return true;
         return false;
@@ -119,7 +119,7 @@ static void crash(SimMachine *m, bool power) {
         else
                 machine_crash_daemon(m);
         if (user_of(m)->pending) /* the daemon is freed after the end of the join */
-                user_of(m)->api.join_cancel(user_of(m)->api.userdata, user_of(m));
+                daemon_join_cancel(m->daemon, user_of(m));
         user_of(m)->pending = false;
         user_of(m)->stored = false;
         world_at(world, RESTART_MS, NULL, on_return, m);
@@ -392,7 +392,7 @@ static void join_above_the_limit(void) {
         token = make_token(machine(0), NULL);
         UNTIL("a-host-is-ready", is_ready(machine(1)));
         (void) command(machine(1), false, token.text);
-        joins = &user_of(machine(0))->api.peers->strangers.joins;
+        joins = &daemon_host(machine(0)->daemon)->peers->strangers.joins;
         (void) pace_wait_ms(joins, STRANGERS_JOINS_PER_SECOND, STRANGERS_JOINS_PER_SECOND,
                             loop_now_ms(world_loop(machine(0)->loop)));
         pace_take(joins, TURN_SEC * STRANGERS_JOINS_PER_SECOND + STRANGERS_JOINS_PER_SECOND);

@@ -55,7 +55,7 @@ static void client_write(Client *c) {
                 return;
         c->write_ms = world_now_ms(world) + pause_ms;
         snprintf(value, sizeof(value), "%u %u", c->machine->index, c->n_writes);
-        c->writing = kv_propose(daemon_store(c->machine->daemon),
+        c->writing = kv_propose(daemon_host(c->machine->daemon)->store,
                                 &(KvCommand) {
                                         .op = KV_POST, .key = kv_string("/log"), .value = kv_string(value) },
                                 on_written, c, &number) == 0;
@@ -75,12 +75,12 @@ static void on_read(void *userdata, int result, const KvFound *found) {
 }
 
 static void client_read(Client *c) {
-        if (c->reading || !kv_can_serve(daemon_store(c->machine->daemon)))
+        if (c->reading || !kv_can_serve(daemon_host(c->machine->daemon)->store))
                 return;
         c->reading = true;
         c->begun = c->index;
         c->get = (KvGet) { .key = kv_string("/log"), .done = on_read, .userdata = c };
-        kv_get(daemon_store(c->machine->daemon), &c->get);
+        kv_get(daemon_host(c->machine->daemon)->store, &c->get);
 }
 
 static void on_event(void *userdata, KvWatchEvent *event) {
@@ -108,9 +108,9 @@ static void client_watch(Client *c) {
                                          .since = c->n_seen > 0 ? c->seen[c->n_seen - 1] + 1 : 1 };
         uint64_t oldest = 0;
 
-        if (c->watch || !kv_can_serve(daemon_store(c->machine->daemon)))
+        if (c->watch || !kv_can_serve(daemon_host(c->machine->daemon)->store))
                 return;
-        if (kv_watch(daemon_store(c->machine->daemon), &options, &ops, c, &c->watch, &oldest) < 0)
+        if (kv_watch(daemon_host(c->machine->daemon)->store, &options, &ops, c, &c->watch, &oldest) < 0)
                 world_failed(world, "a-watch-opens", "%s: since %llu, oldest %llu", c->machine->name,
                              (unsigned long long) options.since, (unsigned long long) oldest);
 }
@@ -197,7 +197,7 @@ static void clients_end(void) {
         UNTIL("each-client-is-answered", clients_rest());
         UNTIL("there-is-a-leader", leader_with(machine(0)));
         log = (Log) {};
-        if (kv_local_walk(daemon_store(leader_with(machine(0))->daemon), &range, on_node, &log) < 0)
+        if (kv_local_walk(daemon_host(leader_with(machine(0))->daemon)->store, &range, on_node, &log) < 0)
                 abort();
         qsort(log.created, log.n_created, sizeof(*log.created), compare);
         for (unsigned i = 0; i < cluster->n; i++) {
@@ -254,7 +254,7 @@ static void set_voters(unsigned voters) {
         ClusterSettings settings = { .voters = voters };
 
         WORKING_UNTIL(TOKENS_PATIENCE_MS, "there-is-a-leader", leader_with(machine(0)));
-        if (registry_set_settings(daemon_registry(leader_with(machine(0))->daemon), &settings, "root",
+        if (registry_set_settings(daemon_host(leader_with(machine(0))->daemon)->registry, &settings, "root",
                                   on_settings, NULL) < 0)
                 abort();
 }
@@ -370,7 +370,7 @@ static void an_older_level_has_no_attached_hosts(void) {
         expect_failure(m, "the cluster has 5 hosts, and with 3 voters and 2 standbys, there are at most 5");
 
         UNTIL("there-is-a-leader", leader_with(machine(0)));
-        if (kv_propose(daemon_store(leader_with(machine(0))->daemon),
+        if (kv_propose(daemon_host(leader_with(machine(0))->daemon)->store,
                        &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_ATTACHED },
                        on_raised, NULL, &number) < 0)
                 abort();
@@ -396,7 +396,7 @@ static void an_attached_host_leaves(void) {
 
         found_with_attached(6);
         m = machine(5);
-        r = daemon_registry(m->daemon);
+        r = daemon_host(m->daemon)->registry;
         former = state_of(m).cluster_id;
         leave.since_ms = world_now_ms(world);
         machine_suspect(m, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);

@@ -44,8 +44,8 @@ static int on_row(void *userdata, const KvHistoryRow *row) {
 static bool has_history(const SimMachine *m) {
         bool has = false;
 
-        return m->daemon && !m->dying && daemon_store(m->daemon) &&
-               kv_local_history(daemon_store(m->daemon), 0, false, on_row, &has) == 0 && has;
+        return m->daemon && !m->dying && daemon_host(m->daemon)->store &&
+               kv_local_history(daemon_host(m->daemon)->store, 0, false, on_row, &has) == 0 && has;
 }
 
 static void check_level(SimCluster *c, unsigned level) {

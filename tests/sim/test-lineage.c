@@ -47,7 +47,7 @@ static unsigned voters(SimCluster *c) {
 
         if (!leader)
                 return 0;
-        kv_state(daemon_store(leader->daemon), &state);
+        kv_state(daemon_host(leader->daemon)->store, &state);
         for (size_t i = 0; i < state.n_members; i++)
                 n += state.members[i].role == KV_MEMBER_VOTER && state.members[i].reachable;
         return n;
@@ -78,7 +78,7 @@ static void ask(SimCluster *c, const char *name, TargetState target) {
         if (unit_parse(name, text, strlen(text), &unit, NULL) < 0)
                 abort();
         change.unit = unit;
-        if (registry_change_units(daemon_registry(leader->daemon), &change, 1, on_asked, &done) < 0)
+        if (registry_change_units(daemon_host(leader->daemon)->registry, &change, 1, on_asked, &done) < 0)
                 abort();
         UNTIL(c, "users-are-answered", done);
         unit_free(unit);
@@ -155,8 +155,8 @@ static void submit_rolled(SimCluster *c, const char *name, const char *command, 
         if (unit_parse(name, text, strlen(text), &unit, NULL) < 0)
                 abort();
         change.unit = unit;
-        if (registry_change_units(daemon_registry(cluster_leader(c)->daemon), &change, 1, on_asked, &done) <
-            0)
+        if (registry_change_units(daemon_host(cluster_leader(c)->daemon)->registry, &change, 1, on_asked,
+                                  &done) < 0)
                 abort();
         UNTIL(c, "users-are-answered", done);
         if (!launched && !rolled.restored[0])
@@ -332,7 +332,7 @@ static void maintain(SimMachine *m, SimMaintenance what) {
 }
 
 static bool is_adopting(const SimMachine *m) {
-        return m->daemon && registry_cluster(daemon_registry(m->daemon))->adopting;
+        return m->daemon && registry_cluster(daemon_host(m->daemon)->registry)->adopting;
 }
 
 /* -- One run -- */
@@ -384,7 +384,7 @@ static void end_without(SimCluster *c, SimMachine *first, SimMachine *late, Endi
         if (ending != ONE_IS_LATE && ending != TWO_ARE_LATE)
                 machine_power_cut(late); /* for good: its units may run elsewhere */
         if (ending != ONE_STAYS_AWAY) {
-                if (registry_adopt_now(daemon_registry(first->daemon), NULL, on_asked, &done) < 0)
+                if (registry_adopt_now(daemon_host(first->daemon)->registry, NULL, on_asked, &done) < 0)
                         abort();
                 UNTIL(c, "users-are-answered", done);
                 UNTIL_WITHIN(c, 1000, "the-waiting-ends-when-people-say-so", !is_adopting(first));
@@ -416,7 +416,7 @@ static void put(SimCluster *c, LayoutKind kind, const char *machine_id, const ch
                                 .key = kv_string(layout_key(key, kind, NULL, machine_id)),
                                 .value = kv_string(value) };
 
-        if (kv_propose(daemon_store(cluster_leader(c)->daemon), &cmd, on_put, &done, NULL) < 0)
+        if (kv_propose(daemon_host(cluster_leader(c)->daemon)->store, &cmd, on_put, &done, NULL) < 0)
                 abort();
         UNTIL(c, "a-key-is-written", done);
 }
@@ -429,8 +429,8 @@ static void plan_reboot(SimCluster *c, const SimMachine *m) {
 
 static void check_no_reboot(const SimCluster *c, const SimMachine *from) {
         for (unsigned i = 0; i < c->n; i++) {
-                const ClusterMachine *m = cluster_machine(registry_cluster(daemon_registry(from->daemon)),
-                                                          c->machines[i].machine_id);
+                const ClusterMachine *m = cluster_machine(
+                        registry_cluster(daemon_host(from->daemon)->registry), c->machines[i].machine_id);
 
                 if (m && (m->reboot || m->maintenance))
                         world_failed(c->world, "a-planned-reboot-ends-with-its-lineage", "that of %s",

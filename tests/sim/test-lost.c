@@ -50,7 +50,7 @@ static KvMemberRole role_of(const SimMachine *m) {
 /* All hosts have a replica and are up in the view of the leader, and three of them vote. */
 static bool is_formed(void) {
         SimMachine *leader = cluster_leader(cluster);
-        const Cluster *view = leader ? registry_cluster(daemon_registry(leader->daemon)) : NULL;
+        const Cluster *view = leader ? registry_cluster(daemon_host(leader->daemon)->registry) : NULL;
         unsigned up = 0;
 
         for (const ClusterMachine *m = view ? view->machines : NULL; m; m = m->hh.next)
@@ -101,7 +101,7 @@ static void on_submitted(void *userdata, KvStatus status, const char *message, u
 static void submit_with(SimMachine *m, const char *name, const char *key) {
         MetadataChange here = { .machine = m->machine_id, .key = key, .value = "here" };
         UnitChange change = { .name = name, .has_target = true, .target = TARGET_LAUNCHED };
-        Registry *r = daemon_registry(cluster_leader(cluster)->daemon);
+        Registry *r = daemon_host(cluster_leader(cluster)->daemon)->registry;
         _cleanup_text_ Text text = {};
         Unit *unit = NULL;
 
@@ -124,7 +124,7 @@ static const char *submit_to(SimMachine *m) {
         Registry *r;
 
         submit_with(m, name, "place");
-        r = daemon_registry(cluster_leader(cluster)->daemon);
+        r = daemon_host(cluster_leader(cluster)->daemon)->registry;
         for (unsigned i = 0; i < cluster->n; i++) {
                 there.machine = cluster->machines[i].machine_id;
                 if (registry_set_metadata(r, &there, 1, on_submitted, NULL) < 0)
@@ -146,7 +146,7 @@ static void transfer(SimMachine *to) {
 
         while (cluster_leader(cluster) != to) {
                 if (leader->daemon)
-                        (void) store_transfer(daemon_store(leader->daemon), machine_state(to).raft_id);
+                        (void) store_transfer(daemon_host(leader->daemon)->store, machine_state(to).raft_id);
                 run_ms(STEP_MS);
         }
 }
@@ -424,7 +424,8 @@ static void a_unit_that_stops_alone_stops_after_its_time(void) {
 static const ClusterMachine *seen_by_leader(const SimMachine *m) {
         SimMachine *leader = cluster_leader(cluster);
 
-        return leader ? cluster_machine(registry_cluster(daemon_registry(leader->daemon)), m->machine_id) :
+        return leader ? cluster_machine(registry_cluster(daemon_host(leader->daemon)->registry),
+                                        m->machine_id) :
                         NULL;
 }
 
@@ -447,7 +448,7 @@ static bool has_returned(const SimMachine *m) {
 }
 
 static void remove_machine(const SimMachine *m) {
-        if (registry_remove_machine(daemon_registry(cluster_leader(cluster)->daemon), seen_by_leader(m),
+        if (registry_remove_machine(daemon_host(cluster_leader(cluster)->daemon)->registry, seen_by_leader(m),
                                     "root", NULL, on_submitted, NULL) < 0)
                 abort();
         UNTIL("a-lost-machine-is-removed", is_removed(m) && n_members() == cluster->n - 1);
@@ -538,8 +539,8 @@ static void change_unit(const char *name, bool destroys, const char *text) {
                 abort();
         change.unit = unit;
         change.target = TARGET_INACTIVE;
-        if (registry_change_units(daemon_registry(cluster_leader(cluster)->daemon), &change, 1, on_submitted,
-                                  NULL) < 0)
+        if (registry_change_units(daemon_host(cluster_leader(cluster)->daemon)->registry, &change, 1,
+                                  on_submitted, NULL) < 0)
                 abort();
         unit_free(unit);
         run_ms(1000);

@@ -39,7 +39,7 @@ static SimMachine *leader(void) {
 
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
-                uint64_t leads = machine_serves(m) ? kv_leads(daemon_store(m->daemon)) : 0;
+                uint64_t leads = machine_serves(m) ? kv_leads(daemon_host(m->daemon)->store) : 0;
 
                 if (leads > term && is_in_cluster(m)) {
                         found = m;
@@ -59,9 +59,9 @@ static KvMember member_of(uint64_t raft_id) {
 }
 
 static const ClusterMachine *seen(const SimMachine *m) {
-        return leader() ?
-                       cluster_machine(registry_cluster(daemon_registry(leader()->daemon)), m->machine_id) :
-                       NULL;
+        return leader() ? cluster_machine(registry_cluster(daemon_host(leader()->daemon)->registry),
+                                          m->machine_id) :
+                          NULL;
 }
 
 static bool has_voters(size_t n) {
@@ -138,7 +138,7 @@ static bool leader_is_in_history(void) {
         char id[MACHINE_ID_SIZE] = "";
 
         return leader() &&
-               kv_local_history(daemon_store(leader()->daemon), 0, true, find_leader_row, id) == 0 &&
+               kv_local_history(daemon_host(leader()->daemon)->store, 0, true, find_leader_row, id) == 0 &&
                streq(id, leader()->machine_id);
 }
 
@@ -272,8 +272,8 @@ static void set_voters(unsigned voters) {
         ClusterSettings settings = { .voters = voters };
 
         UNTIL("there-is-a-leader", leader());
-        if (registry_set_settings(daemon_registry(leader()->daemon), &settings, "root", on_settings, NULL) <
-            0)
+        if (registry_set_settings(daemon_host(leader()->daemon)->registry, &settings, "root", on_settings,
+                                  NULL) < 0)
                 abort();
 }
 
@@ -318,7 +318,7 @@ static bool has_promotions(unsigned n) {
         unsigned found = 0;
 
         return leader() &&
-               kv_local_history(daemon_store(leader()->daemon), 0, false, count_role, &found) == 0 &&
+               kv_local_history(daemon_host(leader()->daemon)->store, 0, false, count_role, &found) == 0 &&
                found == n;
 }
 
@@ -377,15 +377,15 @@ static bool has_role_end(const SimMachine *m) {
         RoleEnd end = { .machine = m };
 
         return leader() &&
-               kv_local_history(daemon_store(leader()->daemon), 0, false, count_role_end, &end) == 0 &&
+               kv_local_history(daemon_host(leader()->daemon)->store, 0, false, count_role_end, &end) == 0 &&
                end.n > 0;
 }
 
 static void remove_host(SimMachine *m) {
         machine_power_cut(m);
         UNTIL("a-host-without-power-is-lost", is_lost(m));
-        if (registry_remove_machine(daemon_registry(leader()->daemon), seen(m), "root", NULL, on_removed,
-                                    NULL) < 0)
+        if (registry_remove_machine(daemon_host(leader()->daemon)->registry, seen(m), "root", NULL,
+                                    on_removed, NULL) < 0)
                 abort();
         UNTIL("two-hosts-are-a-voter-and-a-standby", has_members(2, 1));
         UNTIL("the-history-names-the-machine-of-the-removed-voter", has_role_end(m));
@@ -459,14 +459,14 @@ static void remove_crash_each_step(void) {
                 UNTIL("a-host-without-power-is-lost", is_lost(m));
                 for (RemoveStep step = REMOVE_ASKED; step < _REMOVE_STEP_MAX; step++) {
                         if (step == REMOVE_ASKED &&
-                            registry_remove_machine(daemon_registry(leader()->daemon), seen(m), "root", NULL,
-                                                    on_asked, NULL) < 0)
+                            registry_remove_machine(daemon_host(leader()->daemon)->registry, seen(m), "root",
+                                                    NULL, on_asked, NULL) < 0)
                                 abort();
                         if (killed == REMOVE_ASKED && step == REMOVE_TOMBSTONE) {
                                 run_ms(1000);
                                 UNTIL("the-leader-knows-the-host", seen(m));
                                 if (!seen(m)->removed &&
-                                    registry_remove_machine(daemon_registry(leader()->daemon), seen(m),
+                                    registry_remove_machine(daemon_host(leader()->daemon)->registry, seen(m),
                                                             "root", NULL, on_removed, NULL) < 0)
                                         abort();
                         }
@@ -587,8 +587,8 @@ static void start_units(void) {
                 if (unit_parse(change.name, text, sizeof(text) - 1, &unit, NULL) < 0)
                         abort();
                 change.unit = unit;
-                if (registry_change_units(daemon_registry(leader()->daemon), &change, 1, on_submitted, NULL) <
-                    0)
+                if (registry_change_units(daemon_host(leader()->daemon)->registry, &change, 1, on_submitted,
+                                          NULL) < 0)
                         abort();
                 unit_free(unit);
         }
@@ -600,7 +600,7 @@ static void begin_leave(SimMachine *m) {
         MaintenanceRecord leave = { .purpose = CLUSTER_FOR_LEAVE,
                                     .mode = MAINTENANCE_DRAINING,
                                     .since_ms = world_now_ms(world) };
-        Registry *r = daemon_registry(m->daemon);
+        Registry *r = daemon_host(m->daemon)->registry;
 
         former = machine_state(m).cluster_id;
         machine_suspect(m, world_now_ms(world), world_now_ms(world) + 2 * (uint64_t) PATIENCE_MS);
@@ -629,7 +629,7 @@ static bool has_own_cluster(const SimMachine *m) {
 
         return state.cluster_id != 0 && state.cluster_id != former && state.role == KV_ROLE_LEADER &&
                state.ready &&
-               kv_local_get(daemon_store(m->daemon), kv_string("/load/0"), on_node, NULL) == -ENOENT;
+               kv_local_get(daemon_host(m->daemon)->store, kv_string("/load/0"), on_node, NULL) == -ENOENT;
 }
 
 /* The remaining members have each acknowledged write. */
@@ -715,7 +715,8 @@ static void leave_crash_each_step(void) {
 static const char owned_unit[] = "own.service";
 
 static bool has_owned_unit(void) {
-        return leader() && cluster_unit(registry_cluster(daemon_registry(leader()->daemon)), owned_unit);
+        return leader() &&
+               cluster_unit(registry_cluster(daemon_host(leader()->daemon)->registry), owned_unit);
 }
 
 /* The unit directory repeats what was rejected. */
@@ -735,7 +736,8 @@ static void submit_owned_unit(SimMachine *m) {
             unit_set_owner(unit, m->machine_id, "/etc/fleet/units") < 0)
                 abort();
         change.unit = unit;
-        if (registry_change_directory(daemon_registry(m->daemon), &change, 1, NULL, 0, on_owned, NULL) < 0)
+        if (registry_change_directory(daemon_host(m->daemon)->registry, &change, 1, NULL, 0, on_owned, NULL) <
+            0)
                 abort();
         unit_free(unit);
 }

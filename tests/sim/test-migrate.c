@@ -28,8 +28,7 @@ static TlsKey *key;
 /* -- Users -- */
 
 static struct {
-        ApiOptions api[CLUSTER_HOSTS_MAX]; /* of the daemons that were opened last */
-        SimMachine *asked;                 /* to require certificates; NULL: no answer is due */
+        SimMachine *asked; /* to require certificates; NULL: no answer is due */
         uint64_t again_ms;
         bool force, done;
         char message[ERROR_MESSAGE_MAX]; /* the last refusal */
@@ -38,13 +37,6 @@ static struct {
         char token[TOKEN_TEXT_MAX + 1];
         bool joined;
 } user;
-
-int __real_api_new(Api **ret, Loop *loop, const ApiOptions *options);
-int __wrap_api_new(Api **ret, Loop *loop, const ApiOptions *options);
-int __wrap_api_new(Api **ret, Loop *loop, const ApiOptions *options) {
-        user.api[cluster_running_machine(cluster)->index] = *options;
-        return __real_api_new(ret, loop, options);
-}
 
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (!world)
@@ -60,7 +52,7 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
 /* -- The cluster -- */
 
 static const Cluster *view_of(const SimMachine *m) {
-        return registry_cluster(daemon_registry(m->daemon));
+        return registry_cluster(daemon_host(m->daemon)->registry);
 }
 
 static SimMachine *leader(void) {
@@ -131,7 +123,8 @@ static void start_unit(void) {
                 abort();
         change.unit = unit;
         UNTIL("there-is-a-leader", leader());
-        if (registry_change_units(daemon_registry(leader()->daemon), &change, 1, on_submitted, NULL) < 0)
+        if (registry_change_units(daemon_host(leader()->daemon)->registry, &change, 1, on_submitted, NULL) <
+            0)
                 abort();
         unit_free(unit);
         UNTIL("a-unit-runs-everywhere", runs_everywhere());
@@ -182,7 +175,8 @@ static void drive(void) {
                 user.asked = NULL; /* the answer was lost with the daemon */
         if (user.done || user.asked || world_now_ms(world) < user.again_ms || !machine_serves(m))
                 return;
-        if (authority_secure(user.api[m->index].authority, user.force, "root", on_secured, &user, &err) == 0)
+        if (authority_secure(daemon_host(m->daemon)->authority, user.force, "root", on_secured, &user,
+                             &err) == 0)
                 user.asked = m;
 }
 
@@ -260,7 +254,8 @@ static bool uses_key(const SimMachine *m) {
         PeerState state;
 
         for (unsigned i = 0; i < cluster->n; i++)
-                if (peers_state(user.api[m->index].peers, cluster->machines[i].machine_id, &state) == 0 &&
+                if (peers_state(daemon_host(m->daemon)->peers, cluster->machines[i].machine_id, &state) ==
+                            0 &&
                     state.by_key)
                         return true;
         return false;
@@ -366,7 +361,7 @@ static void on_token(void *userdata, int error, const char *message, const Autho
         snprintf(user.token, sizeof(user.token), "%s", token ? token->text : "");
 }
 
-static void on_joined(void *userdata, int error, const char *message, const ApiJoined *joined) {
+static void on_joined(void *userdata, int error, const char *message, const EnteringResult *joined) {
         if (error < 0)
                 world_failed(world, "a-host-joins-again", "%s", message);
         user.joined = true;
@@ -377,7 +372,7 @@ static void migrate_with_absent_host(void) {
         Error err = {};
         char listen[ADDRESS_SIZE];
         TokenRequest request = { .uses = 1, .by = "root" };
-        ApiJoin join = { .token = user.token, .listen = listen };
+        DaemonJoin join = { .token = user.token, .listen = listen };
 
         form(5);
         for (unsigned i = 0; i < cluster->n; i++) /* a standby: the CA waits for each voter */
@@ -399,11 +394,12 @@ static void migrate_with_absent_host(void) {
         if (machine_state(absent).ready)
                 world_failed(world, "the-key-file-is-rejected", "%s has a leader", absent->name);
         request.replace = absent->machine_id;
-        if (authority_create_token(user.api[leader()->index].authority, &request, on_token, NULL, &err) < 0)
+        if (authority_create_token(daemon_host(leader()->daemon)->authority, &request, on_token, NULL, &err) <
+            0)
                 world_failed(world, "a-token-is-made", "%s", err.message);
         UNTIL("a-token-is-made", user.token[0]);
         snprintf(listen, sizeof(listen), "%s:2380", absent->address);
-        if (user.api[absent->index].join(user.api[absent->index].userdata, &join, on_joined, NULL, &err) < 0)
+        if (daemon_join(absent->daemon, &join, on_joined, NULL, &err) < 0)
                 world_failed(world, "a-host-joins-again", "%s", err.message);
         UNTIL("a-host-joins-again", user.joined);
         check_end();

@@ -34,7 +34,7 @@ static unsigned voters(SimCluster *c) {
 
         if (!leader)
                 return 0;
-        kv_state(daemon_store(leader->daemon), &state);
+        kv_state(daemon_host(leader->daemon)->store, &state);
         for (size_t i = 0; i < state.n_members; i++)
                 n += state.members[i].role == KV_MEMBER_VOTER && state.members[i].reachable;
         return n;
@@ -51,7 +51,7 @@ static void wait_for_voters(SimCluster *c, const char *name) {
 /* Return whether 'at' has the record of the current start of 'of'. */
 static bool knows_start(const SimMachine *at, const SimMachine *of) {
         const ClusterMachine *m = machine_serves(at) ?
-                                          cluster_machine(registry_cluster(daemon_registry(at->daemon)),
+                                          cluster_machine(registry_cluster(daemon_host(at->daemon)->registry),
                                                           of->machine_id) :
                                           NULL;
 
@@ -86,7 +86,7 @@ static bool write_all(SimCluster *c, Written *w) {
                 return w->n == WRITES;
         snprintf(key, sizeof(key), "/since/%u", w->n);
         w->under_way = kv_propose(
-                               daemon_store(leader->daemon),
+                               daemon_host(leader->daemon)->store,
                                &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("1") },
                                on_written, w, NULL) == 0;
         return false;
@@ -95,13 +95,13 @@ static bool write_all(SimCluster *c, Written *w) {
 static void check_written(SimCluster *c, const SimMachine *m) {
         TreeMeta meta;
 
-        if (store_meta(daemon_store(m->daemon), &meta) < 0)
+        if (store_meta(daemon_host(m->daemon)->store, &meta) < 0)
                 world_failed(c->world, "a-tree-can-be-read", "%s", m->name);
         for (unsigned i = 0; i < WRITES; i++) {
                 char key[32];
 
                 snprintf(key, sizeof(key), "/since/%u", i);
-                if (!store_has(daemon_store(m->daemon), key))
+                if (!store_has(daemon_host(m->daemon)->store, key))
                         world_failed(c->world, "no-acknowledged-write-lost",
                                      "%s was acknowledged, and is not on %s, which leads", key, m->name);
         }
@@ -144,7 +144,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         /* Copy the image of a host that is off; then it starts again, and all hosts have the record of that
          * start. */
         world_run(w, world_now_ms(w) + world_draw(w, 3000));
-        kv_state(daemon_store(old->daemon), &state);
+        kv_state(daemon_host(old->daemon)->store, &state);
         raft_id = state.raft_id;
         machine_power_cut(old);
         UNTIL(c, "a-daemon-dies", !old->loop);
@@ -182,7 +182,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         check_written(c, cluster_leader(c));
 
         UNTIL(c, "it-joins-again-by-itself", voters(c) == 3);
-        kv_state(daemon_store(old->daemon), &state);
+        kv_state(daemon_host(old->daemon)->store, &state);
         if (state.raft_id == raft_id)
                 world_failed(w, "an-old-image-gets-another-id", "member %llu", (unsigned long long) raft_id);
         check_written(c, cluster_leader(c));

@@ -18,7 +18,7 @@ static int on_has(void *userdata, const KvNode *node) {
 static bool has_key(SimMachine *at, const char *key) {
         bool found = false;
 
-        (void) kv_local_get(daemon_store(at->daemon), kv_string(key), on_has, &found);
+        (void) kv_local_get(daemon_host(at->daemon)->store, kv_string(key), on_has, &found);
         return found;
 }
 
@@ -26,7 +26,7 @@ static void propose_key(SimMachine *m, const char *key, KvBytes value, KeyWrite 
         uint64_t number;
 
         *write = (KeyWrite) {};
-        if (kv_propose(daemon_store(m->daemon),
+        if (kv_propose(daemon_host(m->daemon)->store,
                        &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = value }, on_written,
                        write, &number) < 0)
                 abort();
@@ -68,7 +68,7 @@ static void watch_after_an_overflow(void) {
         uint64_t oldest;
 
         n_cleared = 0;
-        if (kv_watch(daemon_store(m->daemon), &options, &ops, &watch, &watch.watch, &oldest) < 0)
+        if (kv_watch(daemon_host(m->daemon)->store, &options, &ops, &watch, &watch.watch, &oldest) < 0)
                 abort();
         (void) write_key(machine(0), "/a/b", "1");
         UNTIL("a-watch-sees-all", watch.n == 1);
@@ -96,7 +96,7 @@ static void watch_after_an_overflow(void) {
 static SimMachine *idle_replica(SimMachine *m) {
         for (unsigned i = 0; i < 5; i++)
                 if (machine(i) != replica_of(m) &&
-                    kv_replica_answers(daemon_store(m->daemon), machine(i)->machine_id, 5000))
+                    kv_replica_answers(daemon_host(m->daemon)->store, machine(i)->machine_id, 5000))
                         return machine(i);
         return NULL;
 }
@@ -188,7 +188,7 @@ static void change_internal(SimMachine *at, KvOp op, const char *key, const char
         KeyWrite write = {};
         uint64_t number;
 
-        if (kv_propose(daemon_store(at->daemon),
+        if (kv_propose(daemon_host(at->daemon)->store,
                        &(KvCommand) {
                                .op = op, .key = kv_string(key), .value = kv_string(value), .internal = true },
                        on_written, &write, &number) < 0)
@@ -212,7 +212,7 @@ static void request_large_unit(SimMachine *at, const char *name, const SimMachin
         if (unit_parse(name, text.chars, text.size, &unit, NULL) < 0)
                 abort();
         change.unit = unit;
-        if (registry_change_units(daemon_registry(at->daemon), &change, 1, on_asked, &done) < 0)
+        if (registry_change_units(daemon_host(at->daemon)->registry, &change, 1, on_asked, &done) < 0)
                 abort();
         UNTIL("a-request-is-answered", done);
 }
@@ -271,7 +271,7 @@ static KvStatus sync_now(SimMachine *m) {
         Synced s = {};
 
         s.sync = (KvSync) { .done = on_test_synced, .userdata = &s };
-        kv_sync(daemon_store(m->daemon), &s.sync);
+        kv_sync(daemon_host(m->daemon)->store, &s.sync);
         UNTIL("a-read-is-answered", s.done);
         return s.status;
 }
@@ -284,7 +284,7 @@ static void sync_without_an_answer(void) {
         if (sync_now(m) != KV_OK)
                 world_failed(world, "a-sync-works", "before");
         /* as an answer of another replica that is ahead by a moment */
-        kv_saw(daemon_store(m->daemon), kv_index(daemon_store(machine(0)->daemon)) + 3);
+        kv_saw(daemon_host(m->daemon)->store, kv_index(daemon_host(machine(0)->daemon)->store) + 3);
         for (unsigned i = 0; i < N; i++) {
                 begin_read(m, "/a", &reads[i]);
         }

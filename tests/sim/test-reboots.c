@@ -69,7 +69,7 @@ static Reached reached = {
 static Registry *registry(void) {
         SimMachine *leader = cluster_leader(cluster);
 
-        return leader ? daemon_registry(leader->daemon) : NULL;
+        return leader ? daemon_host(leader->daemon)->registry : NULL;
 }
 
 /* -- The hosts -- */

@@ -251,7 +251,7 @@ static void another_key_meanwhile(void) {
                 if (machine(i) != m)
                         sim_net_cut(cluster->net, m->host, machine(i)->host, true);
         begin_ms = world_now_ms(world);
-        if (membership_rekey_host(user_of(leader)->api.membership, &err) < 0)
+        if (membership_rekey_host(daemon_host(leader->daemon)->membership, &err) < 0)
                 world_failed(world, "a-host-makes-a-key", "%s", err.message);
         UNTIL("one-key-is-valid", has_other_key(leader, leader, pin));
         run_ms(30000); /* no session outlives that */
@@ -294,7 +294,7 @@ static void other_keys_of_all_replicas(void) {
                         if (i < 2 && k != i) /* at last, those of all */
                                 continue;
                         read_pin(machine(k), pin);
-                        if (membership_rekey_host(user_of(machine(k))->api.membership, &err) < 0)
+                        if (membership_rekey_host(daemon_host(machine(k)->daemon)->membership, &err) < 0)
                                 world_failed(world, "a-host-makes-a-key", "%s", err.message);
                         UNTIL("one-key-is-valid",
                               leader_with(machine(0)) &&
@@ -377,7 +377,7 @@ static void removed_host_boots(void) {
         machine_power_cut(m);
         UNTIL("a-silent-host-is-lost", (leader = leader_with(machine((m->index + 1) % 3))) && leader != m &&
                                                seen(leader, m)->presence == PRESENCE_LOST);
-        if (registry_remove_machine(daemon_registry(leader->daemon), seen(leader, m), "root", NULL,
+        if (registry_remove_machine(daemon_host(leader->daemon)->registry, seen(leader, m), "root", NULL,
                                     on_removed, NULL) < 0)
                 abort();
         UNTIL("a-removed-host-is-no-member", seen(leader, m)->removed && state_of(leader).n_members == 2);

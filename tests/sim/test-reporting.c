@@ -47,8 +47,8 @@ static void over(void) {
 static SimMachine *replica_of(const SimMachine *m) {
         for (unsigned i = 0; i < REPLICAS; i++)
                 if (serves(machine(i)) &&
-                    store_sent_index(daemon_store(machine(i)->daemon), m->machine_id) > 0 &&
-                    kv_replica_answers(daemon_store(m->daemon), machine(i)->machine_id, 3 * TICK_MS))
+                    store_sent_index(daemon_host(machine(i)->daemon)->store, m->machine_id) > 0 &&
+                    kv_replica_answers(daemon_host(m->daemon)->store, machine(i)->machine_id, 3 * TICK_MS))
                         return machine(i);
         return NULL;
 }
@@ -61,12 +61,12 @@ static unsigned n_dialed(const SimMachine *m) {
         unsigned n = 0;
 
         if (serves(m))
-                peers_each(user_of(m)->api.peers, count_dialed, &n);
+                peers_each(daemon_host(m->daemon)->peers, count_dialed, &n);
         return n;
 }
 
 static bool is_dialed(const SimMachine *m, const SimMachine *replica) {
-        return serves(m) && peers_dialed(user_of(m)->api.peers, replica->machine_id);
+        return serves(m) && peers_dialed(daemon_host(m->daemon)->peers, replica->machine_id);
 }
 
 /* Let the host use a replica that does not lead, with two sessions, and then wait. Return the replica. */
@@ -205,7 +205,7 @@ static const struct {
 static uint64_t longest_ms[_LOSS_MAX];
 
 static bool uses(const SimMachine *m, const SimMachine *replica) {
-        return streq(kv_replica_in_use(daemon_store(m->daemon)), replica->machine_id);
+        return streq(kv_replica_in_use(daemon_host(m->daemon)->store), replica->machine_id);
 }
 
 static void lose(SimMachine *m, SimMachine *replica, Loss loss, bool begin) {
@@ -269,7 +269,7 @@ static void both_sessions_close(void) {
         for (unsigned i = 0; i < REPLICAS; i++)
                 if (crashed[i])
                         UNTIL_EACH(BOTH_CLOSED_MS, 5, "a-host-uses-a-third-replica",
-                                   *kv_replica_in_use(daemon_store(m->daemon)) && !uses(m, machine(i)));
+                                   *kv_replica_in_use(daemon_host(m->daemon)->store) && !uses(m, machine(i)));
         over();
 }
 
@@ -281,17 +281,17 @@ static void replicas_are_behind(void) {
         UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
         UNTIL("a-host-uses-a-replica", (replica = replica_of(m)));
         run_ms(AFTER_MOVE_MS + world_draw(world, 2 * TICK_MS));
-        kv_saw(daemon_store(m->daemon), kv_index(daemon_store(m->daemon)) + 100000);
+        kv_saw(daemon_host(m->daemon)->store, kv_index(daemon_host(m->daemon)->store) + 100000);
         sim_net_cut(cluster->net, m->host, replica->host, true);
         UNTIL_EACH(SILENT_MS, 5, "a-host-moves-over", !uses(m, replica));
         sim_net_cut(cluster->net, m->host, replica->host, false);
         for (unsigned i = 0; i < 5; i++) {
                 char before[MACHINE_ID_SIZE];
 
-                snprintf(before, sizeof(before), "%s", kv_replica_in_use(daemon_store(m->daemon)));
+                snprintf(before, sizeof(before), "%s", kv_replica_in_use(daemon_host(m->daemon)->store));
                 from_ms = world_now_ms(world);
                 UNTIL_EACH(10000, 5, "a-host-leaves-a-replica-that-is-behind",
-                           !streq(kv_replica_in_use(daemon_store(m->daemon)), before));
+                           !streq(kv_replica_in_use(daemon_host(m->daemon)->store), before));
                 ms = world_now_ms(world) - from_ms;
                 if (ms + 10 < MOVE_PAUSE_MS || (i > 0 && ms > MOVE_PAUSE_MS + ROUND_TRIP_MS))
                         world_failed(world, "a-host-moves-each-2-s", "after %llu ms",
@@ -482,7 +482,7 @@ static void spread_over_zones(void) {
                 const MetadataChange zone = { .machine = machine(i)->machine_id,
                                               .key = "zone",
                                               .value = zone_of(machine(i)) };
-                Registry *r = daemon_registry(leader_with(machine(0))->daemon);
+                Registry *r = daemon_host(leader_with(machine(0))->daemon)->registry;
 
                 if (registry_set_metadata(r, &zone, 1, on_requested, &n) < 0 ||
                     (i == 0 && registry_set_settings(r, &settings, "root", on_requested, &n) < 0))
@@ -544,8 +544,8 @@ static void launch_on(SimMachine *m) {
         if (unit_parse("a.service", text.chars, text.size, &unit, NULL) < 0)
                 abort();
         change.unit = unit;
-        if (registry_change_units(daemon_registry(leader_with(machine(0))->daemon), &change, 1, on_launched,
-                                  NULL) < 0)
+        if (registry_change_units(daemon_host(leader_with(machine(0))->daemon)->registry, &change, 1,
+                                  on_launched, NULL) < 0)
                 abort();
         UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
 }

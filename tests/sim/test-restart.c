@@ -25,7 +25,7 @@ static unsigned n_restarts, n_by_hand, n_texts;
 
 static Registry *registry(void) {
         UNTIL("there-is-a-leader", cluster_leader(cluster));
-        return daemon_registry(cluster_leader(cluster)->daemon);
+        return daemon_host(cluster_leader(cluster)->daemon)->registry;
 }
 
 static const ClusterUnit *wanted(void) {
@@ -153,7 +153,7 @@ static void play_round(void) {
 
 static bool is_formed(void) {
         SimMachine *leader = cluster_leader(cluster);
-        const Cluster *view = leader ? registry_cluster(daemon_registry(leader->daemon)) : NULL;
+        const Cluster *view = leader ? registry_cluster(daemon_host(leader->daemon)->registry) : NULL;
         unsigned up = 0;
 
         for (const ClusterMachine *m = view ? view->machines : NULL; m; m = m->hh.next)

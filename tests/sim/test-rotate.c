@@ -46,7 +46,7 @@ static void on_message(const char *message) {
 #define UNTIL(name, expression) UNTIL_EACH(PATIENCE_MS, STEP_MS, name, expression)
 
 static const Cluster *view_of(const SimMachine *m) {
-        return registry_cluster(daemon_registry(m->daemon));
+        return registry_cluster(daemon_host(m->daemon)->registry);
 }
 
 static SimMachine *leader(void) {
@@ -226,7 +226,7 @@ static void on_begun(void *userdata, KvStatus status, const char *message, uint6
 }
 
 static void begin(Change change, unsigned at) {
-        Authority *authority = user_of(machine(at))->api.authority;
+        Authority *authority = daemon_host(machine(at)->daemon)->authority;
         KvStatus status = _KV_STATUS_MAX;
         Error err = {};
         int r;
@@ -399,8 +399,9 @@ static void remove_compromised(void) {
         if (cluster_key_read(m->folder, 1, &stolen, &err) < 0 || !root || !uses_former(&stolen, root))
                 world_failed(world, "a-member-has-the-cluster-key", "%s", err.message);
         machine_suspect(m, world_now_ms(world), UINT64_MAX);
-        if (authority_compromised(user_of(leader())->api.authority, cluster_machine(view(), m->machine_id),
-                                  "root", on_begun, &status, &err) < 0)
+        if (authority_compromised(daemon_host(leader()->daemon)->authority,
+                                  cluster_machine(view(), m->machine_id), "root", on_begun, &status,
+                                  &err) < 0)
                 world_failed(world, "a-host-is-removed", "%s", err.message);
         UNTIL("a-host-is-removed", status != _KV_STATUS_MAX);
         UNTIL("all-tokens-end-at-once", view() && !cluster_token(view(), token.id));
@@ -459,7 +460,7 @@ static void machine_rekey(void) {
                         read_pins(before);
                         world_trace(world, "test", "another key for %s, step %d, victim %u", m->name, step,
                                     victim);
-                        if (membership_rekey_host(user_of(m)->api.membership, &err) < 0)
+                        if (membership_rekey_host(daemon_host(m->daemon)->membership, &err) < 0)
                                 world_failed(world, "a-host-makes-a-key", "%s", err.message);
                         UNTIL("a-step-is-reached", rekey_is_at(step, m));
                         if (victim == 0) {
@@ -540,7 +541,7 @@ static void repeated_machine_rekeys(void) {
                         if (!serves(m) || now_ms < rekey_ms[i])
                                 continue;
                         requests += !identity_has_next_key(m->folder);
-                        if (membership_rekey_host(user_of(m)->api.membership, &err) < 0)
+                        if (membership_rekey_host(daemon_host(m->daemon)->membership, &err) < 0)
                                 world_failed(world, "a-host-makes-a-key", "%s", err.message);
                         rekey_ms[i] = now_ms + world_draw(world, 4000);
                 }
@@ -626,7 +627,7 @@ static void attached_hosts_have_certificates(void) {
         UNTIL("all-hosts-store-the-roots", all_store());
 
         read_pin(m, before);
-        if (membership_rekey_host(user_of(m)->api.membership, &err) < 0)
+        if (membership_rekey_host(daemon_host(m->daemon)->membership, &err) < 0)
                 world_failed(world, "a-host-makes-a-key", "%s", err.message);
         UNTIL("one-key-is-valid-at-the-end", (read_pin(m, after), !streq(after, before)) && is_whole() &&
                                                      !has_two_pins(m) && !identity_has_next_key(m->folder));
@@ -642,15 +643,16 @@ static void attached_hosts_have_certificates(void) {
         UNTIL("expired-certificates-are-renewed", all_are_renewed(end_ms));
 
         machine_suspect(m, world_now_ms(world), UINT64_MAX);
-        if (authority_compromised(user_of(leader())->api.authority, cluster_machine(view(), m->machine_id),
-                                  "root", on_begun, &status, &err) < 0)
+        if (authority_compromised(daemon_host(leader()->daemon)->authority,
+                                  cluster_machine(view(), m->machine_id), "root", on_begun, &status,
+                                  &err) < 0)
                 world_failed(world, "a-host-is-removed", "%s", err.message);
         UNTIL("a-host-is-removed", status != _KV_STATUS_MAX);
         run_ms(1000);
         if (state_of(m).ready || !leader() || !cluster_machine(view(), m->machine_id)->removed)
                 world_failed(world, "a-removed-host-has-no-session", "%s", m->name);
         for (unsigned i = 0; i < HOSTS; i++)
-                if (store_sent_index(daemon_store(machine(i)->daemon), m->machine_id) > 0)
+                if (store_sent_index(daemon_host(machine(i)->daemon)->store, m->machine_id) > 0)
                         world_failed(world, "a-removed-host-has-no-slice", "%s", machine(i)->name);
         UNTIL("a-rotation-ends", has_ended());
         UNTIL("the-others-work-afterwards", is_ready(off));
@@ -841,7 +843,7 @@ static void sealed_keys(void) {
         start_again(m);
         UNTIL("another-voter-leads", leader() && leader() != m);
         UNTIL("members-report-the-sealed-key", shows_sealed_key(m));
-        if (kv_transfer(daemon_store(leader()->daemon), state_of(m).raft_id) < 0)
+        if (kv_transfer(daemon_host(leader()->daemon)->store, state_of(m).raft_id) < 0)
                 world_failed(world, "leadership-is-transferred", "%s", m->name);
         UNTIL("a-leader-without-the-key", leader() == m);
         UNTIL("another-voter-leads", leader() && leader() != m);

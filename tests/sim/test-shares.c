@@ -176,7 +176,7 @@ static void forward(Writer *w, uint64_t i) {
         KvPosition position;
 
         request.sender.reads = true;
-        kv_position(daemon_store(target->daemon), &position);
+        kv_position(daemon_host(target->daemon)->store, &position);
         forward_request_begin((uint32_t) i, position.lineage, 0, w);
         forward_request_write(&request, w);
 }
@@ -551,7 +551,7 @@ static void write_request(size_t row, Cell cell, uint64_t i, const char *machine
         memcpy(request.sender.principal.machine, machine_id, MACHINE_ID_SIZE);
         if (query && http_parameters_parse(&request.parameters, query + 1, strlen(query + 1), NULL) < 0)
                 abort();
-        kv_position(daemon_store(target->daemon), &position);
+        kv_position(daemon_host(target->daemon)->store, &position);
         forward_request_begin((uint32_t) i, position.lineage, 0, w);
         forward_request_write(&request, w);
         http_parameters_done(&request.parameters);
@@ -643,7 +643,7 @@ static uint64_t slowest_write_ms(SimGuest *g) {
                 if (write.done) {
                         write = (KeyWrite) {};
                         begun_ms = now_ms;
-                        if (kv_propose(daemon_store(machine(GUEST_ATTACHED)->daemon), &cmd, on_written,
+                        if (kv_propose(daemon_host(machine(GUEST_ATTACHED)->daemon)->store, &cmd, on_written,
                                        &write, &number) < 0)
                                 abort();
                 }

@@ -68,7 +68,7 @@ static bool is_up(const SimMachine *m, const Cluster *view) {
 /* All hosts are up in the view of the leader, and some hold no replica. */
 static bool is_formed(void) {
         SimMachine *leader = cluster_leader(cluster);
-        const Cluster *view = leader ? registry_cluster(daemon_registry(leader->daemon)) : NULL;
+        const Cluster *view = leader ? registry_cluster(daemon_host(leader->daemon)->registry) : NULL;
         unsigned up = 0;
 
         for (unsigned i = 0; view && i < cluster->n; i++)
@@ -79,7 +79,7 @@ static bool is_formed(void) {
 static uint64_t lease_of_cluster(void) {
         SimMachine *leader = cluster_leader(cluster);
 
-        return leader ? cluster_settings(registry_cluster(daemon_registry(leader->daemon)))
+        return leader ? cluster_settings(registry_cluster(daemon_host(leader->daemon)->registry))
                                 ->singleton_lease_ms :
                         UINT64_MAX;
 }
@@ -115,7 +115,8 @@ static void request(const char *service, const char *where) {
                 abort();
         change.unit = unit;
         if (leader)
-                (void) registry_change_units(daemon_registry(leader->daemon), &change, 1, on_asked, NULL);
+                (void) registry_change_units(daemon_host(leader->daemon)->registry, &change, 1, on_asked,
+                                             NULL);
 }
 
 /* -- Faults -- */

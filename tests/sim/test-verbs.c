@@ -174,10 +174,10 @@ static void on_done(void *userdata, KvStatus status, const char *message, uint64
 }
 
 static void stop_waiting(void) {
-        if (registry_cluster(daemon_registry(host->daemon))->adopting &&
-            registry_adopt_now(daemon_registry(host->daemon), NULL, on_done, NULL) < 0)
+        if (registry_cluster(daemon_host(host->daemon)->registry)->adopting &&
+            registry_adopt_now(daemon_host(host->daemon)->registry, NULL, on_done, NULL) < 0)
                 abort();
-        UNTIL("the-wait-ends", !registry_cluster(daemon_registry(host->daemon))->adopting);
+        UNTIL("the-wait-ends", !registry_cluster(daemon_host(host->daemon)->registry)->adopting);
 }
 
 static void join_other(const char *replace) {
@@ -191,8 +191,8 @@ static void join_other(const char *replace) {
 static void remove_host(void) {
         machine_power_cut(host);
         UNTIL("a-silent-host-is-lost", seen(other, host)->presence == PRESENCE_LOST);
-        if (registry_remove_machine(daemon_registry(other->daemon), seen(other, host), "root", NULL, on_done,
-                                    NULL) < 0)
+        if (registry_remove_machine(daemon_host(other->daemon)->registry, seen(other, host), "root", NULL,
+                                    on_done, NULL) < 0)
                 abort();
         UNTIL("a-host-is-removed", seen(other, host)->removed);
         machine_power_on(host);
@@ -349,11 +349,11 @@ static void the_key_of_a_compromised_host_stays_denied(void) {
         snprintf(value, sizeof(value), "{\"pin\":\"%s\",\"reason\":\"compromised\",\"since\":1}", pin);
         cmd.key = kv_string(layout_key(key, LAYOUT_REMOVED, NULL, host->machine_id));
         cmd.value = kv_string(value);
-        if (kv_propose(daemon_store(other->daemon), &cmd, on_put, &done, NULL) < 0)
+        if (kv_propose(daemon_host(other->daemon)->store, &cmd, on_put, &done, NULL) < 0)
                 abort();
         UNTIL("a-key-is-written", done);
         restore();
-        if (!cluster_is_denied(registry_cluster(daemon_registry(host->daemon)), pin) ||
+        if (!cluster_is_denied(registry_cluster(daemon_host(host->daemon)->registry), pin) ||
             seen(host, host)->removed)
                 world_failed(world, "a-compromised-key-stays-denied", "%s", pin);
         over();

@@ -18,14 +18,6 @@ User *user_of(const SimMachine *m) {
         return &users[m->index];
 }
 
-/* The requests of users begin at the options of the API: there is no listener in a simulation. */
-int __real_api_new(Api **ret, Loop *loop, const ApiOptions *options);
-int __wrap_api_new(Api **ret, Loop *loop, const ApiOptions *options);
-int __wrap_api_new(Api **ret, Loop *loop, const ApiOptions *options) {
-        user_of(cluster_running_machine(cluster))->api = *options;
-        return __real_api_new(ret, loop, options);
-}
-
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (!world)
                 return;
@@ -46,12 +38,12 @@ KvState state_of(const SimMachine *m) {
         KvState state = {};
 
         if (serves(m))
-                kv_state(daemon_store(m->daemon), &state);
+                kv_state(daemon_host(m->daemon)->store, &state);
         return state;
 }
 
 static const Cluster *view_of(const SimMachine *m) {
-        return registry_cluster(daemon_registry(m->daemon));
+        return registry_cluster(daemon_host(m->daemon)->registry);
 }
 
 SimMachine *leader_with(const SimMachine *of) {
@@ -79,12 +71,12 @@ SimMachine *machine(unsigned i) {
 }
 
 bool is_ready(const SimMachine *m) {
-        return state_of(m).ready && registry_ready(daemon_registry(m->daemon));
+        return state_of(m).ready && registry_ready(daemon_host(m->daemon)->registry);
 }
 
 /* -- Commands -- */
 
-static void on_joined(void *userdata, int error, const char *message, const ApiJoined *joined) {
+static void on_joined(void *userdata, int error, const char *message, const EnteringResult *joined) {
         User *u = userdata;
 
         u->pending = false;
@@ -98,12 +90,12 @@ static void on_joined(void *userdata, int error, const char *message, const ApiJ
 bool command(SimMachine *m, bool init, const char *token) {
         User *u = user_of(m);
         char listen[ADDRESS_SIZE];
-        ApiJoin join = { .token = token, .listen = listen, .init = init, .discard = !u->keeps };
+        DaemonJoin join = { .token = token, .listen = listen, .init = init, .discard = !u->keeps };
         Error err = {};
         int r;
 
         snprintf(listen, sizeof(listen), "%s:2380", m->address);
-        r = u->api.join(u->api.userdata, &join, on_joined, u, &err);
+        r = daemon_join(m->daemon, &join, on_joined, u, &err);
         world_trace(world, m->name, "fleetctl %s: %s", init ? "init" : "join",
                     r < 0 ? err.message : "accepted");
         u->pending = r == 0;
@@ -137,7 +129,7 @@ MadeToken make_token_of(SimMachine *m, const TokenRequest *request) {
         Error err = {};
 
         UNTIL("a-host-makes-tokens", is_ready(m));
-        if (authority_create_token(user_of(m)->api.authority, request, on_token, &made, &err) < 0)
+        if (authority_create_token(daemon_host(m->daemon)->authority, request, on_token, &made, &err) < 0)
                 world_failed(world, "a-token-is-made", "%s", err.message);
         UNTIL("a-token-is-made", made.done);
         if (!made.text[0])
@@ -261,7 +253,7 @@ void launch(SimMachine *m, const char *name, const char *text) {
         if (unit_parse(name, text, strlen(text), &unit, NULL) < 0)
                 abort();
         change.unit = unit;
-        if (registry_change_units(daemon_registry(m->daemon), &change, 1, on_launched, &done) < 0)
+        if (registry_change_units(daemon_host(m->daemon)->registry, &change, 1, on_launched, &done) < 0)
                 abort();
         UNTIL("a-unit-is-launched", done && sim_systemd_runs(m->systemd, name));
         unit_free(unit);

@@ -1,5 +1,5 @@
 /* Whole daemons that enter a cluster by tokens, with certificates, and the users who run fleetctl init, token
- * and join on them; for programs with -Wl,--wrap=api_new. One world and one cluster at a time. */
+ * and join on them. One world and one cluster at a time. */
 #pragma once
 
 #include "fleetd/api/api.h"
@@ -10,7 +10,6 @@ enum { TOKENS_PATIENCE_MS = 60000 };
 
 /* Commands of a user on one host. */
 typedef struct User {
-        ApiOptions api; /* of the daemon that was opened last */
         bool pending, stored;
         bool keeps;       /* joins without --discard */
         unsigned n_joins; /* commands that were accepted */

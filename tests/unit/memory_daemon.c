@@ -62,10 +62,10 @@ static char answer[512]; /* the last one */
 static bool is_up(const SimMachine *m) {
         KvState state;
 
-        if (!m->daemon || m->dying || !daemon_store(m->daemon))
+        if (!m->daemon || m->dying || !daemon_host(m->daemon)->store)
                 return false;
-        kv_state(daemon_store(m->daemon), &state);
-        return state.ready && !state.stopped && registry_ready(daemon_registry(m->daemon));
+        kv_state(daemon_host(m->daemon)->store, &state);
+        return state.ready && !state.stopped && registry_ready(daemon_host(m->daemon)->registry);
 }
 
 static void open_yard(unsigned hosts) {
@@ -209,7 +209,7 @@ static bool says(const char *key, const char *part) {
         KvNode node;
         bool there, has = false;
 
-        there = store_node(daemon_store(yard.first->daemon), key, &node) == 0;
+        there = store_node(daemon_host(yard.first->daemon)->store, key, &node) == 0;
         if (there && part)
                 has = part[0] == 0 || memmem(node.value.data, node.value.size, part, strlen(part));
         return part ? has : !there;
@@ -392,24 +392,24 @@ static void wish(Wish *w, const char *command, bool remove, TargetState target) 
         yard.cluster->units[0].touched_ms = yard.cluster->units[0].stopping_ms = world_now_ms(yard.world) +
                                                                                  PATIENCE_MS;
         *w = (Wish) {};
-        assert_int_equal(registry_change_units(daemon_registry(yard.first->daemon), &change, 1, on_wish, w),
-                         0);
+        assert_int_equal(
+                registry_change_units(daemon_host(yard.first->daemon)->registry, &change, 1, on_wish, w), 0);
         unit_free(unit);
 }
 
 static const ClusterUnit *unit(void) {
-        return cluster_unit(registry_cluster(daemon_registry(yard.first->daemon)), unit_name);
+        return cluster_unit(registry_cluster(daemon_host(yard.first->daemon)->registry), unit_name);
 }
 
 static bool is_told(const char *active) {
-        const ClusterState *s = cluster_state(registry_cluster(daemon_registry(yard.first->daemon)),
+        const ClusterState *s = cluster_state(registry_cluster(daemon_host(yard.first->daemon)->registry),
                                               yard.first->machine_id, unit_name);
 
         return active ? s && streq(s->state.active, active) : !s;
 }
 
 static bool has_order(void) {
-        return cluster_assignment(registry_cluster(daemon_registry(yard.first->daemon)),
+        return cluster_assignment(registry_cluster(daemon_host(yard.first->daemon)->registry),
                                   yard.first->machine_id, unit_name);
 }
 
@@ -528,7 +528,7 @@ static int begin_engine(void *userdata) {
         alloc_pause(false);
         r = engine_new(&engine,
                        &(ComponentHost) { .io.loop = world_loop(yard.first->loop),
-                                          .registry = daemon_registry(yard.first->daemon) },
+                                          .registry = daemon_host(yard.first->daemon)->registry },
                        0);
         if (r == 0)
                 SHORT_UNTIL(has_order());
@@ -565,7 +565,7 @@ static int begin_agent(void *userdata) {
         int r;
 
         alloc_pause(false);
-        r = agent_new(&agent, world_loop(yard.first->loop), daemon_registry(yard.first->daemon),
+        r = agent_new(&agent, world_loop(yard.first->loop), daemon_host(yard.first->daemon)->registry,
                       sim_systemd_attach(yard.first->systemd, yard.first->loop), &options, &err);
         alloc_pause(true);
         agent_free(agent);
@@ -580,7 +580,8 @@ static int begin_facts(void *userdata) {
         int r;
 
         alloc_pause(false);
-        r = facts_new(&facts, world_loop(yard.first->loop), daemon_registry(yard.first->daemon), &machine);
+        r = facts_new(&facts, world_loop(yard.first->loop), daemon_host(yard.first->daemon)->registry,
+                      &machine);
         alloc_pause(true);
         facts_free(facts);
         return r;
@@ -649,7 +650,7 @@ static unsigned members_of(const SimMachine *m) {
         KvState state = {};
 
         if (is_up(m))
-                kv_state(daemon_store(m->daemon), &state);
+                kv_state(daemon_host(m->daemon)->store, &state);
         return state.attached ? 0 : state.n_members;
 }
 

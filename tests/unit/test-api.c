@@ -26,19 +26,13 @@ typedef struct Fixture {
 
 static void fixture_open_with(Fixture *fixture, ClientAccess access, const ApiLimits *limits,
                               const HttpLimits *http) {
-        ApiOptions options = { .network = fixture->host->network,
-                               .peers = fixture->host->peers,
-                               .store = fixture->host->store,
-                               .registry = fixture->host->registry,
-                               .machine_id = fixture->host->id,
-                               .name = "alpha",
-                               .access = access,
-                               .limits = limits,
-                               .http = http };
         Error err = {};
 
+        fixture->host->settings.client_access = access;
+        fixture->host->settings.limits = limits ? *limits : api_limits_default;
+        fixture->host->settings.http = http ? *http : http_limits_default;
         fixture->api = api_free(fixture->api);
-        assert_int_equal(api_new(&fixture->api, fixture->host->loop, &options), 0);
+        assert_int_equal(api_new(&fixture->api, &fixture->host->components), 0);
         snprintf(fixture->tcp, sizeof(fixture->tcp), "127.0.0.1:%d", scratch_port());
         if (api_listen(fixture->api, API_SOCKET, fixture->socket, &err) < 0 ||
             api_listen(fixture->api, API_LOOPBACK, fixture->tcp, &err) < 0)

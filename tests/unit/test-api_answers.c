@@ -18,7 +18,6 @@
 typedef struct Fixture {
         Host *host;
         Api *api;
-        ComponentHost components;
         char *socket, tcp[64];
         uint64_t base; /* the index at which the test began */
         char *answer;  /* the last one, whole */
@@ -70,23 +69,16 @@ void __wrap_agent_each_unit(const Agent *agent, void (*each)(void *userdata, con
 static const Component *const components[] = { &reboot_component, &rollout_component, NULL };
 
 static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
-        ApiOptions options = { .network = fixture->host->network,
-                               .peers = fixture->host->peers,
-                               .store = fixture->host->store,
-                               .registry = fixture->host->registry,
-                               .machine_id = fixture->host->id,
-                               .name = "alpha",
-                               .access = CLIENT_READ_WRITE,
-                               .limits = limits,
-                               .host = &fixture->components,
-                               .metrics = begin_figures };
+        ComponentHost *host = &fixture->host->components;
         Error err = {};
 
-        fixture->components = (ComponentHost) { .components = components,
-                                                .engine = (Engine *) fixture, /* their functions are played */
-                                                .agent = (Agent *) fixture };
+        host->components = components;
+        host->engine = (Engine *) fixture; /* their functions are played */
+        host->agent = (Agent *) fixture;
+        host->metrics = begin_figures;
+        fixture->host->settings.limits = limits ? *limits : api_limits_default;
         fixture->api = api_free(fixture->api);
-        assert_int_equal(api_new(&fixture->api, fixture->host->loop, &options), 0);
+        assert_int_equal(api_new(&fixture->api, host), 0);
         snprintf(fixture->tcp, sizeof(fixture->tcp), "127.0.0.1:%d", scratch_port());
         if (api_listen(fixture->api, API_SOCKET, fixture->socket, &err) < 0 ||
             api_listen(fixture->api, API_LOOPBACK, fixture->tcp, &err) < 0)

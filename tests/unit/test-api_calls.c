@@ -590,13 +590,10 @@ static void a_refusal_of_another_host_is_an_error_with_its_status(void **state) 
 }
 
 static void a_user_without_the_right_to_change_asks_for_units_of_the_cluster(void **state) {
-        static const char text[] = "1000:units-see";
-        _cleanup_names_ Names rights = {};
         QuietPeer *h = *state;
         uint64_t credit;
 
-        assert_int_equal(names_add(&rights, text, strlen(text)), 0);
-        api_set_local_rights(h->api, &rights, CLIENT_READ_WRITE);
+        quiet_peer_grant(h, "1000:units-see");
         have_unit(h, "db.service");
         for (unsigned i = 0; i < 2; i++) {
                 h->uid = i ? 1000 : 0;
@@ -639,12 +636,7 @@ static void a_right_that_ends_ends_the_journal_that_it_permitted(void **state) {
                 uint64_t credit = 0, number = 0;
 
                 for (unsigned k = 0; k < 2; k++) {
-                        const char *text = rows[i].rights[k];
-                        _cleanup_names_ Names rights = {};
-
-                        if (text)
-                                assert_int_equal(names_add(&rights, text, strlen(text)), 0);
-                        api_set_local_rights(h->api, text ? &rights : NULL, CLIENT_READ_WRITE);
+                        quiet_peer_grant(h, rows[i].rights[k]);
                         quiet_peer_pass(h, 10);
                         if (k == 1)
                                 break;

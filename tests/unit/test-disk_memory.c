@@ -30,17 +30,11 @@ static Fixture fixture;
 static unsigned n_points, n_waited;
 
 static void open_host(void) {
-        ApiOptions options = { .name = "alpha", .access = CLIENT_READ_WRITE };
         Error err = {};
 
         fixture.host = host_new_at(fixture.folder, false);
         fixture.socket = scratch_path(fixture.host->scratch, "socket");
-        options.network = fixture.host->network;
-        options.peers = fixture.host->peers;
-        options.store = fixture.host->store;
-        options.registry = fixture.host->registry;
-        options.machine_id = fixture.host->id;
-        assert_int_equal(api_new(&fixture.api, fixture.host->loop, &options), 0);
+        assert_int_equal(api_new(&fixture.api, &fixture.host->components), 0);
         if (api_listen(fixture.api, API_SOCKET, fixture.socket, &err) < 0)
                 fail_msg("%s", err.message);
 }

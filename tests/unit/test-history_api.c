@@ -60,19 +60,12 @@ static void propose(Host *h, const KvCommand *cmd) {
 
 static int low_setup(void **state) {
         Fixture *f = NEW0(Fixture, 1);
-        ApiOptions options;
         Error err = {};
 
         wall_ms = 1700000000000;
         f->host = host_new(false);
         f->socket = scratch_path(f->host->scratch, "socket");
-        options = (ApiOptions) { .network = f->host->network,
-                                 .peers = f->host->peers,
-                                 .store = f->host->store,
-                                 .registry = f->host->registry,
-                                 .machine_id = f->host->id,
-                                 .name = "alpha" };
-        assert_int_equal(api_new(&f->api, f->host->loop, &options), 0);
+        assert_int_equal(api_new(&f->api, &f->host->components), 0);
         if (api_listen(f->api, API_SOCKET, f->socket, &err) < 0)
                 fail_msg("%s", err.message);
         *state = f;

@@ -2,6 +2,7 @@
  * its own making. An ordinary host, which may read and write all, is the comparison. */
 
 #include "tests/lib/test.h"
+#include "fleetd/daemon_internal.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward_frames.h"
 #include "fleetd/api/request.h"
@@ -850,6 +851,7 @@ static void forwarded_requests_have_the_rights_of_the_host(void **state) {
         };
         QuietPeer *h = *state;
 
+        h->components.components = daemon_components; /* join has routes of its own */
         for (unsigned pass = 0; pass < 2; pass++) {
                 if (pass == 1)
                         restrict_host(h);
@@ -921,7 +923,6 @@ static void a_plan_is_made_in_steps_and_each_sender_has_a_pace(void **state) {
         PresenceChange up = { .machine = QUIET_PEER_OTHER_ID, .presence = PRESENCE_UP };
         static const char right[] = "1000:units-see";
         _cleanup_text_ Text body = {}, request = {};
-        _cleanup_names_ Names rights = {};
         KvStatus status = KV_UNKNOWN;
         QuietPeer *h = *state;
         const Writer *said;
@@ -942,8 +943,7 @@ static void a_plan_is_made_in_steps_and_each_sender_has_a_pace(void **state) {
                     "POST /fleet/v1/plan HTTP/1.1\r\nHost: fleet\r\nContent-Type: " JSON "\r\n"
                     "Content-Length: %zu\r\n\r\n%s",
                     body.size, body.chars);
-        assert_int_equal(names_add(&rights, right, strlen(right)), 0);
-        api_set_local_rights(h->api, &rights, CLIENT_READ_WRITE);
+        quiet_peer_grant(h, right);
         h->uid = 1000;
         for (unsigned i = 1; i < PLANS; i++) {
                 uint64_t n_turns = h->loop.turns.n;
@@ -962,7 +962,7 @@ static void a_plan_is_made_in_steps_and_each_sender_has_a_pace(void **state) {
         }
         said = quiet_peer_request(h, API_SOCKET, request.chars, request.size);
         assert_int_equal(said->size, 0); /* its pace does not permit it yet */
-        api_set_local_rights(h->api, NULL, CLIENT_READ_WRITE);
+        quiet_peer_grant(h, NULL);
         quiet_peer_pass(h, 60000);
         assert_true(starts_with((const char *) said->bytes, "HTTP/1.1 403"));
 }

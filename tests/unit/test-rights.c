@@ -46,7 +46,6 @@ typedef struct Fixture {
         Attached *attached; /* NULL: the listeners are those of 'host' */
         Api *replica_api;   /* with it: of 'host', which gets its requests */
         Api *api;
-        ClientAccess access;
         char *socket, tcp[64];
 } Fixture;
 
@@ -61,23 +60,18 @@ typedef struct Client {
 } Client;
 
 static void grant(Fixture *f, const char *text) {
-        _cleanup_names_ Names names = {};
+        ComponentHost *host = f->attached ? &f->attached->components : &f->host->components;
+        Settings *settings = f->attached ? &f->attached->settings : &f->host->settings;
 
-        assert_int_equal(names_add(&names, text, strlen(text)), 0);
-        api_set_local_rights(f->api, text[0] ? &names : NULL, f->access);
+        settings->local_rights = (Names) { .items = (char *[]) { (char *) text }, .n = text[0] ? 1 : 0 };
+        assert_int_equal(api_reload(host, f->api, settings), 0);
+        settings->local_rights = (Names) {};
 }
 
-static Api *api_on(const Host *h, const Attached *a) {
-        ApiOptions options = { .network = h->network,
-                               .peers = a ? a->peers : h->peers,
-                               .store = a ? a->store : h->store,
-                               .registry = a ? a->registry : h->registry,
-                               .machine_id = a ? a->id : h->id,
-                               .name = "alpha",
-                               .access = CLIENT_READ_WRITE };
+static Api *api_on(ComponentHost *host) {
         Api *api;
 
-        assert_int_equal(api_new(&api, h->loop, &options), 0);
+        assert_int_equal(api_new(&api, host), 0);
         return api;
 }
 
@@ -93,9 +87,9 @@ static int setup_on(void **state, bool attached) {
         f->socket = scratch_path(f->host->scratch, "socket");
         if (attached) {
                 f->attached = attached_new(f->host);
-                f->replica_api = api_on(f->host, NULL);
+                f->replica_api = api_on(&f->host->components);
         }
-        f->api = api_on(f->host, f->attached);
+        f->api = api_on(f->attached ? &f->attached->components : &f->host->components);
         snprintf(f->tcp, sizeof(f->tcp), "127.0.0.1:%d", scratch_port());
         if (api_listen(f->api, API_SOCKET, f->socket, &err) < 0 ||
             api_listen(f->api, API_LOOPBACK, f->tcp, &err) < 0)
@@ -544,7 +538,9 @@ static void a_lost_right_ends_open_watches_and_streams(void **state) {
                 if (!starts_with(clients[i].in.chars, "HTTP/1.1 200"))
                         fail_msg("%s: %s", rows[i].target, clients[i].in.chars);
         }
-        f->access = CLIENT_CLOSED;
+        f->host->settings.client_access = CLIENT_CLOSED;
+        if (f->attached)
+                f->attached->settings.client_access = CLIENT_CLOSED;
         grant(f, "4711:keys-read:/c");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 UNTIL(f, (client_read(&clients[i]),
@@ -692,12 +688,10 @@ static void the_kernel_admits_the_groups_that_have_rights(void **state) {
 
 static void connections_of_groups_take_none_of_operators(void **state) {
         enum { LIMIT = 16 };
-        HttpLimits http = http_limits_default;
         Client clients[LIMIT], operator;
         Fixture *f = *state;
 
-        http.connections = LIMIT;
-        api_set_limits(f->api, &api_limits_default, &http);
+        f->host->settings.http.connections = LIMIT;
         grant(f, "4711:units-see");
         for (size_t i = 0; i < LIMIT; i++) {
                 client_open(&clients[i], f, API_SOCKET);

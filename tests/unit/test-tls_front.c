@@ -71,19 +71,13 @@ static Authority *authority_on(Host *h, Attached *a) {
         return authority;
 }
 
-static Api *api_on(const Fixture *f, const Attached *a) {
-        const Host *h = f->host;
-        ApiOptions options = { .network = h->network,
-                               .peers = a ? a->peers : h->peers,
-                               .store = a ? a->store : h->store,
-                               .registry = a ? a->registry : h->registry,
-                               .authority = a ? f->attached_authority : f->authority,
-                               .machine_id = a ? a->id : h->id,
-                               .server_names = &f->names,
-                               .name = "alpha" };
+static Api *api_on(Fixture *f, Attached *a) {
+        ComponentHost *host = a ? &a->components : &f->host->components;
         Api *api;
 
-        assert_int_equal(api_new(&api, h->loop, &options), 0);
+        host->authority = a ? f->attached_authority : f->authority;
+        *(a ? &a->settings.server_names : &f->host->settings.server_names) = f->names;
+        assert_int_equal(api_new(&api, host), 0);
         return api;
 }
 

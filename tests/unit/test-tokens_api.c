@@ -25,7 +25,6 @@ static void on_tick(void *userdata) {
 /* 'with': the API has the authority of the host. */
 static int open_fixture(void **state, bool with) {
         Fixture *f = NEW0(Fixture, 1);
-        ApiOptions options;
         Error err = {};
 
         f->host = host_new(false);
@@ -35,15 +34,8 @@ static int open_fixture(void **state, bool with) {
         f->host->settings.listen_peer = (char *) "127.0.0.1:2380";
         f->host->settings.state_directory = f->host->scratch;
         assert_int_equal(authority_new(&f->authority, &f->host->components), 0);
-        options = (ApiOptions) { .network = f->host->network,
-                                 .peers = f->host->peers,
-                                 .store = f->host->store,
-                                 .registry = f->host->registry,
-                                 .authority = with ? f->authority : NULL,
-                                 .machine_id = f->host->id,
-                                 .name = "alpha",
-                                 .access = CLIENT_READ_WRITE };
-        assert_int_equal(api_new(&f->api, f->host->loop, &options), 0);
+        f->host->components.authority = with ? f->authority : NULL;
+        assert_int_equal(api_new(&f->api, &f->host->components), 0);
         if (api_listen(f->api, API_SOCKET, f->socket, &err) < 0 ||
             api_listen(f->api, API_LOOPBACK, f->loopback, &err) < 0)
                 fail_msg("%s", err.message);

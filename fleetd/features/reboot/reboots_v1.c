@@ -52,7 +52,7 @@ static int reboots_read(const Request *request, RebootQueue *ret) {
         const Cluster *c = request_cluster(request);
         KvState state;
 
-        kv_state(request->api->options.store, &state);
+        kv_state(request->api->host->store, &state);
         return reboot_queue_read(c, &state, request_is_braked(request), ret);
 }
 
@@ -264,7 +264,7 @@ static int reboots_queue(Request *request, const RebootsBody *body, size_t i, Re
                                    .slots = body->slots };
         snprintf(record->by, sizeof(record->by), "%s", request_user(request));
         memcpy(record->zone, body->zone, sizeof(record->zone));
-        kv_state(request->api->options.store, &store);
+        kv_state(request->api->host->store, &store);
         if (store.lineage != 0)
                 hex64_print(store.lineage, record->lineage);
         *ret = (RebootChange) { .machine = m, .record = record, .reason = "queued for a reboot" };
