@@ -1,5 +1,3 @@
-#include <stddef.h>
-
 #include "tests/lib/test.h"
 #include "units/stored_cluster.h"
 #include "units/stored_json.h"

@@ -186,6 +186,14 @@ static void verify_names_every_fault_and_agrees_with_parsing(void **state) {
                 { "a.service", "[X-Fleet]\nReplaceAfterSec=never\n", 0, 0, "ReplaceAfterSec=never without" },
                 { "a.service", "[Service]\nStateDirectory=a\n[X-Fleet]\nReplaceAfterSec=never\nMove=no\n", 0,
                   0 },
+                { "a.service", "[X-Fleet]\nReplaceAfterSec=1h\nOnPartition=stop\nStopAfterSec=1min\n", 0, 0 },
+                { "a.service", "[Service]\nExecReload=/a\nExecReload=\n[X-Fleet]\nReloadTrigger=1\n", 0, 0,
+                  "ReloadTrigger=: no ExecReload= and not Type=notify-reload; a change restarts the "
+                  "service" },
+                { "a.service", "[Service]\nExecReload=/a\n[X-Fleet]\nReloadTrigger=1\n", 0, 0 },
+                { "a.service", "[Service]\nType=notify-reload\n[X-Fleet]\nReloadTrigger=1\n", 0, 0 },
+                { "a.service", "[Service]\nType=notify\n[X-Fleet]\nReloadTrigger=1\nRestartTrigger=2\n", 0, 0,
+                  "ReloadTrigger=: no" },
                 { "a.service", "[X-Fleet]\nMachineMetadata=a\nMachineMetadata=b\nGlobal=true\n", 2, 2 },
                 { "a.service", "[X-Fleet]\nGlobal=true\nMachineOf=b.service\n", 1, 0 },
                 { "a.service", "[Service\n", 1, 1 },
@@ -225,17 +233,6 @@ static void a_unit_that_was_accepted_once_can_always_be_read(void **state) {
         assert_true(unit->placement.global);
 }
 
-static void warnings_come_with_the_unit(void **state) {
-        _cleanup_unit_ Unit *unit = unit_of(
-                "a.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflict=a\nColour=red\n");
-
-        assert_int_equal(unit->warnings.n, 2);
-        assert_int_equal(unit->warnings.items[0].line, 4);
-        assert_string_equal(unit->warnings.items[0].message,
-                            "[X-Fleet] has no option Conflict; did you mean Conflicts?");
-        assert_int_equal(unit->warnings.items[1].line, 5);
-}
-
 static void the_last_warning_has_the_number_of_those_left_out(void **state) {
         static const char *const rows[][2] = {
                 { "Colour=red\n", "[X-Fleet] has no option Colour" },
@@ -260,6 +257,8 @@ static void the_last_warning_has_the_number_of_those_left_out(void **state) {
                         assert_int_equal(unit->warnings.n, MIN(n, 21));
                         assert_int_equal(warnings.n, MIN(n, 21));
                         assert_string_equal(warnings.items[19].message, rows[i][1]);
+                        assert_string_equal(unit->warnings.items[19].message, rows[i][1]);
+                        assert_int_equal(unit->warnings.items[19].line, 23);
                         if (!rest[n - 20])
                                 continue;
                         assert_string_equal(unit->warnings.items[20].message, rest[n - 20]);
@@ -627,7 +626,6 @@ int main(void) {
                 cmocka_unit_test(the_names_of_an_install_section_are_bounded),
                 cmocka_unit_test(verify_names_every_fault_and_agrees_with_parsing),
                 cmocka_unit_test(a_unit_that_was_accepted_once_can_always_be_read),
-                cmocka_unit_test(warnings_come_with_the_unit),
                 cmocka_unit_test(the_last_warning_has_the_number_of_those_left_out),
                 cmocka_unit_test(a_file_that_grows_beyond_an_entry_as_json_is_refused),
                 cmocka_unit_test(a_file_whose_answer_would_be_too_large_is_refused),
