@@ -155,6 +155,8 @@ static void on_down(void *userdata, RebootKind kind) {
         SimMachine *m = userdata;
         bool by_hand = hosts[m->index].by_hand;
 
+        if (!world) /* the run ends */
+                return;
         world_trace(world, m->name, "goes down%s", by_hand ? " by hand" : "");
         if (by_hand) {
                 disturbed_ms = UINT64_MAX;
@@ -188,9 +190,9 @@ static bool is_early(void *userdata) {
 
 /* "systemctl reboot" on one host, beside the queue. */
 static void on_reboot_by_hand(void *userdata) {
-        SimMachine *m = &cluster->machines[world_draw(world, cluster->n)];
+        SimMachine *m = world ? &cluster->machines[world_draw(world, cluster->n)] : NULL;
 
-        if (m->loop && !hosts[m->index].down && sim_logind_shut_down(m->logind, REBOOT_FULL))
+        if (m && m->loop && !hosts[m->index].down && sim_logind_shut_down(m->logind, REBOOT_FULL))
                 hosts[m->index].by_hand = true;
 }
 
