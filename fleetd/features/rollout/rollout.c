@@ -451,18 +451,18 @@ static int rolling_done(Rolling *x) {
         bool first; /* no machine has run the text yet */
         int e;
 
-        if (!x->limits->braked && rollout_joining(&x->set, x->next) > 0) {
-                if (rolling_begin(x, false) < 0)
-                        return -ENOMEM;
-                return x->next->state == ROLLOUT_CANARY ? rolling_canary(x) : rolling_roll(x);
-        }
-        if (!x->limits->braked && rolling_choose_followers(x, x->set.n_followers) < 0)
-                return -ENOMEM;
         if (!text_equal(&r->completed, &r->to) && rolling_behind(x) == 0 &&
             rolling_steps(x) + x->set.n_of[INSTANCE_FAILED] == 0 && x->set.n_of[INSTANCE_AVAILABLE] > 0)
                 rolling_complete(x);
-        if (x->limits->braked)
+        if (!rolling_may_begin(x))
                 return 0;
+        if (rollout_joining(&x->set, r) > 0) {
+                if (rolling_begin(x, false) < 0)
+                        return -ENOMEM;
+                return r->state == ROLLOUT_CANARY ? rolling_canary(x) : rolling_roll(x);
+        }
+        if (rolling_choose_followers(x, x->set.n_followers) < 0)
+                return -ENOMEM;
         first = !text_equal(&r->completed, &r->to) && x->set.n_of[INSTANCE_AVAILABLE] == 0 &&
                 r->n_failed == 0 && x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_BAD] > 0;
         e = TRY(rolling_has_moves_left(x));
@@ -545,12 +545,12 @@ static void rolling_end(Rolling *x) {
 
         if (r->state == ROLLOUT_DONE)
                 return;
+        r->state = ROLLOUT_DONE;
         if (r->completed.number == 0) {
                 x->step->change = ROLLOUT_DELETE;
                 return;
         }
         rollout_record_clear_failures(r);
-        r->state = ROLLOUT_DONE;
         rolling_note(x, "revision %llu: ended, as no instance is wanted", (unsigned long long) r->to.number);
 }
 
@@ -570,10 +570,10 @@ static int rolling_decide(Rolling *x, bool has_record) {
                 if (has_record && !(current && x->set.n_waiting > 0)) /* one that moves starts again */
                         rolling_end(x);
                 e = rolling_choose_all(x, SIZE_MAX);
-                return e < 0 || x->limits->braked ? e : rolling_choose_followers(x, x->set.n_followers);
+                return e < 0 ? e : rolling_choose_followers(x, x->set.n_followers);
         }
         if (!has_record && !behind)
-                return x->limits->braked ? 0 : rolling_choose_followers(x, x->set.n_followers);
+                return rolling_choose_followers(x, x->set.n_followers);
         if (!current) {
                 if (behind || (has_record && r->state != ROLLOUT_DONE)) {
                         if (rolling_begin(x, has_record && r->state != ROLLOUT_DONE) < 0)

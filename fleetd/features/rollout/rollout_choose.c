@@ -267,6 +267,13 @@ bool rolling_serves(const Rolling *x, const RolloutInstance *p) {
                same_string(a->state->state.hash, a->hash);
 }
 
+bool rolling_may_begin(const Rolling *x) {
+        RolloutState state = x->next->state;
+
+        return !x->limits->braked && state != ROLLOUT_HELD && state != ROLLOUT_PAUSING &&
+               state != ROLLOUT_PAUSED;
+}
+
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
         size_t unavailable = rollout_unavailable(&x->set, x->next), available = rollout_available(&x->set),
                n = 0, n_surging = rolling_surging(x), n_stopped = 0;
@@ -281,7 +288,7 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
         for (size_t i = 0; i < x->step->n_updates && x->max_surge > 0;
              i++) /* in this step, of other states */
                 n_surging += x->step->updates[i].to != NULL;
-        if (x->set.n_of[state] == 0 || max == 0 ||
+        if (!rolling_may_begin(x) || x->set.n_of[state] == 0 || max == 0 ||
             (state == INSTANCE_OLD && rolling_is_exhausted(x, unavailable, available, n_surging)) ||
             (zones && !rolling_zone(x, &zone)))
                 return 0;
@@ -359,7 +366,7 @@ static int rolling_make_room(Rolling *x) {
 int rolling_choose_followers(Rolling *x, size_t n) {
         RolloutStep *step = x->step;
 
-        if (n == 0)
+        if (n == 0 || !rolling_may_begin(x))
                 return 0;
         if (rolling_make_room(x) < 0)
                 return -ENOMEM;
@@ -381,13 +388,9 @@ int rolling_choose_joiners(Rolling *x) {
 }
 
 int rolling_choose_all(Rolling *x, size_t max) {
-        size_t before;
-        int r;
+        int r = rolling_choose(x, INSTANCE_IDLE, SIZE_MAX);
+        size_t before = x->step->n_updates;
 
-        if (x->limits->braked)
-                return 0;
-        r = rolling_choose(x, INSTANCE_IDLE, SIZE_MAX);
-        before = x->step->n_updates;
         if (r == 0)
                 r = rolling_choose(x, INSTANCE_BAD, max);
         max -= MIN(max, x->step->n_updates - before);
@@ -418,12 +421,10 @@ static bool rolling_is_abandoned(const Rolling *x, const RolloutInstance *p) {
 
 int rolling_choose_abandoned(Rolling *x) {
         _cleanup_rollout_order_ RolloutOrder order = {};
-        RolloutState state = x->next->state;
         const RolloutInstance *p;
         int r;
 
-        if (x->limits->braked || !rolling_has_proof(x) || state == ROLLOUT_HELD || state == ROLLOUT_PAUSING ||
-            state == ROLLOUT_PAUSED || x->set.n_of[INSTANCE_UNREACHABLE] == 0)
+        if (!rolling_may_begin(x) || !rolling_has_proof(x) || x->set.n_of[INSTANCE_UNREACHABLE] == 0)
                 return 0;
         r = rollout_order_begin(&x->set, INSTANCE_UNREACHABLE, &order);
         while (r == 0 && !rolling_is_full(x) && (p = rollout_order_next(&order)))

@@ -55,7 +55,10 @@ static inline void rolling_again(Rolling *x, uint64_t at_ms) {
         x->step->again_ms = MIN(x->step->again_ms, at_ms > now_ms ? at_ms - now_ms : 0);
 }
 
-/* rollout_choose.c. Add instances without the wanted text to the step: unavailable ones first, without
+/* rollout_choose.c. Return whether a step may begin: the one place of all reasons to wait, which the choosing
+ * functions ask. */
+bool rolling_may_begin(const Rolling *x);
+/* Add instances without the wanted text to the step: unavailable ones first, without
  * budget, at most 'max'; and those without a machine. Those that are loaded only are in no limit. 0 or
  * -ENOMEM. */
 int rolling_choose_all(Rolling *x, size_t max);
