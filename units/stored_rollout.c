@@ -3,8 +3,9 @@
 #include "units/verdict_former.h"
 
 const char *const rollout_state_names[_ROLLOUT_STATE_MAX] = {
-        [ROLLOUT_CANARY] = "canary",   [ROLLOUT_HELD] = "held",     [ROLLOUT_ROLLING] = "rolling",
-        [ROLLOUT_PAUSING] = "pausing", [ROLLOUT_PAUSED] = "paused", [ROLLOUT_REVERTING] = "reverting",
+        [ROLLOUT_CANARY] = "canary",   [ROLLOUT_HELD] = "held",
+        [ROLLOUT_ROLLING] = "rolling", [ROLLOUT_BETWEEN_BATCHES] = "pausing",
+        [ROLLOUT_PAUSED] = "paused",   [ROLLOUT_REVERTING] = "reverting",
         [ROLLOUT_DONE] = "done",
 };
 

@@ -16,12 +16,12 @@
 #include "units/verdict.h"
 
 typedef enum RolloutState {
-        ROLLOUT_CANARY,    /* the first instances are updated */
-        ROLLOUT_HELD,      /* they are available; the others wait for a promotion */
-        ROLLOUT_ROLLING,   /* the others are updated */
-        ROLLOUT_PAUSING,   /* until the next batch */
-        ROLLOUT_PAUSED,    /* by a failure or a user */
-        ROLLOUT_REVERTING, /* to the last text that was completed */
+        ROLLOUT_CANARY,          /* the first instances are updated */
+        ROLLOUT_HELD,            /* they are available; the others wait for a promotion */
+        ROLLOUT_ROLLING,         /* the others are updated */
+        ROLLOUT_BETWEEN_BATCHES, /* UpdatePauseSec=; in the API "pausing" */
+        ROLLOUT_PAUSED,          /* by a failure or a user */
+        ROLLOUT_REVERTING,       /* to the last text that was completed */
         ROLLOUT_DONE,
         _ROLLOUT_STATE_MAX,
         _ROLLOUT_STATE_INVALID = -EINVAL,
@@ -75,19 +75,20 @@ typedef struct RolloutRecord {
         RolloutText completed; /* the last one that all instances had and were available with */
         RolloutText reverted;  /* the last one that was abandoned because it failed */
         uint64_t hold_ms;      /* Assignment.hold_ms of an instance that has 'completed'; 0: no singleton */
-        uint64_t since_ms;     /* cluster time of its begin, as the next two */
-        uint64_t progress_ms;  /* of the last instance that became available */
-        uint64_t until_ms;  /* of a pause between batches, or of a promotion; 0: none; of ROLLOUT_PAUSED: what
-                               is left of it */
-        uint64_t available; /* instances that were available with 'to' at 'progress_ms', and 'left' */
+        uint64_t since_ms;     /* cluster time of the begin of the rollout */
+        uint64_t progress_ms;  /* cluster time at which the last instance became available */
+        uint64_t until_ms;     /* cluster time of the end of UpdatePauseSec= or of Promote=; 0: none; of
+                                  ROLLOUT_PAUSED: ms that are left until then */
+        uint64_t
+                available; /* instances at 'progress_ms' that were available with 'to', or had left the set */
         uint64_t begun; /* index of the store at which 'to' became the text of the rollout: it has not touched
                            assignments up to this index */
-        uint64_t placed; /* instances that had a machine at its begin, or got one since */
-        uint64_t added;  /* of these, those that got one since */
-        uint64_t left;   /* of these, those that are not in the set any more */
-        uint64_t served; /* instances that were available at its begin */
+        uint64_t placed; /* instances that had a machine at the begin of the rollout, or got one since */
+        uint64_t added;  /* instances in 'placed' that got their machine since the begin */
+        uint64_t left;   /* instances in 'placed' that are not in the set any more */
+        uint64_t served; /* instances that were available at the begin of the rollout */
         uint64_t retry;  /* failed instances whose assignments precede this index are updated again */
-        char by[RECORDED_BY_SIZE];  /* who requested the text, or the pause */
+        char by[RECORDED_BY_SIZE];  /* who requested the text */
         VerdictCode code;           /* VERDICT_INSTANCE_FAILED: 'why' is the first of 'failed'; or none */
         char why[ROLLOUT_WHY_SIZE]; /* of ROLLOUT_PAUSED, or of the revert */
         char reverted_why[ROLLOUT_WHY_SIZE]; /* of 'reverted'; "": 'why' has it, of an older daemon */

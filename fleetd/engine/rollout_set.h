@@ -53,25 +53,25 @@ typedef struct RolloutSet {
         bool unsorted;
         const ClusterUnit **followers; /* owned: without a machine, and with another text in their keys; first
                                           those to be launched */
-        size_t n_followers, n_launched; /* of these, to be launched */
+        size_t n_followers, n_launched; /* all followers, and those to be launched */
         const ClusterUnit **joiners;    /* owned: they have the wanted text, and do not follow yet; or only
                                            their keys have another one */
         size_t n_joiners;
-        size_t n_waiting; /* further ones, to be launched and without a machine */
-        size_t n_moving;  /* of these, those that are being stopped */
-        size_t n_missing; /* of these, those that had a machine: they are not available. One that never had
+        size_t n_waiting; /* units to be launched that have no machine, besides 'instances' */
+        size_t n_moving;  /* waiting units that are being stopped on their former machines */
+        size_t n_missing; /* waiting units that had a machine: they are not available. A unit that never had
                              one is no instance yet */
-        size_t n_kept;    /* unreadable ones that are available */
-        size_t n_leaving; /* available ones whose machines shut down, or reboot as planned */
-        size_t n_absent;  /* of a global unit, those whose machines are down for another reason than a planned
-                             reboot: no budget counts on them */
-        size_t n_passed;  /* of these, unreachable ones */
-        size_t n_arrived; /* available ones whose former instances are still to run on other machines */
-        size_t n_doubled; /* updating and unreachable ones whose former instances are to run */
-        size_t n_untouched; /* failed ones that had the text before the rollout */
-        size_t n_had_text;  /* unreachable ones that had it: they are not behind */
-        size_t n_finished;  /* available ones that have finished their work: they have the text, and do not
-                               run */
+        size_t n_kept;    /* unreadable instances that are available */
+        size_t n_leaving; /* available instances whose machines shut down, or reboot as planned */
+        size_t n_absent;  /* of a global unit, instances whose machines are down for another reason than a
+                             planned reboot: no budget counts on them */
+        size_t n_passed;  /* absent instances that are unreachable */
+        size_t n_arrived; /* available instances whose former instances are still to run on other machines */
+        size_t n_doubled; /* updating and unreachable instances whose former instances are to run */
+        size_t n_untouched; /* failed instances that had the text before the rollout */
+        size_t n_had_text;  /* unreachable instances that had the text before: they are not behind */
+        size_t n_finished;  /* available instances that have finished their work: they have the text, and do
+                               not run */
 } RolloutSet;
 
 /* Return the state for people: that of an available instance that has finished its work is "finished". */

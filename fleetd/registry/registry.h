@@ -120,7 +120,9 @@ uint64_t registry_former_revision(const Registry *r, const Unit *unit);
 /* Read the text of a former revision from the local tree. -ENOENT, -EBADMSG, -ENOMEM, or why the tree cannot
  * be read. */
 int registry_read_revision(Registry *r, const char *unit, uint64_t number, Unit **ret);
-/* Send one transaction, valid in 'term' (0: any). 0, -ENOMEM or -E2BIG. */
+/* Send one transaction, valid in 'term' (0: any). A revert may need two, and is valid in any term, while the
+ * unit and the record are those of the view. 0, -ENOMEM, -E2BIG, or of a revert -EBUSY: the unit has twice as
+ * many revisions as are kept. */
 int registry_roll(Registry *r, uint64_t term, const RolloutWrite *write, RegistryDone done, void *userdata);
 
 /* -- moves.c -- */

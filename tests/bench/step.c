@@ -26,11 +26,11 @@ static int by_time(const void *a, const void *b) {
 
 /* The step that the engine would make now, without its transaction. */
 static double take_step(void) {
-        const RolloutLimits limits = { .leads_ms = play.leads_ms };
+        const RolloutConditions conditions = { .leads_ms = play.leads_ms };
         _cleanup_rollout_step_ RolloutStep next = {};
         double before_ms = cpu_ms();
 
-        if (rollout_step(&play.p.cluster, head_of(&play), &limits, &next) < 0)
+        if (rollout_step(&play.p.cluster, head_of(&play), &conditions, &next) < 0)
                 abort();
         return cpu_ms() - before_ms;
 }

@@ -57,13 +57,13 @@ static void check_plan(const Cluster *c, bool names_texts) {
 }
 
 static void check_steps(const Cluster *c) {
-        const RolloutLimits limits = {};
+        const RolloutConditions conditions = {};
         const KvState state = {};
 
         for (ClusterUnit *u = c->units; u; u = u->hh.next) {
                 _cleanup_rollout_step_ RolloutStep step = {};
 
-                assert(rollout_step(c, rollout_head(c, u), &limits, &step) == 0);
+                assert(rollout_step(c, rollout_head(c, u), &conditions, &step) == 0);
         }
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
                 if (m->maintenance)

@@ -264,14 +264,14 @@ static inline void put_followers(Play *play, const RolloutStep *step, unsigned r
 
 /* Write a step as the engine does. Return what it changes. */
 static inline RolloutChange step(Play *play) {
-        const RolloutLimits limits = { .leads_ms = play->leads_ms, .braked = play->braked };
+        const RolloutConditions conditions = { .leads_ms = play->leads_ms, .braked = play->braked };
         _cleanup_rollout_step_ RolloutStep step = {};
         const ClusterUnit *head = head_of(play);
         unsigned to = (unsigned) revisions_wanted(&head->unit->revisions);
         size_t used = strlen(play->reasons);
         char key[LAYOUT_KEY_MAX];
 
-        assert_int_equal(rollout_step(&play->p.cluster, head, &limits, &step), 0);
+        assert_int_equal(rollout_step(&play->p.cluster, head, &conditions, &step), 0);
         if (step.change == ROLLOUT_NOTHING)
                 return step.change;
         play->n_steps++;

@@ -47,7 +47,7 @@ static Reached reached = {
         .states = { [ROLLOUT_CANARY] = { "canary", 20, 20 },
                     [ROLLOUT_HELD] = { "held", 20, 20 },
                     [ROLLOUT_ROLLING] = { "rolling", 20, 20 },
-                    [ROLLOUT_PAUSING] = { "pausing", 50, 50 },
+                    [ROLLOUT_BETWEEN_BATCHES] = { "pausing", 50, 50 },
                     [ROLLOUT_PAUSED] = { "paused", 20, 20 },
                     [ROLLOUT_REVERTING] = { "reverting", 20, 20 },
                     [ROLLOUT_DONE] = { "done", 20, 20 } },

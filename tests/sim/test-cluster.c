@@ -417,7 +417,7 @@ static bool rolls(SimCluster *c) {
         for (const ClusterUnit *u = view ? view->units : NULL; u; u = u->hh.next)
                 if (u->rollout &&
                     (u->rollout->state == ROLLOUT_CANARY || u->rollout->state == ROLLOUT_ROLLING ||
-                     u->rollout->state == ROLLOUT_PAUSING))
+                     u->rollout->state == ROLLOUT_BETWEEN_BATCHES))
                         return true;
         return !view;
 }

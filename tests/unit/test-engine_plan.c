@@ -1052,7 +1052,7 @@ static void after_a_restore_assignments_get_the_texts_that_run(void **state) {
                  "{\"completed\":1,\"completedHash\":\"%s\",\"state\":\"done\",\"to\":1,\"toHash\":\"%s\"}",
                  a->of->unit->hash, a->of->unit->hash);
         cluster_view_put(&p, layout_key(key, LAYOUT_ROLLOUT, "g.service", NULL), text);
-        assert_int_equal(rollout_step(&p.cluster, a->of, &(RolloutLimits) {}, &step), 0);
+        assert_int_equal(rollout_step(&p.cluster, a->of, &(RolloutConditions) {}, &step), 0);
         assert_true(step.has_record);
         assert_int_equal(step.next.state, ROLLOUT_ROLLING);
 

@@ -948,7 +948,7 @@ static void an_instance_follows_again_when_its_template_gets_its_text(void **sta
         static const char *const texts[] = { FIRST_TEXT, NEXT_TEXT, "[Service]\nExecStart=/bin/sleep 3\n" };
         _cleanup_unit_ Unit *own = make_unit("web@2.service", NEXT_TEXT OWN_2("A=1")),
                             *apart = make_unit("web@3.service", FIRST_TEXT);
-        const RolloutLimits limits = {};
+        const RolloutConditions conditions = {};
         World *w = *state;
 
         raise_to(w, KV_LEVEL_UPDATES);
@@ -974,7 +974,7 @@ static void an_instance_follows_again_when_its_template_gets_its_text(void **sta
                 const ClusterUnit *head = unit(w, "web@.service");
                 _cleanup_rollout_step_ RolloutStep step = {};
 
-                assert_int_equal(rollout_step(registry_cluster(w->registry), head, &limits, &step), 0);
+                assert_int_equal(rollout_step(registry_cluster(w->registry), head, &conditions, &step), 0);
                 assert_int_equal(step.change, i == 0 ? ROLLOUT_WRITE : ROLLOUT_NOTHING);
                 if (i == 0)
                         assert_int_equal(

@@ -981,7 +981,7 @@ static void batches_have_pauses(void **state) {
         begin_template(&play, 4, "MaxUnavailable=2\nUpdatePauseSec=30s");
         want(&play, 2);
         seconds(&play, 20);
-        assert_rollout(&play, ROLLOUT_PAUSING, 2);
+        assert_rollout(&play, ROLLOUT_BETWEEN_BATCHES, 2);
         assert_int_equal(count_with(&play, 2), 2);
         seconds(&play, 30);
         assert_rollout(&play, ROLLOUT_DONE, 2);
@@ -1122,13 +1122,13 @@ static void a_rollout_waits_for_a_unit_that_moves(void **state) {
 }
 
 static void while_the_brake_is_on_no_step_begins(void **state) {
-        const RolloutLimits limits = { .braked = true };
+        const RolloutConditions conditions = { .braked = true };
         _cleanup_rollout_step_ RolloutStep next = {};
         Play play;
 
         begin_template(&play, 4, "");
         want(&play, 2);
-        assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &limits, &next), 0);
+        assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &conditions, &next), 0);
         assert_int_equal(next.n_updates, 0);
         end(&play);
 }
@@ -1153,7 +1153,7 @@ static void the_deadline_does_not_run_while_the_brake_is_on(void **state) {
 
 /* The text of 'completed' is not stored any more. */
 static void a_revert_to_a_text_that_is_not_stored_pauses(void **state) {
-        const RolloutLimits limits = {};
+        const RolloutConditions conditions = {};
         _cleanup_rollout_step_ RolloutStep step = {};
         Play play;
 
@@ -1162,7 +1162,7 @@ static void a_revert_to_a_text_that_is_not_stored_pauses(void **state) {
         want(&play, 2);
         for (unsigned i = 0; i < 20 && step.change != ROLLOUT_REVERT; i++) {
                 rollout_step_done(&step);
-                assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &limits, &step), 0);
+                assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &conditions, &step), 0);
                 if (step.change != ROLLOUT_REVERT)
                         second(&play);
         }
@@ -1181,7 +1181,7 @@ static void a_revert_to_a_text_that_is_not_stored_pauses(void **state) {
 /* Keys of a later version: the record stays as it is. */
 static void an_unreadable_key_ends_no_rollout(void **state) {
         for (unsigned i = 0; i < 2; i++) {
-                const RolloutLimits limits = {};
+                const RolloutConditions conditions = {};
                 _cleanup_rollout_step_ RolloutStep rolling = {};
                 Play play;
 
@@ -1190,7 +1190,7 @@ static void an_unreadable_key_ends_no_rollout(void **state) {
                 seconds(&play, 2);
                 assert_rollout(&play, ROLLOUT_ROLLING, 2);
                 cluster_view_unreadable(&play.p, i == 0 ? LAYOUT_UNIT : LAYOUT_ROLLOUT, play.head, NULL);
-                assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &limits, &rolling), 0);
+                assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &conditions, &rolling), 0);
                 assert_int_equal(rolling.change, ROLLOUT_NOTHING);
                 end(&play);
         }

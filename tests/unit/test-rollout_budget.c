@@ -36,7 +36,7 @@ static void begin_loaded(Play *play, const char *options) {
 
 /* Write steps while no machine acts. Return how many instances to run are updated. */
 static size_t count_taken(Play *play) {
-        const RolloutLimits limits = {};
+        const RolloutConditions conditions = {};
         size_t n = 0;
 
         for (unsigned k = 0; k < 4; k++) {
@@ -45,7 +45,7 @@ static size_t count_taken(Play *play) {
                 char hash[UNIT_HASH_SIZE];
 
                 snprintf(hash, sizeof(hash), "%s", head->unit->hash);
-                assert_int_equal(rollout_step(&play->p.cluster, head, &limits, &next), 0);
+                assert_int_equal(rollout_step(&play->p.cluster, head, &conditions, &next), 0);
                 for (size_t i = 0; i < next.n_updates; i++) {
                         const ClusterAssignment *a = next.updates[i].assignment;
                         char unit[UNIT_NAME_MAX + 1];

@@ -31,13 +31,13 @@ static void plan_once(Play *play) {
 
 /* Plans and steps, second by second. 'options' are those of the text that a revert restores. */
 static void seconds_with_plans(Play *play, unsigned n, const char *options) {
-        const RolloutLimits limits = {};
+        const RolloutConditions conditions = {};
 
         while (n-- > 0) {
                 _cleanup_rollout_step_ RolloutStep next = {};
 
                 plan_once(play);
-                assert_int_equal(rollout_step(&play->p.cluster, head_of(play), &limits, &next), 0);
+                assert_int_equal(rollout_step(&play->p.cluster, head_of(play), &conditions, &next), 0);
                 if (next.change == ROLLOUT_REVERT)
                         play->options = options;
                 second(play);

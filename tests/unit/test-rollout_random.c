@@ -168,11 +168,11 @@ static void steps_checked(Play *play, const Terms *t, uint64_t seed) {
         RolloutChange change = ROLLOUT_REVERT;
 
         for (unsigned n = 0;; n++) {
-                const RolloutLimits limits = { .leads_ms = play->leads_ms };
+                const RolloutConditions conditions = { .leads_ms = play->leads_ms };
                 _cleanup_rollout_step_ RolloutStep next = {};
 
                 n_views++;
-                assert_int_equal(rollout_step(&play->p.cluster, head_of(play), &limits, &next), 0);
+                assert_int_equal(rollout_step(&play->p.cluster, head_of(play), &conditions, &next), 0);
                 if (next.change == ROLLOUT_NOTHING)
                         break;
                 if (change != ROLLOUT_REVERT && executed)

@@ -8,12 +8,12 @@
 
 /* Write the next step, with the assignments on other machines. */
 static RolloutChange surge_step(Play *play) {
-        const RolloutLimits limits = {};
+        const RolloutConditions conditions = {};
         _cleanup_rollout_step_ RolloutStep step = {};
         const ClusterUnit *head = head_of(play);
         unsigned to = (unsigned) revisions_wanted(&head->unit->revisions);
 
-        assert_int_equal(rollout_step(&play->p.cluster, head, &limits, &step), 0);
+        assert_int_equal(rollout_step(&play->p.cluster, head, &conditions, &step), 0);
         for (size_t i = 0; i < step.n_updates; i++) {
                 const RolloutInstance *p = &step.updates[i];
                 const ClusterMachine *m = p->to ?: p->assignment->machine;
@@ -608,7 +608,7 @@ static void the_search_of_a_step_for_other_machines_is_limited(void **state) {
         static const unsigned sizes[] = { 10, 400 };
 
         for (size_t k = 0; k < ELEMENTS(sizes); k++) {
-                const RolloutLimits limits = {};
+                const RolloutConditions conditions = {};
                 _cleanup_rollout_step_ RolloutStep step = {};
                 char key[LAYOUT_KEY_MAX], value[256], unit[32], machine[8];
                 Play play;
@@ -634,7 +634,7 @@ static void the_search_of_a_step_for_other_machines_is_limited(void **state) {
                                          value);
                 }
                 want(&play, 2);
-                assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &limits, &step), 0);
+                assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &conditions, &step), 0);
                 assert_int_equal(step.n_updates, k == 0 ? 2 : 1);
                 end(&play);
         }
@@ -642,7 +642,7 @@ static void the_search_of_a_step_for_other_machines_is_limited(void **state) {
 
 /* The new text excludes machine E, which is the first one that the former text qualifies for. */
 static void a_surge_instance_starts_where_its_text_fits(void **state) {
-        const RolloutLimits limits = {};
+        const RolloutConditions conditions = {};
         _cleanup_rollout_step_ RolloutStep step = {};
         Play play;
 
@@ -651,7 +651,7 @@ static void a_surge_instance_starts_where_its_text_fits(void **state) {
         cluster_view_machine(&play.p, "F", "slot=1", PRESENCE_UP);
         play.options = "MaxSurge=1\nMaxUnavailable=0\nMachineMetadata=slot=%i";
         want(&play, 2);
-        assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &limits, &step), 0);
+        assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &conditions, &step), 0);
         assert_int_equal(step.n_updates, 1);
         assert_non_null(step.updates[0].to);
         assert_string_equal(step.updates[0].unit->name, "web@1.service");

@@ -247,7 +247,7 @@ static uint64_t rolling_span_ms(const Rolling *x) {
 }
 
 static uint64_t rolling_deadline_ms(const Rolling *x) {
-        return MAX(x->next->progress_ms, x->limits->leads_ms) + rolling_span_ms(x);
+        return MAX(x->next->progress_ms, x->conditions->leads_ms) + rolling_span_ms(x);
 }
 
 /* The deadline does not run while the brake is on, or machines that are not up hold the budget: a write a
@@ -273,7 +273,7 @@ static int rolling_check(Rolling *x) {
                 return rolling_fail(x, false);
         if (!waits)
                 return 0;
-        if (x->limits->braked || (x->next->state != ROLLOUT_REVERTING && rolling_awaits_machines(x))) {
+        if (x->conditions->braked || (x->next->state != ROLLOUT_REVERTING && rolling_awaits_machines(x))) {
                 rolling_postpone(x);
                 return 0;
         }
@@ -360,7 +360,7 @@ static int rolling_roll(Rolling *x) {
         }
         if (progress && x->next->state == ROLLOUT_ROLLING && x->policy.pause_ms > 0 &&
             rolling_steps(x) == 0 && n[INSTANCE_OLD] > 0) {
-                x->next->state = ROLLOUT_PAUSING;
+                x->next->state = ROLLOUT_BETWEEN_BATCHES;
                 x->next->until_ms = x->cluster->now_ms + x->policy.pause_ms;
                 rolling_again(x, x->next->until_ms);
                 x->changed = true;
@@ -504,11 +504,11 @@ static int rolling_act(Rolling *x) {
         case ROLLOUT_HELD:
                 r = rolling_held(x);
                 break;
-        case ROLLOUT_PAUSING:
+        case ROLLOUT_BETWEEN_BATCHES:
                 r = rolling_pausing(x);
                 break;
         case ROLLOUT_PAUSED:
-                if (x->limits->braked || !rolling_has_fix(x))
+                if (x->conditions->braked || !rolling_has_fix(x))
                         return 0;
                 r = rolling_begin(x, true);
                 if (r == 0)
@@ -586,10 +586,10 @@ static int rolling_decide(Rolling *x, bool has_record) {
         return rolling_act(x);
 }
 
-int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutLimits *limits,
+int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutConditions *conditions,
                  RolloutStep *ret) {
         _cleanup_rollout_step_ RolloutStep step = { .again_ms = UINT64_MAX };
-        Rolling x = { .cluster = cluster, .limits = limits, .step = &step, .next = &step.next };
+        Rolling x = { .cluster = cluster, .conditions = conditions, .step = &step, .next = &step.next };
         int r = 0;
 
         /* Unreadable is not absent. */

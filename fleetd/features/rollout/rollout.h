@@ -2,18 +2,20 @@
  *
  * The record of a rollout, and assignments and states of the cluster view, are all that a step depends on: no
  * memory, so that the next leader continues. A transaction has the record and the assignments of a step. Only
- * a step changes the text of an assignment: no move, no boot and no replacement does (engine/plan.c).
+ * a step changes the text of an assignment: no move, no boot and no replacement does. engine/plan_change.c
+ * has the exceptions: a loaded unit that is a set of its own starts with the wanted text, and what runs in a
+ * new lineage gets the text that its machine reported.
  *
  * A set without an instance that runs gets its wanted text at once, without a rollout. */
 #pragma once
 
 #include "fleetd/engine/rollout_set.h"
 
-typedef struct RolloutLimits {
+typedef struct RolloutConditions {
         uint64_t leads_ms; /* cluster time since which this host leads: deadlines count from then on at the
                               earliest */
         bool braked;       /* the mass-failure brake is on: no step begins */
-} RolloutLimits;
+} RolloutConditions;
 
 typedef enum RolloutChange {
         ROLLOUT_NOTHING,
@@ -40,7 +42,7 @@ void rollout_step_done(RolloutStep *step);
 #define _cleanup_rollout_step_ _cleanup_(rollout_step_done)
 
 /* Return the next step of a set, at the cluster time of the view. Pure. 0 or -ENOMEM. */
-int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutLimits *limits,
+int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutConditions *conditions,
                  RolloutStep *ret);
 
 /* Set why an instance of the set waits, is not available yet, or has failed; "" if it is available. 'braked':

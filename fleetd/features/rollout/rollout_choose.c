@@ -270,7 +270,7 @@ bool rolling_serves(const Rolling *x, const RolloutInstance *p) {
 bool rolling_may_begin(const Rolling *x) {
         RolloutState state = x->next->state;
 
-        return !x->limits->braked && state != ROLLOUT_HELD && state != ROLLOUT_PAUSING &&
+        return !x->conditions->braked && state != ROLLOUT_HELD && state != ROLLOUT_BETWEEN_BATCHES &&
                state != ROLLOUT_PAUSED;
 }
 

@@ -7,7 +7,7 @@
 /* One step in the making. */
 typedef struct Rolling {
         const Cluster *cluster;
-        const RolloutLimits *limits;
+        const RolloutConditions *conditions;
         UpdatePolicy policy; /* it borrows all */
         RolloutSet set;
         RolloutStep *step;
@@ -58,9 +58,9 @@ static inline void rolling_again(Rolling *x, uint64_t at_ms) {
 /* rollout_choose.c. Return whether a step may begin: the one place of all reasons to wait, which the choosing
  * functions ask. */
 bool rolling_may_begin(const Rolling *x);
-/* Add instances without the wanted text to the step: unavailable ones first, without
- * budget, at most 'max'; and those without a machine. Those that are loaded only are in no limit. 0 or
- * -ENOMEM. */
+/* Add instances without the wanted text to the step, at most 'max': first unavailable ones, not within the
+ * budget, but at most MaxUnavailable= at a time; then available ones. Also all that are loaded only, and
+ * those without a machine. 0 or -ENOMEM. */
 int rolling_choose_all(Rolling *x, size_t max);
 /* Of the instances in this state, add those that may be updated now, 'max' at most. An unavailable one is
  * always updated, at most as many at a time as may be unavailable; an available one needs budget. */

@@ -58,7 +58,7 @@ static bool explain_state(const Explaining *x, Error *ret) {
         case ROLLOUT_PAUSED:
                 error_set(ret, 0, "waiting: the rollout is paused");
                 return true;
-        case ROLLOUT_PAUSING:
+        case ROLLOUT_BETWEEN_BATCHES:
                 error_set(ret, 0, "waiting: the next batch begins in %llu s (UpdatePauseSec=)",
                           (unsigned long long) (r->until_ms > now_ms ? r->until_ms - now_ms + 999 : 0) /
                                   1000);

@@ -65,12 +65,12 @@ static int rollouts_add_due(Rollouts *r, const Cluster *cluster) {
 
 /* Write the step of a set. 1, 0 if there is none, or it cannot be written and the other sets go on, or
  * -ENOMEM. */
-static int rollouts_step(const Control *control, const RolloutLimits *limits, RolloutToStep *set) {
+static int rollouts_step(const Control *control, const RolloutConditions *conditions, RolloutToStep *set) {
         const Cluster *cluster = registry_cluster(control->registry);
         const ClusterUnit *head = cluster_any_unit(cluster, set->head.name);
         _cleanup_rollout_step_ RolloutStep step = { .again_ms = UINT64_MAX };
         Rollouts *r = control->self;
-        int e = TRY(head ? rollout_step(cluster, head, limits, &step) : 0);
+        int e = TRY(head ? rollout_step(cluster, head, conditions, &step) : 0);
 
         rollouts_again(r, step.again_ms);
         if (step.change != ROLLOUT_NOTHING)
@@ -98,7 +98,7 @@ static int rollouts_step(const Control *control, const RolloutLimits *limits, Ro
 
 int rollouts_control(Control *control) {
         const Cluster *cluster = registry_cluster(control->registry);
-        RolloutLimits limits = { .leads_ms = control->leads_ms };
+        RolloutConditions conditions = { .leads_ms = control->leads_ms };
         Rollouts *r = control->self;
         uint64_t now_ms = loop_now_ms(r->loop);
         EngineBrake brake = {};
@@ -110,11 +110,11 @@ int rollouts_control(Control *control) {
         e = rollouts_add_due(r, cluster);
         if (e >= 0 && r->sets)
                 e = engine_brake_state(cluster, control->brake_ms, &brake);
-        limits.braked = brake.until_ms > 0;
+        conditions.braked = brake.until_ms > 0;
         for (RolloutToStep *set = (RolloutToStep *) r->sets, *next; set && e == 0; set = next) {
                 next = (RolloutToStep *) set->head.hh.next;
                 if (set->retry_ms <= now_ms)
-                        e = rollouts_step(control, &limits, set);
+                        e = rollouts_step(control, &conditions, set);
         }
         if (r->due_ms > 0)
                 control->again_ms = r->due_ms > now_ms ? r->due_ms - now_ms : 0;
