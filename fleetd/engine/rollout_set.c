@@ -82,10 +82,11 @@ static bool instance_is_back(const ClusterAssignment *a) {
 static const char *instance_failure(const ClusterAssignment *a) {
         const UnitState *s = instance_state(a);
 
+        if (a->machine->presence == PRESENCE_LEFT)
+                return "its machine was shut down during its update";
         if (presence_is_down(a->machine->presence))
-                return a->machine->presence == PRESENCE_LEFT ? "its machine was shut down during its update" :
-                       rollout_was_available(a)              ? "its machine was lost after its update" :
-                                                               "its machine was lost during its update";
+                return rollout_was_available(a) ? "its machine was lost after its update" :
+                                                  "its machine was lost during its update";
         if (!s || (a->hash[0] && s->hash && !streq(s->hash, a->hash)))
                 return NULL; /* of the former text: it stops, for example */
         if (s->job[0] && !streq(s->job, "condition"))
@@ -221,8 +222,10 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
                 return has_text ? INSTANCE_AVAILABLE : INSTANCE_ENDED;
         if (a->kind == ASSIGNMENT_LOAD)
                 return has_text ? INSTANCE_LOADED : INSTANCE_IDLE;
+        if (!has_text && !up)
+                return INSTANCE_UNREACHABLE;
         if (!has_text)
-                return !up ? INSTANCE_UNREACHABLE : available ? INSTANCE_OLD : INSTANCE_BAD;
+                return available ? INSTANCE_OLD : INSTANCE_BAD;
         if (available)
                 return INSTANCE_AVAILABLE;
         if (presence_is_down(m->presence) &&
@@ -234,9 +237,9 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
         if (!up && m->presence != PRESENCE_LOST && (rollout_was_available(a) || instance_is_back(a)))
                 return INSTANCE_UNREACHABLE;
         *ret_why = instance_failure(a);
-        return *ret_why                    ? INSTANCE_FAILED :
-               up && rollout_is_skipped(a) ? INSTANCE_SKIPPED :
-                                             INSTANCE_UPDATING;
+        if (*ret_why)
+                return INSTANCE_FAILED;
+        return up && rollout_is_skipped(a) ? INSTANCE_SKIPPED : INSTANCE_UPDATING;
 }
 
 /* Return whether a unit without a machine has another text in its key, from which it starts. */

@@ -170,9 +170,9 @@ static int rolling_begin(Rolling *x, bool supersedes) {
         r->added = 0;
         snprintf(r->by, sizeof(r->by), "%s", wanted->by);
         r->before = ROLLOUT_ROLLING;
-        r->state = wanted->how == REVISION_REVERTED && !rolling_has_failed(r, &r->to) ? ROLLOUT_REVERTING :
-                   x->canary > 0 && !rolling_only_adds(r)                             ? ROLLOUT_CANARY :
-                                                                                        ROLLOUT_ROLLING;
+        r->state = x->canary > 0 && !rolling_only_adds(r) ? ROLLOUT_CANARY : ROLLOUT_ROLLING;
+        if (wanted->how == REVISION_REVERTED && !rolling_has_failed(r, &r->to))
+                r->state = ROLLOUT_REVERTING;
         rolling_note(x, "revision %llu: %s%s", (unsigned long long) r->to.number,
                      rollout_state_to_string(r->state), supersedes ? ", instead of the one before" : "");
         return 0;

@@ -274,84 +274,83 @@ bool rolling_may_begin(const Rolling *x) {
                state != ROLLOUT_PAUSED;
 }
 
-int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
-        size_t unavailable = rollout_unavailable(&x->set, x->next), available = rollout_available(&x->set),
-               n = 0, n_surging = rolling_surging(x), n_stopped = 0;
-        bool zones = x->policy.by && x->next->state != ROLLOUT_REVERTING;
-        _cleanup_rollout_order_ RolloutOrder order = {};
-        const RolloutInstance *p;
-        const char *zone = NULL;
+/* The budget of a choice, and what it has taken. */
+typedef struct Choice {
+        size_t n, n_stopped, n_surging, unavailable, available;
+        bool zones;
+        const char *zone; /* whose instances are updated now */
+} Choice;
+
+static bool choice_has_zone(const Rolling *x, const Choice *c, const RolloutInstance *p) {
+        const char *zone = instance_zone(x, p);
+
+        return !c->zones || (!zone_precedes(c->zone, zone) && !zone_precedes(zone, c->zone));
+}
+
+/* Choose where an instance is updated: *ret is another machine, on which it starts first, or NULL. 1, 0: it
+ * is not updated now, -EBUSY: no further one is, or -ENOMEM. */
+static int rolling_choose_place(Rolling *x, Choice *c, const RolloutInstance *p, const ClusterMachine **ret) {
+        bool old = p->state == INSTANCE_OLD, bad = p->state == INSTANCE_BAD, serves = rolling_serves(x, p);
         int r;
 
+        if ((serves && (c->n_surging >= x->max_surge || x->next->state == ROLLOUT_DONE)) ||
+            (old && !choice_has_zone(x, c, p)) || (bad && rolling_awaits_state(x, p)))
+                return 0;
+        if (old && x->max_surge > 0 && c->n_surging >= x->max_surge)
+                return -EBUSY;
+        if (serves || (old && x->max_surge > 0)) {
+                r = rolling_find_machine(x, p, ret);
+                if (r < 0)
+                        return r == -EAGAIN ? 0 : r;
+                c->n_surging += r > 0;
+        }
+        if (*ret || p->state == INSTANCE_IDLE)
+                return 1;
+        if (old && rolling_may_stop_none(x, c->unavailable + c->n_stopped, c->available - c->n_stopped))
+                return x->max_surge == 0 ? -EBUSY : 0; /* a later one may fit another machine */
+        if (bad && x->set.n_of[INSTANCE_UPDATING] + c->n >= MAX(x->max_unavailable, (size_t) 1))
+                return -EBUSY;
+        r = rolling_place(x, p, ret);
+        if (r == -ENOMEM || r == -EBUSY)
+                return r;
+        /* An available one that no machine may run stops, within the budget, and waits. A rollout that is
+         * done has no instances that start first: rolling_has_moves_left(). */
+        if (r == -EAGAIN || (r == 0 && bad) || (*ret && x->next->state == ROLLOUT_DONE))
+                return 0;
+        c->n_stopped += old;
+        return 1;
+}
+
+int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
+        Choice c = { .n_surging = rolling_surging(x),
+                     .unavailable = rollout_unavailable(&x->set, x->next),
+                     .available = rollout_available(&x->set),
+                     .zones = x->policy.by && x->next->state != ROLLOUT_REVERTING };
+        _cleanup_rollout_order_ RolloutOrder order = {};
+        const RolloutInstance *p;
+
         if (x->max_surge == 0) /* each of them takes the place of one that stops */
-                unavailable += n_surging;
+                c.unavailable += c.n_surging;
         for (size_t i = 0; i < x->step->n_updates && x->max_surge > 0;
              i++) /* in this step, of other states */
-                n_surging += x->step->updates[i].to != NULL;
+                c.n_surging += x->step->updates[i].to != NULL;
         if (!rolling_may_begin(x) || x->set.n_of[state] == 0 || max == 0 ||
-            (state == INSTANCE_OLD && rolling_is_exhausted(x, unavailable, available, n_surging)) ||
-            (zones && !rolling_zone(x, &zone)))
+            (state == INSTANCE_OLD && rolling_is_exhausted(x, c.unavailable, c.available, c.n_surging)) ||
+            (c.zones && !rolling_zone(x, &c.zone)))
                 return 0;
-        r = rollout_order_begin(&x->set, state, &order);
-        while (r == 0 && n < max && !rolling_is_full(x) && (p = rollout_order_next(&order))) {
+        TRY(rollout_order_begin(&x->set, state, &order));
+        while (c.n < max && !rolling_is_full(x) && (p = rollout_order_next(&order))) {
                 const ClusterMachine *to = NULL;
-                bool serves = rolling_serves(x, p);
+                int r = rolling_choose_place(x, &c, p, &to);
 
-                if (serves && (n_surging >= x->max_surge || x->next->state == ROLLOUT_DONE))
+                if (r < 0)
+                        return r == -EBUSY ? 0 : r;
+                if (r == 0)
                         continue;
-                if (serves) {
-                        r = rolling_find_machine(x, p, &to);
-                        if (r < 0 && r != -EAGAIN)
-                                return r;
-                        n_surging += r > 0;
-                        if (r == -EAGAIN) {
-                                r = 0;
-                                continue;
-                        }
-                }
-                if (state == INSTANCE_OLD) {
-                        if (zones && (zone_precedes(zone, instance_zone(x, p)) ||
-                                      zone_precedes(instance_zone(x, p), zone)))
-                                continue;
-                        if (n_surging < x->max_surge) {
-                                r = rolling_find_machine(x, p, &to);
-                                if (r == -EAGAIN) {
-                                        r = 0;
-                                        continue;
-                                }
-                                if (r < 0)
-                                        return r;
-                                n_surging += r > 0;
-                        } else if (x->max_surge > 0)
-                                break;
-                        if (!to && rolling_may_stop_none(x, unavailable + n_stopped, available - n_stopped)) {
-                                if (x->max_surge == 0)
-                                        break;
-                                continue; /* a later one may fit another machine */
-                        }
-                } else if (state == INSTANCE_BAD && rolling_awaits_state(x, p))
-                        continue;
-                else if (state == INSTANCE_BAD && !to &&
-                         x->set.n_of[INSTANCE_UPDATING] + n >= MAX(x->max_unavailable, (size_t) 1))
-                        break;
-                if (!to && state != INSTANCE_IDLE) {
-                        r = rolling_place(x, p, &to);
-                        if (r == -ENOMEM || r == -EBUSY)
-                                return r == -EBUSY ? 0 : r;
-                        /* An available one that no machine may run stops, within the budget, and waits. A
-                         * rollout that is done has no instances that start first: rolling_has_moves_left().
-                         */
-                        if (r == -EAGAIN || (r == 0 && state == INSTANCE_BAD) ||
-                            (to && x->next->state == ROLLOUT_DONE)) {
-                                r = 0;
-                                continue;
-                        }
-                        n_stopped += state == INSTANCE_OLD;
-                }
-                r = rolling_update(x, p, to);
-                n++;
+                TRY(rolling_update(x, p, to));
+                c.n++;
         }
-        return r;
+        return 0;
 }
 
 /* For all followers and joiners. 0 or -ENOMEM. */
