@@ -25,22 +25,9 @@ const Component engine_component = { "engine", daemon_open_engine, engine_free, 
 
 /* -- Directory -- */
 
-/* For the agent and the directory, too: their records are there. 0 or -ENOMEM. */
-static int daemon_agent_path(const Settings *s, char **ret) {
-        return asprintf(ret, "%s/agent", s->state_directory) < 0 ? -ENOMEM : 0;
-}
-
 static int daemon_open_directory(ComponentHost *host, const Settings *s, void **ret, Error *err) {
-        _cleanup_free_ char *records = NULL;
-        DirectoryOptions options = { .path = s->unit_directory,
-                                     .machine_id = s->machine_id,
-                                     .unwatched = host->io.unwatched };
-        int r = daemon_agent_path(s, &records);
+        int r = s->unit_directory[0] ? directory_new(&host->directory, host, err) : 0;
 
-        if (r < 0 || !s->unit_directory[0])
-                return r;
-        options.record_dir = records;
-        r = directory_new(&host->directory, host->io.loop, host->registry, &options, err);
         *ret = host->directory;
         return r;
 }
@@ -89,7 +76,7 @@ static int daemon_set_facts(ComponentHost *host, void *self, const Settings *s) 
                           .level = host->io.level_max,
                           .boot_id = host->io.boot_id,
                           .soft_reboot = host->io.logind && host_has_soft_reboot(),
-                          .soft_reboots = daemon_soft_reboots(systemd),
+                          .soft_reboots = systemd_soft_reboots(systemd),
                           .booting = systemd->ops->is_booting != NULL, /* until it is known */
                           .takes_finished = true,
                           .peer = s->listen_peer[0] ? s->listen_peer : NULL,
@@ -116,19 +103,21 @@ const Component facts_component = { "facts",          daemon_open_facts,  facts_
 
 /* -- Agent -- */
 
-static int daemon_on_checks(void *userdata, const char *problem) {
-        return facts_set_checks(((ComponentHost *) userdata)->facts, problem);
+int daemon_on_checks(const ComponentHost *host, const char *problem) {
+        return facts_set_checks(host->facts, problem);
 }
 
-static int daemon_ask_set(void *userdata, const char *unit) {
-        return membership_ask_set(((ComponentHost *) userdata)->membership, unit);
+int daemon_ask_set(const ComponentHost *host, const char *unit) {
+        return membership_ask_set(host->membership, unit);
 }
 
 /* Without an agent, nothing would stop the units of this host: they would run twice after a drain of it. */
-static int daemon_check_units(const char *directory, Error *err) {
+static int daemon_check_units(const Settings *s, Error *err) {
+        _cleanup_free_ char *directory = NULL;
         AssignmentRecords records = {};
-        int r = records_open(&records, directory, err);
+        int r = TRY(settings_agent_path(s, &directory));
 
+        r = records_open(&records, directory, err);
         if (r >= 0 && records.table)
                 r = error_set(err, -EBUSY,
                               "Agent=no: this host has units of the cluster, such as %s. First, with "
@@ -139,22 +128,11 @@ static int daemon_check_units(const char *directory, Error *err) {
 }
 
 static int daemon_open_agent(ComponentHost *host, const Settings *s, void **ret, Error *err) {
-        _cleanup_free_ char *directory = NULL;
-        AgentOptions options = { .host = host,
-                                 .machine_id = s->machine_id,
-                                 .boot_id = host->io.boot_id,
-                                 .prober = host->io.prober,
-                                 .on_checks = daemon_on_checks,
-                                 .ask_set = daemon_ask_set,
-                                 .on_ready = daemon_on_systemd_ready,
-                                 .userdata = host,
-                                 .boot_wait_ms = s->boot_wait_ms };
-        int r = TRY(daemon_agent_path(s, &directory));
+        int r;
 
         if (!host->io.systemd)
-                return s->agent ? 0 : daemon_check_units(directory, err);
-        options.directory = directory;
-        r = agent_new(&host->agent, host->io.loop, host->registry, host->io.systemd, &options, err);
+                return s->agent ? 0 : daemon_check_units(s, err);
+        r = agent_new(&host->agent, host, err);
         *ret = host->agent;
         return r;
 }

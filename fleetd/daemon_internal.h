@@ -61,14 +61,12 @@ struct Daemon {
 /* daemon_open.c: the store is closed; the rest of the close follows. 'userdata': the daemon. */
 void daemon_on_store_closed(void *userdata);
 
-uint64_t daemon_soft_reboots(Systemd *systemd); /* since the boot, once it is ready */
-/* AgentOptions.on_ready; 'userdata': the daemon. */
-void daemon_on_systemd_ready(void *userdata);
-
 extern const Component *const daemon_components[COMPONENTS_COUNT + 1]; /* NULL ends */
 
 /* For the host of the components: */
 void daemon_on_identity(ComponentHost *host);
+int daemon_on_checks(const ComponentHost *host, const char *problem);
+int daemon_ask_set(const ComponentHost *host, const char *unit);
 bool daemon_is_foreign(const ComponentHost *host, const char *unit);
 /* Restart the daemon when an answer to a client has left. */
 void daemon_restart_later(ComponentHost *host);

@@ -176,9 +176,9 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         snprintf(peers.self.name, sizeof(peers.self.name), "%s", s->name);
         peers.self.nonce = random_u64(loop_random(d->host.io.loop)) | 1;
         TRY(peers_new(&d->host.peers, d->host.io.loop, d->host.io.network, &peers));
-        if (asprintf(&tree, "%s/tree", s->state_directory) < 0 ||
-            asprintf(&agent, "%s/agent", s->state_directory) < 0)
+        if (asprintf(&tree, "%s/tree", s->state_directory) < 0)
                 return -ENOMEM;
+        TRY(settings_agent_path(s, &agent));
         store.tree_path = tree;
         store.read_bound_path = agent;
         store.peers = d->host.peers;
@@ -194,20 +194,6 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         r = kv_open(&opened, d->host.io.loop, &store, err);
         *(r < 0 ? &d->leaving : &d->host.store) = opened;
         return r;
-}
-
-uint64_t daemon_soft_reboots(Systemd *s) {
-        return s->ops->soft_reboots ? s->ops->soft_reboots(s) : 0;
-}
-
-void daemon_on_systemd_ready(void *userdata) {
-        Daemon *d = userdata;
-        Systemd *s = d->host.io.systemd;
-        bool booting = s->ops->is_booting && s->ops->is_booting(s);
-
-        for (size_t i = 0; daemon_components[i]; i++)
-                if (d->selves[i] && daemon_components[i]->systemd_ready)
-                        daemon_components[i]->systemd_ready(d->selves[i], daemon_soft_reboots(s), booting);
 }
 
 static int daemon_open(Daemon *d, const Settings *s, Error *err) {
@@ -242,6 +228,8 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
                                     .on_identity = daemon_on_identity,
                                     .on_set = agent_take_set,
                                     .restart = daemon_restart_later,
+                                    .on_checks = daemon_on_checks,
+                                    .ask_set = daemon_ask_set,
                                     .is_foreign = daemon_is_foreign,
                                     .metrics = metrics_begin,
                                     .started_ms = loop_wall_ms(io->loop) };

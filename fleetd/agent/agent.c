@@ -42,14 +42,16 @@ static void agent_on_adopted(void *userdata) {
 }
 
 /* The cluster waits for no reports any more. Report until it has assignments for the units that run here, for
- * adopt_ms at most. */
+ * ADOPT_MS at most. */
 static void agent_report_late(Agent *a) {
-        if (timer_start(&a->adopt, a->loop, a->adopt_ms) < 0)
+        uint64_t adopt_ms = a->host->io.adopt_ms ?: ADOPT_MS;
+
+        if (timer_start(&a->adopt, a->loop, adopt_ms) < 0)
                 return;
         log_notice(NO_FIELDS,
                    "the cluster was recovered or restored: reporting units, and touching none, for "
                    "%llu s at most",
-                   (unsigned long long) a->adopt_ms / 1000);
+                   (unsigned long long) adopt_ms / 1000);
         a->adopting = true;
         a->reported = false;
         agent_dirty_all(a);
@@ -408,8 +410,7 @@ static void agent_on_ready(void *userdata, bool ready) {
                 return;
         a->refresh_all = true;
         agent_wake(a);
-        if (a->on_ready)
-                a->on_ready(a->userdata);
+        agent_tell_ready(a);
 }
 
 /* A unit that is to be refreshed already needs no second mark. */
@@ -476,22 +477,21 @@ const ChecksCounts *agent_checks(const Agent *a) {
         return checks_counts(a->checks);
 }
 
-static int agent_open(Agent *a, const AgentOptions *options, Error *err) {
-        int r;
+static int agent_open(Agent *a, Error *err) {
+        _cleanup_free_ char *directory = NULL;
+        int r = TRY(settings_agent_path(a->host->settings, &directory));
 
-        r = records_open(&a->records, options->directory, err);
+        r = records_open(&a->records, directory, err);
         if (r >= 0)
                 r = records_take(&a->records, a->machine_id, err);
         if (r < 0)
                 return r;
         r = TRY(publisher_new(&a->publisher, a->loop, a->registry, agent_on_wake, a));
-        if (options->prober) {
-                a->on_checks = options->on_checks;
-                a->ask_set = options->ask_set;
-                r = TRY(checks_new(&a->checks, a->loop, options->prober, a->machine_id, agent_on_check, a));
-        }
+        if (a->host->io.prober)
+                r = TRY(checks_new(&a->checks, a->loop, a->host->io.prober, a->machine_id, agent_on_check,
+                                   a));
         TRY(timer_start_with_slack(&a->period, a->loop, PERIOD_MS, PERIOD_SLACK_MS));
-        TRY(timer_start(&a->boot_wait, a->loop, options->boot_wait_ms));
+        TRY(timer_start(&a->boot_wait, a->loop, a->host->settings->boot_wait_ms));
 
         /* Jobs of units that were started before this daemon ended long ago. */
         for (AssignmentRecord *record = a->records.table; record; record = record->hh.next) {
@@ -504,17 +504,19 @@ static int agent_open(Agent *a, const AgentOptions *options, Error *err) {
         return 0;
 }
 
-int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, const AgentOptions *options,
-              Error *err) {
+int agent_new(Agent **ret, ComponentHost *host, Error *err) {
         Agent *a = NEW0(Agent, 1);
         int r;
 
         if (!a)
                 return -ENOMEM;
         *a = (Agent) {
-                .loop = loop,
-                .registry = registry,
-                .systemd = systemd,
+                .host = host,
+                .loop = host->io.loop,
+                .registry = host->registry,
+                .systemd = host->io.systemd,
+                .machine_id = host->settings->machine_id,
+                .boot_id = host->io.boot_id,
                 .refresh_all = true,
                 .observer = { .on_change = agent_on_change, .userdata = a },
                 .pass = DEFERRED(agent_pass, a),
@@ -525,30 +527,23 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 .lease = { .tick = TIMER(agent_on_wake, a) },
                 .partition = { .tick = TIMER(agent_on_partition_tick, a) },
                 .health = TIMER(agent_on_health_tick, a),
-                .adopt_ms = options->adopt_ms > 0 ? options->adopt_ms : ADOPT_MS,
-                .on_ready = options->on_ready,
-                .userdata = options->userdata,
-                .components = options->host ? options->host->components : NULL,
-                .selves = options->host ? options->host->selves : NULL,
                 .records = { .dir_fd = -1 },
         };
         TAILQ_INIT(&a->dirty);
         TAILQ_INIT(&a->waiting);
-        snprintf(a->machine_id, sizeof(a->machine_id), "%s", options->machine_id);
-        snprintf(a->boot_id, sizeof(a->boot_id), "%s", options->boot_id);
-        r = agent_open(a, options, err);
+        r = agent_open(a, err);
         if (r < 0) {
                 agent_free(a);
                 return r;
         }
 
-        registry_observe(registry, &a->observer);
-        systemd->ops->set_events(systemd, &(SystemdEvents) {
-                                                  .on_ready = agent_on_ready,
-                                                  .on_changed = agent_on_changed,
-                                                  .on_job_removed = agent_on_job_removed,
-                                                  .userdata = a,
-                                          });
+        registry_observe(a->registry, &a->observer);
+        a->systemd->ops->set_events(a->systemd, &(SystemdEvents) {
+                                                        .on_ready = agent_on_ready,
+                                                        .on_changed = agent_on_changed,
+                                                        .on_job_removed = agent_on_job_removed,
+                                                        .userdata = a,
+                                                });
         agent_dirty_all(a);
         *ret = a;
         return 0;

@@ -19,23 +19,6 @@
 
 typedef struct Agent Agent;
 
-typedef struct AgentOptions {
-        const ComponentHost *host;        /* with the components that have duties; NULL: none */
-        const char *machine_id, *boot_id; /* copied */
-        const char *directory;            /* of the assignment records */
-        Prober *prober;                   /* of health checks, borrowed; NULL: units with checks have none */
-        /* The health checks exceed the limits of this host; "": not any more. NULL: not reported. 0, or a
-         * negative errno: it is repeated. */
-        int (*on_checks)(void *userdata, const char *problem);
-        /* Ask a replica for the health of the set of a unit, which this host does not have: agent_take_set()
-         * is called with the answer, later. NULL: there is none. */
-        int (*ask_set)(void *userdata, const char *unit);
-        uint64_t boot_wait_ms; /* BootWaitSec= */
-        uint64_t adopt_ms;     /* how long to report in a new lineage before its assignments count; 0: 30 s */
-        void (*on_ready)(void *userdata); /* systemd is ready; NULL: none */
-        void *userdata;
-} AgentOptions;
-
 /* Cost of the passes. */
 typedef struct AgentCounts {
         uint64_t passes, listings;   /* listings requested from systemd */
@@ -44,8 +27,7 @@ typedef struct AgentCounts {
         DurationCounts starts; /* from the assignment until the unit that the agent started was active */
 } AgentCounts;
 
-int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, const AgentOptions *options,
-              Error *err);
+int agent_new(Agent **ret, ComponentHost *host, Error *err);
 /* Free the agent, and touch no unit. Calls to systemd and a write of the records that are under way continue;
  * their results are ignored. Return NULL. */
 void *agent_free(void *agent);
@@ -56,7 +38,7 @@ void agent_state_changed(void *agent); /* on_state of the store */
 const AgentCounts *agent_counts(const Agent *agent);
 /* Return the counts of health checks; NULL: there are none. */
 const ChecksCounts *agent_checks(const Agent *agent);
-/* The answer to AgentOptions.ask_set: the set without the instance of this host. */
+/* The answer to ComponentHost.ask_set: the set without the instance of this host. */
 void agent_take_set(Agent *agent, const char *unit, const SetHealth *others);
 /* Return whether a unit that must not run twice (Move=stop-first, Singleton=) has not stopped on this host.
  * *ret_stopping: one of them is being stopped. */

@@ -107,10 +107,11 @@ typedef struct AgentPartition {
 typedef struct AgentCall AgentCall;
 
 struct Agent {
-        Loop *loop; /* borrowed, as the next two */
+        const ComponentHost *host; /* borrowed, as the next five */
+        Loop *loop;
         Registry *registry;
         Systemd *systemd;
-        char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
+        const char *machine_id, *boot_id;
         AssignmentRecords records;
         AgentUnit *units;                        /* by name */
         TAILQ_HEAD(AgentDirty, AgentUnit) dirty; /* units to be read, planned or published by the next pass */
@@ -120,9 +121,6 @@ struct Agent {
         RegistryObserver observer;
         Deferred pass;
         Timer period, wake, boot_wait, adopt;
-        uint64_t adopt_ms;
-        void (*on_ready)(void *userdata); /* of the options, as the next */
-        void *userdata;
         bool adopting;  /* the cluster has a new lineage: report what runs, execute no assignment */
         bool reporting; /* the end of that report is being written */
         bool reported;  /* it is written, or the engine has decided about all that runs here */
@@ -142,11 +140,7 @@ struct Agent {
         TAILQ_HEAD(AgentCalls, AgentCall) waiting; /* for a save */
         AgentLease lease;
         AgentPartition partition;
-        Checks *checks;                     /* NULL: none */
-        const Component *const *components; /* borrowed, as the next; NULL: none */
-        void *const *selves;
-        int (*on_checks)(void *userdata, const char *problem);
-        int (*ask_set)(void *userdata, const char *unit);
+        Checks *checks;              /* NULL: none */
         size_t n_unchecked;          /* AgentUnit.unchecked */
         bool checks_reported;        /* that checks cannot run, or are stretched */
         uint64_t checks_reported_ms; /* when that was */
@@ -160,6 +154,8 @@ struct Agent {
 
 /* Begin what goes with a start or an assigned stop of the unit. 0, or a negative errno: it is not started. */
 int agent_begin_duties(Agent *a, const AgentUnit *u, AgentStep s);
+/* systemd is ready: tell the components. */
+void agent_tell_ready(const Agent *a);
 /* End all that goes with the unit: nothing names it any more. */
 void agent_unit_gone(Agent *a, AgentUnit *u);
 

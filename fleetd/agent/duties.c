@@ -16,7 +16,7 @@ static const struct {
 
 /* Return the duty of the component at this place; NULL: it has none, or is not opened here. */
 static const Duty *agent_duty(const Agent *a, size_t i) {
-        return a->selves[i] ? a->components[i]->duty : NULL;
+        return a->host->selves[i] ? a->host->components[i]->duty : NULL;
 }
 
 int agent_begin_duties(Agent *a, const AgentUnit *u, AgentStep s) {
@@ -28,22 +28,32 @@ int agent_begin_duties(Agent *a, const AgentUnit *u, AgentStep s) {
                 if (s == AGENT_START && duties[i].prepare)
                         r = duties[i].prepare(a, u);
         }
-        for (size_t i = 0; a->components && a->components[i] && r >= 0; i++) {
+        for (size_t i = 0; a->host->components && a->host->components[i] && r >= 0; i++) {
                 const Duty *d = agent_duty(a, i);
 
                 if (s == AGENT_STOP && d && d->stopping)
-                        d->stopping(a->selves[i], u->name);
+                        d->stopping(a->host->selves[i], u->name);
                 if (s == AGENT_START && d && d->prepare)
-                        r = d->prepare(a->selves[i], u->name);
+                        r = d->prepare(a->host->selves[i], u->name);
         }
         return r;
 }
 
 void agent_unit_gone(Agent *a, AgentUnit *u) {
-        for (size_t i = 0; a->components && a->components[i]; i++)
+        for (size_t i = 0; a->host->components && a->host->components[i]; i++)
                 if (agent_duty(a, i) && agent_duty(a, i)->gone)
-                        agent_duty(a, i)->gone(a->selves[i], u->name);
+                        agent_duty(a, i)->gone(a->host->selves[i], u->name);
         for (size_t i = 0; i < ELEMENTS(duties); i++)
                 if (duties[i].gone)
                         duties[i].gone(a, u);
+}
+
+void agent_tell_ready(const Agent *a) {
+        const Component *const *all = a->host->components;
+        Systemd *s = a->systemd;
+        bool booting = s->ops->is_booting && s->ops->is_booting(s);
+
+        for (size_t i = 0; all && all[i]; i++)
+                if (a->host->selves[i] && all[i]->systemd_ready)
+                        all[i]->systemd_ready(a->host->selves[i], systemd_soft_reboots(s), booting);
 }

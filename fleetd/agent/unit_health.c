@@ -158,7 +158,7 @@ void agent_report_checks(Agent *a) {
                 return;
         if (has && !a->checks_reported)
                 log_warning(NO_FIELDS, "%s", problem.chars);
-        if (problem.error < 0 || (a->on_checks && a->on_checks(a->userdata, problem.chars ?: "") < 0))
+        if (problem.error < 0 || (a->host->on_checks && a->host->on_checks(a->host, problem.chars ?: "") < 0))
                 return;
         a->checks_reported = has;
         a->checks_reported_ms = now_ms;
@@ -237,8 +237,8 @@ static bool agent_knows_set(Agent *a, AgentUnit *u) {
         }
         if (u->set_asked_ms == 0 || now_ms - u->set_asked_ms >= SET_ANSWER_MS) {
                 u->set_unanswered |= u->set_asked_ms > u->set_known_ms;
-                if (a->ask_set)
-                        (void) a->ask_set(a->userdata, u->name);
+                if (a->host->ask_set)
+                        (void) a->host->ask_set(a->host, u->name);
                 u->set_asked_ms = now_ms;
         }
         u->health_restart_ms = u->set_asked_ms + SET_ANSWER_MS;

@@ -39,7 +39,7 @@ struct Directory {
         Loop *loop; /* borrowed, as the next */
         Registry *registry;
         RegistryObserver observer;
-        char path[DIRECTORY_PATH_SIZE], machine_id[MACHINE_ID_SIZE];
+        const char *path, *machine_id; /* borrowed */
 
         int inotify_fd;
         Guest *guest;
@@ -558,12 +558,15 @@ static void directory_on_change(void *userdata, const RegistryChange *change) {
 
 /* -- Lifetime -- */
 
-static int directory_open(Directory *d, const DirectoryOptions *options, Error *err) {
-        d->record_fd = open_dir(options->record_dir, 0700);
+static int directory_open(Directory *d, const ComponentHost *host, Error *err) {
+        _cleanup_free_ char *records = NULL;
+
+        TRY(settings_agent_path(host->settings, &records));
+        d->record_fd = open_dir(records, 0700);
         if (d->record_fd < 0)
-                return error_set(err, d->record_fd, "Failed to open %s: %s", options->record_dir,
+                return error_set(err, d->record_fd, "Failed to open %s: %s", records,
                                  strerror(-d->record_fd));
-        if (options->unwatched)
+        if (host->io.unwatched)
                 return timer_start(&d->timer, d->loop, 0);
         d->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
         if (d->inotify_fd < 0)
@@ -574,8 +577,7 @@ static int directory_open(Directory *d, const DirectoryOptions *options, Error *
         return timer_start(&d->timer, d->loop, 0);
 }
 
-int directory_new(Directory **ret, Loop *loop, Registry *registry, const DirectoryOptions *options,
-                  Error *err) {
+int directory_new(Directory **ret, const ComponentHost *host, Error *err) {
         _cleanup_free_ char *text = NULL;
         Directory *d = NEW0(Directory, 1);
         size_t size;
@@ -584,8 +586,11 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
         if (!d)
                 return -ENOMEM;
         *d = (Directory) {
-                .loop = loop,
-                .registry = registry,
+                .loop = host->io.loop,
+                .registry = host->registry,
+                .path = host->settings->unit_directory,
+                .machine_id = host->settings->machine_id,
+                .record_fd = -1,
                 .inotify_fd = -1,
                 .watch = -1,
                 .timer = TIMER(directory_on_timer, d),
@@ -594,11 +599,9 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
                 .compare_due_ms = UINT64_MAX,
                 .observer = { .on_change = directory_on_change, .userdata = d },
         };
-        snprintf(d->path, sizeof(d->path), "%s", options->path);
-        snprintf(d->machine_id, sizeof(d->machine_id), "%s", options->machine_id);
-        registry_observe(registry, &d->observer);
+        registry_observe(d->registry, &d->observer);
 
-        r = directory_open(d, options, err);
+        r = directory_open(d, host, err);
         if (r < 0) {
                 directory_free(d);
                 return r;

@@ -11,19 +11,12 @@
  * files, and at least three, disappear at once, their units are held. */
 #pragma once
 
-#include "fleetd/registry/registry.h"
+#include "fleetd/host/component.h"
 
 typedef struct Directory Directory;
 
-typedef struct DirectoryOptions {
-        const char *path;       /* may be absent, and appear later */
-        const char *record_dir; /* for the record of seen files */
-        const char *machine_id;
-        bool unwatched; /* scan it each two seconds, without inotify */
-} DirectoryOptions;
-
-int directory_new(Directory **ret, Loop *loop, Registry *registry, const DirectoryOptions *options,
-                  Error *err);
+/* 'host' is borrowed, with its settings: UnitDirectory= may be absent, and appear later. */
+int directory_new(Directory **ret, const ComponentHost *host, Error *err);
 void *directory_free(void *directory);
 
 /* Append the names of the first four unit files that are in the directory now to 'names', refused ones

@@ -32,8 +32,10 @@ typedef struct DaemonIo {
         unsigned level_max;                 /* as in KvOptions, for tests; 0 */
         uint64_t level_wait_ms; /* for tests: how long all hosts must support a feature level; 0: a day */
         bool short_log;         /* for tests: checkpoints and log files of 4 KiB */
-        bool unwatched;         /* as in DirectoryOptions, for simulation */
-        bool codeless; /* for tests: it writes and sends messages without codes, as former versions */
+        bool unwatched; /* for simulation: the unit directory is scanned each two seconds, without inotify */
+        uint64_t adopt_ms; /* for tests: how long the agent reports in a new lineage before its assignments
+                              count; 0: 30 s */
+        bool codeless;     /* for tests: it writes and sends messages without codes, as former versions */
         /* Stop the daemon and start it again: it has joined a cluster, or opens its peer listener. NULL: it
          * cannot. Called once, from the loop. */
         void (*restart)(void *userdata);
@@ -64,8 +66,10 @@ typedef struct ComponentHost {
          * host has received a certificate, or other roots: use them from now on. */
         void (*on_identity)(struct ComponentHost *host);
         void (*on_set)(struct Agent *agent, const char *unit, const SetHealth *others);
-        void (*restart)(struct ComponentHost *host);                            /* by io.restart, soon */
-        bool (*is_foreign)(const struct ComponentHost *host, const char *unit); /* agent_has_conflict() */
+        void (*restart)(struct ComponentHost *host);                             /* by io.restart, soon */
+        int (*on_checks)(const struct ComponentHost *host, const char *problem); /* facts_set_checks() */
+        int (*ask_set)(const struct ComponentHost *host, const char *unit);      /* membership_ask_set() */
+        bool (*is_foreign)(const struct ComponentHost *host, const char *unit);  /* agent_has_conflict() */
         int (*metrics)(const struct ComponentHost *host, MetricsForm form, MetricsScrape **ret);
 } ComponentHost;
 

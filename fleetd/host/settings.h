@@ -56,6 +56,9 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err);
 /* Return whether the state directory has a replica (settings_check.c). */
 bool settings_has_replica(const Settings *s);
 
+/* Write the path of the folder for the records of agent and directory, and for the read bound. -ENOMEM. */
+int settings_agent_path(const Settings *s, char **ret);
+
 /* Return whether a cluster has admitted this host, perhaps without a replica. */
 bool settings_has_cluster(const Settings *s);
 

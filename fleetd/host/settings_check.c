@@ -69,6 +69,10 @@ static bool settings_has_file(const Settings *s, const char *name) {
         return asprintf(&path, "%s/%s", s->state_directory, name) >= 0 && access(path, F_OK) == 0;
 }
 
+int settings_agent_path(const Settings *s, char **ret) {
+        return asprintf(ret, "%s/agent", s->state_directory) < 0 ? -ENOMEM : 0;
+}
+
 bool settings_has_replica(const Settings *s) {
         return settings_has_file(s, "tree/identity");
 }

@@ -163,3 +163,8 @@ typedef struct SystemdOps {
 struct Systemd {
         const SystemdOps *ops;
 };
+
+/* Return the number of soft reboots since the boot; 0 until it is ready. */
+static inline uint64_t systemd_soft_reboots(Systemd *s) {
+        return s->ops->soft_reboots ? s->ops->soft_reboots(s) : 0;
+}

@@ -63,33 +63,33 @@ static void on_unit_end(void *userdata, const char *unit, bool asked) {
         n_stops++;
 }
 
-static int on_checks(void *userdata, const char *problem) {
-        Fixture *fixture = userdata;
+static int on_checks(const ComponentHost *host, const char *problem) {
+        Fixture *fixture = container_of(host, Fixture, components);
 
         fixture->n_reports++;
         snprintf(fixture->checks, sizeof(fixture->checks), "%s", problem);
         return 0;
 }
 
-static int ask_set(void *userdata, const char *unit) {
-        ((Fixture *) userdata)->n_asked++;
+static int ask_set(const ComponentHost *host, const char *unit) {
+        container_of(host, Fixture, components)->n_asked++;
         return 0;
 }
 
 void open_agent(Fixture *fixture) {
-        AgentOptions options = { .machine_id = fixture->host->id,
-                                 .boot_id = "b0000000000000000000000000000001",
-                                 .directory = fixture->host->agent_path,
-                                 .prober = sim_prober(fixture->prober),
-                                 .on_checks = on_checks,
-                                 .ask_set = ask_set,
-                                 .userdata = fixture,
-                                 .boot_wait_ms = FIXTURE_BOOT_WAIT_MS };
+        ComponentHost *host = &fixture->components;
         Error err = {};
 
-        assert_int_equal(agent_new(&fixture->agent, world_loop(fixture->loop), fixture->host->registry,
-                                   fixture->bus, &options, &err),
-                         0);
+        fixture->host->settings.state_directory = fixture->host->scratch;
+        fixture->host->settings.boot_wait_ms = FIXTURE_BOOT_WAIT_MS;
+        *host = fixture->host->components;
+        host->io.loop = world_loop(fixture->loop);
+        host->io.systemd = fixture->bus;
+        host->io.prober = sim_prober(fixture->prober);
+        snprintf(host->io.boot_id, sizeof(host->io.boot_id), "b0000000000000000000000000000001");
+        host->on_checks = on_checks;
+        host->ask_set = ask_set;
+        assert_int_equal(agent_new(&fixture->agent, host, &err), 0);
 }
 
 void close_agent(Fixture *fixture) {

@@ -16,6 +16,7 @@ enum {
 
 typedef struct Fixture {
         Host *host;
+        ComponentHost components; /* of the agent */
         World *world;
         WorldLoop *loop;
         SimSystemd *systemd;

@@ -556,17 +556,17 @@ void an_engine_that_begins_leaves_out_no_unit(void **state) {
 
 /* Its assignment records name a unit. */
 static int begin_agent(void *userdata) {
-        AgentOptions options = { .machine_id = yard.first->machine_id,
-                                 .boot_id = yard.first->boot_id,
-                                 .directory = userdata,
-                                 .boot_wait_ms = 10000 };
+        static ComponentHost host;
         Agent *agent = NULL;
         Error err = {};
         int r;
 
+        host = *daemon_host(yard.first->daemon);
+        host.io.systemd = sim_systemd_attach(yard.first->systemd, yard.first->loop);
+        host.io.prober = NULL;
+        host.components = NULL;
         alloc_pause(false);
-        r = agent_new(&agent, world_loop(yard.first->loop), daemon_host(yard.first->daemon)->registry,
-                      sim_systemd_attach(yard.first->systemd, yard.first->loop), &options, &err);
+        r = agent_new(&agent, &host, &err);
         alloc_pause(true);
         agent_free(agent);
         return r;
@@ -588,11 +588,8 @@ static int begin_facts(void *userdata) {
 }
 
 void an_agent_that_cannot_begin_leaves_nothing_behind(void **state) {
-        _cleanup_free_ char *directory = NULL;
-
         alloc_pause(true);
         open_yard(1);
-        directory = scratch_path(yard.first->folder, "agent");
         snprintf(yard.cluster->units[0].name, sizeof(yard.cluster->units[0].name), "%s", unit_name);
         yard.cluster->n_units = 1;
         machine_start_daemon(yard.first);
@@ -601,7 +598,7 @@ void an_agent_that_cannot_begin_leaves_nothing_behind(void **state) {
         yard.first->settings.agent = false;
         machine_start_daemon(yard.first);
         UNTIL("a replica that is up", is_up(yard.first));
-        survive("an agent begins", begin_agent, directory, 1);
+        survive("an agent begins", begin_agent, NULL, 1);
         survive("what this machine is", begin_facts, NULL, 1);
         close_yard();
 }

@@ -50,13 +50,7 @@ static void agent_open(Fixture *fixture) {
         static const Component toy = { "toy", .duty = &duty }, other = { "other" };
         static const Component *const components[] = { &other, &toy, NULL };
         static void *const selves[] = { NULL, &duties };
-        const ComponentHost components_host = { .components = components, .selves = selves };
-        AgentOptions options = { .host = &components_host,
-                                 .machine_id = fixture->host->id,
-                                 .boot_id = boot_id,
-                                 .directory = fixture->records,
-                                 .boot_wait_ms = fixture->boot_wait_ms,
-                                 .adopt_ms = ADOPT_MS };
+        ComponentHost *host = &fixture->host->components;
         Error err = {};
 
         assert_int_equal(systemd_bus_new(&fixture->systemd, fixture->host->loop,
@@ -65,8 +59,14 @@ static void agent_open(Fixture *fixture) {
                                                                 .links = fixture->links },
                                          &err),
                          0);
-        if (agent_new(&fixture->agent, fixture->host->loop, fixture->host->registry, fixture->systemd,
-                      &options, &err) < 0)
+        host->components = components;
+        host->selves = selves;
+        host->io.systemd = fixture->systemd;
+        host->io.adopt_ms = ADOPT_MS;
+        snprintf(host->io.boot_id, sizeof(host->io.boot_id), "%s", boot_id);
+        fixture->host->settings.state_directory = fixture->host->scratch;
+        fixture->host->settings.boot_wait_ms = fixture->boot_wait_ms;
+        if (agent_new(&fixture->agent, host, &err) < 0)
                 fail_msg("%s", err.message);
 }
 
@@ -1964,11 +1964,6 @@ static void in_a_new_lineage_a_conflicting_unit_is_published_before_any_assignme
 static void records_that_cannot_be_read_without_memory_stay_on_disk(void **state) {
         Fixture *fixture = *state;
         _cleanup_free_ char *path = scratch_path(fixture->records, "assignment"), *before = NULL;
-        AgentOptions options = { .machine_id = fixture->host->id,
-                                 .boot_id = boot_id,
-                                 .directory = fixture->records,
-                                 .boot_wait_ms = BOOT_WAIT_MS,
-                                 .adopt_ms = ADOPT_MS };
         SystemdBusOptions bus = { .directory = fixture->folder,
                                   .address = fixture->fake->address,
                                   .links = fixture->links };
@@ -1980,13 +1975,13 @@ static void records_that_cannot_be_read_without_memory_stay_on_disk(void **state
         agent_close(fixture);
         assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &before, NULL), 0);
         assert_int_equal(systemd_bus_new(&fixture->systemd, fixture->host->loop, &bus, NULL), 0);
+        fixture->host->components.io.systemd = fixture->systemd;
         for (unsigned n = 1; failed; n++) {
                 _cleanup_free_ char *after = NULL;
                 Error err = {};
 
                 alloc_fail_at(n);
-                r = agent_new(&fixture->agent, fixture->host->loop, fixture->host->registry, fixture->systemd,
-                              &options, &err);
+                r = agent_new(&fixture->agent, &fixture->host->components, &err);
                 failed = alloc_has_failed();
                 alloc_fail_at(0);
                 assert_true(r == 0 || r == -ENOMEM);

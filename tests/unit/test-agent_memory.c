@@ -174,16 +174,14 @@ static void a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memor
 /* A new agent has all that it needs. */
 static int begin(void *userdata) {
         Fixture *fixture = userdata;
-        AgentOptions options = { .machine_id = fixture->host->id,
-                                 .boot_id = "b0000000000000000000000000000001",
-                                 .directory = fixture->host->agent_path,
-                                 .boot_wait_ms = 60000 };
+        static ComponentHost host;
         Agent *agent = NULL;
         Error err = {};
         int r;
 
-        r = agent_new(&agent, world_loop(fixture->loop), fixture->host->registry, fixture->bus, &options,
-                      &err);
+        host = fixture->components;
+        host.io.prober = NULL;
+        r = agent_new(&agent, &host, &err);
         alloc_pause(true);
         if (r == 0) {
                 assert_non_null(agent);

@@ -478,9 +478,7 @@ static void sessions_are_opened_again_and_writes_continue(void **state) {
 static Host *host;
 
 static int watch_folder(const char *folder, unsigned run) {
-        _cleanup_free_ char *units = scratch_path(folder, "units"), *records = scratch_path(folder, "agent"),
-                            *path = NULL;
-        DirectoryOptions options = { .path = units, .record_dir = records, .machine_id = host->id };
+        _cleanup_free_ char *units = scratch_path(folder, "units"), *path = NULL;
         Directory *d = NULL;
         char name[32];
         int r;
@@ -489,7 +487,9 @@ static int watch_folder(const char *folder, unsigned run) {
         if (!is_there(folder, "units"))
                 assert_int_equal(mkdir(units, 0755), 0);
         path = scratch_path(units, name);
-        r = directory_new(&d, host->loop, host->registry, &options, NULL);
+        host->settings.state_directory = (char *) folder;
+        host->settings.unit_directory = units;
+        r = directory_new(&d, &host->components, NULL);
         if (r == 0) {
                 FILE *f = fopen(path, "we");
 

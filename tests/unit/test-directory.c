@@ -23,14 +23,12 @@ typedef struct Fixture {
 } Fixture;
 
 static void watch(Fixture *fixture) {
-        DirectoryOptions options = { .path = fixture->folder,
-                                     .record_dir = fixture->records,
-                                     .machine_id = fixture->host->id };
         Error err = {};
 
         fixture->directory = directory_free(fixture->directory);
-        if (directory_new(&fixture->directory, fixture->host->loop, fixture->host->registry, &options, &err) <
-            0)
+        fixture->host->settings.state_directory = fixture->host->scratch;
+        fixture->host->settings.unit_directory = fixture->folder;
+        if (directory_new(&fixture->directory, &fixture->host->components, &err) < 0)
                 fail_msg("%s", err.message);
 }
 

@@ -201,14 +201,14 @@ static void a_unit_returns_from_its_file_though_there_was_no_memory_to_compare_t
         enum { POINTS = 5 }; /* allocations of a comparison */
         static const char name[] = "file.service";
         _cleanup_free_ char *folder = scratch_path(fixture.host->scratch, "folder"),
-                            *records = scratch_path(fixture.host->scratch, "records"),
                             *path = scratch_path(folder, name);
-        DirectoryOptions options = { .path = folder, .record_dir = records, .machine_id = fixture.host->id };
         Registry *r = fixture.host->registry;
 
         assert_int_equal(mkdir(folder, 0755), 0);
         scratch_write(path, "[Service]\nExecStart=/bin/one\n");
-        assert_int_equal(directory_new(&fixture.directory, fixture.host->loop, r, &options, NULL), 0);
+        fixture.host->settings.state_directory = fixture.host->scratch;
+        fixture.host->settings.unit_directory = folder;
+        assert_int_equal(directory_new(&fixture.directory, &fixture.host->components, NULL), 0);
         HOST_UNTIL(fixture.host, cluster_unit(registry_cluster(r), name));
         for (unsigned i = 1; i <= POINTS; i++) {
                 assert_int_equal(

@@ -400,8 +400,7 @@ typedef struct Fixture {
 } Fixture;
 
 static void fixture_open(Fixture *fixture, const char *path) {
-        AgentOptions agent = { .machine_id = NULL, .boot_id = agent_boot, .boot_wait_ms = 60000 };
-        DirectoryOptions directory = {};
+        ComponentHost *host;
         PeerHandshake self;
         Error err = {};
         int r;
@@ -421,16 +420,15 @@ static void fixture_open(Fixture *fixture, const char *path) {
                 &fixture->systemd, fixture->host->loop,
                 &(SystemdBusOptions) { .directory = fixture->units, .address = fixture->fake->address },
                 &err);
-        agent.machine_id = directory.machine_id = fixture->host->id;
-        agent.directory = directory.record_dir = fixture->notes;
-        directory.path = fixture->folder;
+        host = &fixture->host->components;
+        host->io.systemd = fixture->systemd;
+        snprintf(host->io.boot_id, sizeof(host->io.boot_id), "%s", agent_boot);
         fixture->host->settings.cluster_file = fixture->cluster_file;
-        r = r     ?:
-                    agent_new(&fixture->agent, fixture->host->loop, fixture->host->registry, fixture->systemd,
-                              &agent, &err);
-        r = r     ?:
-                    directory_new(&fixture->directory, fixture->host->loop, fixture->host->registry,
-                                  &directory, &err);
+        fixture->host->settings.state_directory = fixture->host->scratch;
+        fixture->host->settings.unit_directory = fixture->folder;
+        fixture->host->settings.boot_wait_ms = 60000;
+        r = r ?: agent_new(&fixture->agent, host, &err);
+        r = r ?: directory_new(&fixture->directory, host, &err);
         if (r < 0) {
                 fprintf(stderr, "a room does not open: %s\n", error_text(&err, r));
                 abort();
@@ -439,7 +437,7 @@ static void fixture_open(Fixture *fixture, const char *path) {
         self = *peers_self(fixture->host->peers);
         snprintf(self.address, sizeof(self.address), "127.0.0.1:1");
         peers_set_self(fixture->host->peers, &self);
-        MUST(membership_new(&fixture->membership, &fixture->host->components) == 0);
+        MUST(membership_new(&fixture->membership, host) == 0);
 }
 
 static void fixture_done(Fixture *fixture) {
