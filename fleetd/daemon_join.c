@@ -114,11 +114,6 @@ static int daemon_listen_address(const DaemonJoin *join, char ret[static ADDRESS
 static int daemon_open_cluster(Daemon *d, const DaemonJoin *join, Error *err) {
         const char *own = peers_self(d->host.peers)->address;
         char listen[ADDRESS_SIZE];
-        OpeningOptions options = { .loop = d->host.io.loop,
-                                   .authority = d->host.authority,
-                                   .state_directory = d->host.settings->state_directory,
-                                   .cluster_file = own[0] ? "" : d->host.settings->cluster_file,
-                                   .listen = listen };
 
         if (!own[0] && !d->host.settings->cluster_file[0])
                 return error_set(err, -EADDRNOTAVAIL,
@@ -133,7 +128,7 @@ static int daemon_open_cluster(Daemon *d, const DaemonJoin *join, Error *err) {
                                  own);
         TRY(peers_try_listen(d->host.peers, listen, err));
         if (!own[0] || !d->host.io.credentials)
-                return opening_new(&d->opening, &options, daemon_on_entered, d, err);
+                return opening_new(&d->opening, &d->host, listen, daemon_on_entered, d, err);
         loop_defer(d->host.io.loop, &d->unchanged);
         return 0;
 }

@@ -17,9 +17,8 @@ enum {
 };
 
 struct Entering {
-        EnteringOptions options; /* loop, level, exposed and address_towards only */
+        EnteringOptions options; /* loop, state_directory, level, exposed and address_towards only */
         Token token;
-        char *state_directory;
         char listen[ADDRESS_SIZE], machine_id[MACHINE_ID_SIZE];
         TlsCredentials *credentials; /* without a certificate */
         TlsPin root;                 /* of the token */
@@ -256,8 +255,8 @@ static int entering_store(Entering *e, const EnterAnswer *answer, Error *err) {
         cluster_file_print(&file, e->result.listen, join.chars);
         if (join.error < 0 || file.error < 0)
                 return -ENOMEM;
-        return identity_store(e->state_directory, e->key_pem, answer->certificate, answer->roots, file.chars,
-                              err);
+        return identity_store(e->options.state_directory, e->key_pem, answer->certificate, answer->roots,
+                              file.chars, err);
 }
 
 static void entering_on_answer(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -337,7 +336,7 @@ static void entering_on_change(void *userdata, const char *machine_id) {
 /* -- Lifetime -- */
 
 static int entering_prepare_key(Entering *e, Error *err) {
-        int r = identity_key(e->state_directory, &e->key_pem, &e->key, err);
+        int r = identity_key(e->options.state_directory, &e->key_pem, &e->key, err);
 
         return r < 0 ? r : tls_request_create(e->key, &e->request, err);
 }
@@ -349,7 +348,6 @@ static Entering *entering_free(Entering *e) {
         e->credentials = tls_credentials_free(e->credentials);
         identity_wipe(e->key_pem);
         text_done(&e->request);
-        free(e->state_directory);
         explicit_bzero(&e->token, sizeof(e->token));
         free(e);
         return NULL;
@@ -397,7 +395,6 @@ int entering_new(Entering **ret, const EnteringOptions *options, EnteringDone *d
                 return -ENOMEM;
         *e = (Entering) { .options = *options,
                           .token = *options->token,
-                          .state_directory = strdup(options->state_directory),
                           .check = TIMER(entering_on_check, e),
                           .end = DEFERRED(entering_on_end, e),
                           .done = done,
@@ -406,7 +403,7 @@ int entering_new(Entering **ret, const EnteringOptions *options, EnteringDone *d
         snprintf(e->machine_id, sizeof(e->machine_id), "%s", options->self->machine_id);
         r = cluster_file_check(options->cluster_file, err);
         if (r >= 0)
-                r = e->state_directory ? entering_open(e, options, err) : -ENOMEM;
+                r = entering_open(e, options, err);
         if (r < 0) {
                 entering_close(e, entering_ignore, NULL);
                 return r;

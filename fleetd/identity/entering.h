@@ -20,10 +20,11 @@ enum { ENTERING_MS = 9000 }; /* for all steps together: less than a client waits
 typedef struct EnteringOptions {
         Loop *loop; /* borrowed, as all pointers; needed until entering_close() has ended */
         Network *network;
-        const char *state_directory; /* copied, as the next ones */
-        const char *cluster_file;    /* path, which the next start writes; "": it is not written */
-        const PeerHandshake *self;   /* machine ID, boot ID, nonce and name of this host */
-        const Token *token;          /* wiped at the end */
+        const char *state_directory;
+        const char *cluster_file;  /* copied, as the next ones: path, which the next start writes; "": it is
+                                      not written */
+        const PeerHandshake *self; /* machine ID, boot ID, nonce and name of this host */
+        const Token *token;        /* wiped at the end */
         const char *listen; /* "ADDR:PORT" for the cluster file; ":PORT": at the address of this host on
                                the way to the cluster */
         unsigned level;     /* the highest feature level of this program */

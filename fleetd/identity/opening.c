@@ -5,8 +5,8 @@
 
 struct Opening {
         Authority *authority;
-        char *state_directory, *cluster_file;
-        char *key; /* PEM */
+        const char *state_directory, *cluster_file; /* "": the address is set elsewhere */
+        char *key;                                  /* PEM */
         EnteringResult result;
         EnteringDone *done;
         void *userdata;
@@ -54,20 +54,21 @@ static int opening_begin(Opening *o, Error *err) {
         return r < 0 ? r : authority_enroll(o->authority, request.chars, opening_on_issued, o, err);
 }
 
-int opening_new(Opening **ret, const OpeningOptions *options, EnteringDone *done, void *userdata,
-                Error *err) {
+int opening_new(Opening **ret, const ComponentHost *host, const char *listen, EnteringDone *done,
+                void *userdata, Error *err) {
         Opening *o = NEW0(Opening, 1);
         int r;
 
         if (!o)
                 return -ENOMEM;
-        *o = (Opening) { .authority = options->authority,
-                         .state_directory = strdup(options->state_directory),
-                         .cluster_file = strdup(options->cluster_file),
+        *o = (Opening) { .authority = host->authority,
+                         .state_directory = host->settings->state_directory,
+                         .cluster_file = peers_self(host->peers)->address[0] ? "" :
+                                                                               host->settings->cluster_file,
                          .done = done,
                          .userdata = userdata };
-        snprintf(o->result.listen, sizeof(o->result.listen), "%s", options->listen);
-        r = o->state_directory && o->cluster_file ? opening_begin(o, err) : -ENOMEM;
+        snprintf(o->result.listen, sizeof(o->result.listen), "%s", listen);
+        r = opening_begin(o, err);
         if (r < 0) {
                 opening_free(o);
                 return r;
@@ -82,8 +83,6 @@ Opening *opening_free(Opening *o) {
 
         authority_cancel(o->authority, o);
         identity_wipe(o->key);
-        free(o->state_directory);
-        free(o->cluster_file);
         free(o);
         return NULL;
 }

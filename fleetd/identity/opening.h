@@ -8,15 +8,9 @@
 
 typedef struct Opening Opening;
 
-typedef struct OpeningOptions {
-        Loop *loop;
-        Authority *authority;        /* borrowed until opening_free() */
-        const char *state_directory; /* copied, as the next ones */
-        const char *cluster_file;    /* "": the address is set elsewhere */
-        const char *listen;          /* "ADDR:PORT" */
-} OpeningOptions;
-
-/* Begin. 'done' is called once, from the loop, unless opening_free() is called before. Errors of 'done' and
- * of this function: those of authority_enroll(), and of files that cannot be read or written. */
-int opening_new(Opening **ret, const OpeningOptions *options, EnteringDone *done, void *userdata, Error *err);
+/* Begin to listen at "ADDR:PORT". 'host' is borrowed; a host with an address has it from elsewhere than the
+ * cluster file. 'done' is called once, from the loop, unless opening_free() is called before. Errors of
+ * 'done' and of this function: those of authority_enroll(), and of files that cannot be read or written. */
+int opening_new(Opening **ret, const ComponentHost *host, const char *listen, EnteringDone *done,
+                void *userdata, Error *err);
 Opening *opening_free(Opening *o); /* NULL allowed; returns NULL */
