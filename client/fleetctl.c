@@ -162,12 +162,8 @@ static int run(Client *c, char **args, size_t n, Error *err) {
 
         if (c->options.help)
                 return help_print(v, args, n);
-        r = check_options(c);
-        if (r != EXIT_DONE)
-                return r;
-        r = patterns_check_types(v, args, n);
-        if (r != EXIT_DONE)
-                return r;
+        TRY_DONE(check_options(c));
+        TRY_DONE(patterns_check_types(v, args, n));
         if (n > 0 && !*v->arguments && !streq(v->name, "leave")) /* as fleet does; leave rejects a name */
                 client_note("%s has no arguments; %s is ignored", v->name, args[0]);
         TRY(report_begin(c));

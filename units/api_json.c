@@ -49,12 +49,11 @@ void api_unit_done(ApiUnit *unit) {
 
 static int option_read(const JsonValue *item, UnitFile *file, Error *err) {
         UnitOption option = { .section = "", .name = (char *) "", .value = (char *) "" }; /* borrowed */
-        int r;
 
         if (json_value_type(item) != JSON_VALUE_OBJECT)
                 return error_set(err, -EBADMSG, "options: expected objects");
-        r = json_read_fields(item, JSON_FIELDS(option_fields), &option, err);
-        return r < 0 ? r : unit_file_add(file, option.section, option.name, option.value, 0);
+        TRY(json_read_fields(item, JSON_FIELDS(option_fields), &option, err));
+        return unit_file_add(file, option.section, option.name, option.value, 0);
 }
 
 static int options_read_json(const JsonValue *array, void *field, Error *err) {
@@ -129,8 +128,7 @@ int api_unit_contents(const char *name, const ApiUnit *unit, Unit **ret, Error *
 
         if (unit->file)
                 unit_file_print(unit->file, &t, NULL);
-        if (t.error < 0)
-                return t.error;
+        TRY(t.error);
         return unit_read(name, t.chars ? t.chars : "", t.size, ret, err);
 }
 

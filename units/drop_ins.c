@@ -130,8 +130,6 @@ static int drop_ins_check_start(const char *text, Error *err) {
 }
 
 static int drop_ins_parse(const FolderFile *f, UnitFile *ret, Error *err) {
-        int r;
-
         if (f->error == -ELOOP)
                 return error_set(
                         err, f->error,
@@ -139,8 +137,8 @@ static int drop_ins_parse(const FolderFile *f, UnitFile *ret, Error *err) {
         if (f->error < 0)
                 return error_set(err, f->error, "%s",
                                  f->error == -EINVAL ? "not a plain file" : strerror(-f->error));
-        r = unit_file_parse(f->text, f->size, UNIT_FILE_LITERAL, ret, err);
-        return r < 0 ? r : drop_ins_check_start(f->text, err);
+        TRY(unit_file_parse(f->text, f->size, UNIT_FILE_LITERAL, ret, err));
+        return drop_ins_check_start(f->text, err);
 }
 
 static int drop_ins_append_file(const char *folder, const FolderFile *f, Text *t, Error *err) {

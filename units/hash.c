@@ -9,8 +9,7 @@ static int hash_of(const UnitFile *file, bool (*skip)(const char *section), char
         unsigned char digest[20];
 
         unit_file_print(file, &t, skip);
-        if (t.error < 0)
-                return t.error;
+        TRY(t.error);
         if (gnutls_hash_fast(GNUTLS_DIG_SHA1, t.chars ? t.chars : "", t.size, digest) < 0)
                 return -EOPNOTSUPP;
 

@@ -119,9 +119,8 @@ static int json_check_limits(const char *text, size_t size, Error *err) {
 }
 
 int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err) {
-        int r = json_check_limits(text, MIN(size, (size_t) JSON_SIZE_MAX), err);
-
-        return r < 0 ? r : json_value_parse_large(text, size, ret, err);
+        TRY(json_check_limits(text, MIN(size, (size_t) JSON_SIZE_MAX), err));
+        return json_value_parse_large(text, size, ret, err);
 }
 
 int json_value_parse_large(const char *text, size_t size, JsonValue **ret, Error *err) {

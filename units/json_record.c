@@ -35,8 +35,7 @@ static int json_read_word(const JsonField *f, const char *word, int *ret, Error 
         }
         for (int i = 0; i < f->words->n; i++)
                 text_printf(&names, "%s%s", i > 0 ? ", " : "", f->words->names[i]);
-        if (names.error < 0)
-                return names.error;
+        TRY(names.error);
         return error_set(err, f->words->error, "%s: '%.32s' is none of %s", f->name, word ?: "", names.chars);
 }
 

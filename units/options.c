@@ -419,8 +419,7 @@ static int options_take_value(Reading *r, void *field) {
                 if (*p == '"')
                         quoted = !quoted;
                 else if (*p == ' ' && !quoted) {
-                        if (item.error < 0)
-                                return item.error;
+                        TRY(item.error);
                         TRY(options_take_item(r, field, item.chars));
                         text_clear(&item);
                 } else

@@ -160,9 +160,8 @@ static int placement_check_globs(const Names *globs, const char *option, Error *
 }
 
 int placement_check_patterns(const Placement *p, Error *err) {
-        int r = placement_check_globs(&p->conflicts, "Conflicts", err);
-
-        return r < 0 ? r : placement_check_globs(&p->replaces, "Replaces", err);
+        TRY(placement_check_globs(&p->conflicts, "Conflicts", err));
+        return placement_check_globs(&p->replaces, "Replaces", err);
 }
 
 uint64_t placement_stop_after_ms(const Placement *p) {

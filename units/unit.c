@@ -91,8 +91,7 @@ static int unit_check_size(const Unit *unit, Error *err) {
         _cleanup_text_ Text t = {};
 
         stored_unit_write(&t, unit);
-        if (t.error < 0)
-                return t.error;
+        TRY(t.error);
         if (t.size > RECORD_SIZE_MAX)
                 return error_set(err, -EFBIG,
                                  "the file is too large: %zu bytes as JSON, at most %d are taken", t.size,
@@ -283,8 +282,8 @@ int unit_verify(const char *name, const char *text, size_t size, Warnings *fault
                 return r == -ENOMEM ? r : unit_add_fault(faults, &err);
         warnings_done(warnings);
         *warnings = TAKE_STRUCT(unit->warnings);
-        r = unit_warn_of_moves(&file, &unit->placement, warnings);
-        return r < 0 ? r : unit_warn_of_instances(&file, warnings);
+        TRY(unit_warn_of_moves(&file, &unit->placement, warnings));
+        return unit_warn_of_instances(&file, warnings);
 }
 
 int unit_set_owner(Unit *unit, const char *owner, const char *path) {
@@ -325,13 +324,9 @@ int unit_append_own_drop_ins(Text *t, const char *name, const char *text) {
         _cleanup_drop_ins_ DropIns d = {};
         const DropInFolder *folder;
         const char *at, *end;
-        int r;
 
-        r = drop_ins_init(&d, name);
-        if (r >= 0)
-                r = drop_ins_sort(&d);
-        if (r < 0)
-                return r;
+        TRY(drop_ins_init(&d, name));
+        TRY(drop_ins_sort(&d));
         for (folder = drop_in_next(&d, text, &at); folder; at = end) {
                 const DropInFolder *next = drop_in_next(&d, at + 1, &end);
 
@@ -361,9 +356,9 @@ bool unit_has_text_of(const Unit *unit, const Unit *template, size_t *ret_own) {
 
 static int unit_hash_begin(const Unit *unit, size_t size, char ret[static UNIT_HASH_SIZE]) {
         _cleanup_unit_file_ UnitFile file = {};
-        int r = unit_file_parse(unit->text, size, UNIT_FILE_LITERAL, &file, NULL);
 
-        return r < 0 ? r : unit_file_hash(&file, ret);
+        TRY(unit_file_parse(unit->text, size, UNIT_FILE_LITERAL, &file, NULL));
+        return unit_file_hash(&file, ret);
 }
 
 int unit_hash_without_own(const Unit *unit, char ret[static UNIT_HASH_SIZE]) {
@@ -464,7 +459,6 @@ int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret
         _cleanup_unit_ Unit *unit = NULL;
         const char *text = NULL;
         uint64_t own_size = 0;
-        int r;
 
         TRY(json_object_parse(json, size, &root, err));
         TRY(json_read_string(root, "text", &text, err));
@@ -472,15 +466,10 @@ int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret
                 return error_set(err, -EBADMSG, "the unit has no text");
 
         TRY(unit_read(name, text, strlen(text), &unit, err));
-        r = json_read_fields(root, JSON_FIELDS(owner_fields), unit, err);
-        if (r >= 0)
-                r = json_read_u64(root, "own", &own_size, err);
-        if (r >= 0)
-                r = unit_read_base(unit, own_size);
-        if (r >= 0)
-                r = revisions_read(root, &unit->revisions, err);
-        if (r < 0)
-                return r;
+        TRY(json_read_fields(root, JSON_FIELDS(owner_fields), unit, err));
+        TRY(json_read_u64(root, "own", &own_size, err));
+        TRY(unit_read_base(unit, own_size));
+        TRY(revisions_read(root, &unit->revisions, err));
 
         *ret = TAKE_PTR(unit);
         return 0;

@@ -295,8 +295,7 @@ static int parse_systemd(Scanner s, UnitFile *file, Error *err) {
         unsigned line = 0;
 
         while (join_line(&s, &joined, &line)) {
-                if (joined.error < 0)
-                        return joined.error;
+                TRY(joined.error);
 
                 Span whole = trimmed((Span) { joined.chars, joined.chars + joined.size });
                 const char *equals = memchr(whole.start, '=', whole.end - whole.start);

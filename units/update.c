@@ -175,16 +175,12 @@ static int health_append_argument(const char **s, Text *t) {
 int health_command_split(const char *command, Names *ret) {
         _cleanup_names_ Names arguments = {};
         _cleanup_text_ Text t = {};
-        int r;
 
         while (*(command += strspn(command, " \t"))) {
                 text_clear(&t);
                 text_append(&t, "");
-                r = health_append_argument(&command, &t);
-                if (r >= 0)
-                        r = names_add(&arguments, t.chars, t.size);
-                if (r < 0)
-                        return r;
+                TRY(health_append_argument(&command, &t));
+                TRY(names_add(&arguments, t.chars, t.size));
         }
         if (arguments.n == 0)
                 return -EINVAL;
@@ -234,8 +230,8 @@ static int unit_check_read(UnitCheckKind kind, const char *s, UnitCheck *ret) {
 
         ret->kind = kind;
         if (kind == UNIT_CHECK_EXEC) {
-                r = unit_check_command(s);
-                return r < 0 ? r : copy_string(s, &ret->target);
+                TRY(unit_check_command(s));
+                return copy_string(s, &ret->target);
         }
 
         endpoint = strndup(s, size);
@@ -376,10 +372,8 @@ uint64_t update_least_ms(const UpdatePolicy *policy, unsigned n) {
 }
 
 int update_check(const UpdatePolicy *policy, const HealthPolicy *health, const UnitFile *file, Error *err) {
-        int r;
-
         if (share_is_zero(policy->max_unavailable) && policy->max_surge.value == 0)
                 return error_set(err, -EINVAL, "MaxUnavailable=0 requires MaxSurge= of at least 1");
-        r = health_check_spans(health, err);
-        return r < 0 ? r : update_check_deadline(policy, health, file, err);
+        TRY(health_check_spans(health, err));
+        return update_check_deadline(policy, health, file, err);
 }

@@ -172,10 +172,8 @@ int client_order(Client *c, const char *method, const char *path, const Text *js
                  const char *done, ...) {
         Error err = {};
         va_list ap;
-        int r = client_request(c, method, path, json, NULL, &err);
 
-        if (r < 0)
-                return client_fail_after(r, &err, "%s", failed);
+        TRY_VERB(client_request(c, method, path, json, NULL, &err), &err, "%s", failed);
         va_start(ap, done);
         (void) vprintf(done, ap);
         va_end(ap);
@@ -184,10 +182,9 @@ int client_order(Client *c, const char *method, const char *path, const Text *js
 
 int client_get_json(Client *c, const char *path, JsonValue **ret, Error *err) {
         _cleanup_reply_ Reply reply = {};
-        int r;
 
-        r = client_request(c, "GET", path, NULL, &reply, err);
-        return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, ret, err);
+        TRY(client_request(c, "GET", path, NULL, &reply, err));
+        return json_value_parse(reply.body.chars, reply.body.size, ret, err);
 }
 
 int client_find(Client *c, const char *method, const char *path, Reply *ret, Error *err) {
@@ -196,8 +193,8 @@ int client_find(Client *c, const char *method, const char *path, Reply *ret, Err
         r = connection_request(c->connection, method, path, NULL, NULL, ret, err);
         if (r < 0 || ret->status == HTTP_NOT_FOUND)
                 return r;
-        r = reply_check(ret, err);
-        return r < 0 ? r : 1;
+        TRY(reply_check(ret, err));
+        return 1;
 }
 
 int client_refresh_json(Client *c, const char *path, JsonValue **value, Error *err) {
@@ -225,9 +222,9 @@ int client_append_answer(Client *c, const char *path, Text *t, Error *err) {
 
 int client_print_answer(Client *c, const char *path, Error *err) {
         _cleanup_text_ Text t = {};
-        int r = client_append_answer(c, path, &t, err);
 
-        return r < 0 ? r : output_line(t.chars);
+        TRY(client_append_answer(c, path, &t, err));
+        return output_line(t.chars);
 }
 
 int client_take_answer(Client *c, const Reply *reply, JsonValue **ret, Error *err) {

@@ -61,6 +61,22 @@ int client_fail(int r, const Error *err);
  * precedes an error answer (-EREMOTEIO) and a rejected argument (-ENOENT, -EINVAL); other failures get
  * "fleetctl: ". */
 int client_fail_after(int r, const Error *err, const char *format, ...) _printf_(3, 4);
+/* As TRY() in a function whose result is that of a verb: print the error after a text. */
+#define TRY_VERB(call, err, ...)                                             \
+        ({                                                                   \
+                int _status = (call);                                        \
+                if (_status < 0)                                             \
+                        return client_fail_after(_status, err, __VA_ARGS__); \
+                _status;                                                     \
+        })
+/* Return the result of a verb unless it is EXIT_DONE. */
+#define TRY_DONE(call)                    \
+        ({                                \
+                int _status = (call);     \
+                if (_status != EXIT_DONE) \
+                        return _status;   \
+                _status;                  \
+        })
 
 /* Print "fleetctl: MESSAGE" and return EXIT_USAGE. */
 int client_usage(const char *message);

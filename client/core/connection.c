@@ -135,8 +135,7 @@ static int easy_set_up(Connection *c, CURL *easy, const char *method, const char
         if (!path)
                 return -ENOMEM;
         text_printf(&url, "%s%s", c->base, path);
-        if (url.error < 0)
-                return url.error;
+        TRY(url.error);
         if (c->settings.debug)
                 fprintf(stderr, "DEBUG %s %s\n", method, url.chars);
 
@@ -522,8 +521,6 @@ Stream *stream_free(Stream *s) {
 }
 
 static int stream_end(Stream *s, Error *err) {
-        int r;
-
         if (s->result < 0)
                 return s->result;
         if (s->partial.error < 0 || s->reply.body.error < 0)
@@ -532,8 +529,8 @@ static int stream_end(Stream *s, Error *err) {
                 return transport_error(s->connection, s->easy, s->code, s->connection->settings.read_ms,
                                        false, err);
         connection_note_stale(s->connection, &s->reply);
-        r = reply_check(&s->reply, err);
-        return r < 0 ? r : -ENODATA;
+        TRY(reply_check(&s->reply, err));
+        return -ENODATA;
 }
 
 int stream_wait(Stream *s, uint64_t timeout_ms, Error *err) {

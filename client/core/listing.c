@@ -146,9 +146,9 @@ int client_states(Client *c, const char *unit, Listing *ret, Error *err) {
 
 int client_local(Client *c, Listing *ret_states, Listing *ret_machines, Error *err) {
         static const char path[] = "/fleet/v1/local";
-        int r = listing_read(c, path, &api_states_page, ret_states, err);
 
-        return r < 0 ? r : listing_read(c, path, &api_machines_page, ret_machines, err);
+        TRY(listing_read(c, path, &api_states_page, ret_states, err));
+        return listing_read(c, path, &api_machines_page, ret_machines, err);
 }
 
 int client_machines(Client *c, Listing *ret, Error *err) {

@@ -240,9 +240,8 @@ int output_text(const void *bytes, size_t size) {
 }
 
 int output_line(const char *s) {
-        int r = output_text(s, strlen(s));
-
-        return r < 0 ? r : output_text("\n", 1);
+        TRY(output_text(s, strlen(s)));
+        return output_text("\n", 1);
 }
 
 /* Text that could not be composed without memory fails like text that could not be written. */
@@ -578,8 +577,7 @@ void table_fit(Table *t, const char *headers) {
 }
 
 int table_print(const Table *t, bool legend) {
-        if (t->error < 0)
-                return t->error;
+        TRY(t->error);
         if (isatty(STDOUT_FILENO))
                 return t->cells.n > 0 || legend ? print_columns(t, legend) : 0;
         return print_tabs(t, legend);

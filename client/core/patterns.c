@@ -46,8 +46,7 @@ static int confirm_destroy(const Client *c, const Names *names) {
 
         for (size_t i = 0; i < names->n; i++)
                 text_printf(&list, "%s%s", i > 0 ? " " : "", names->items[i]);
-        if (list.error < 0)
-                return list.error;
+        TRY(list.error);
         if (names->n == 1)
                 snprintf(question, sizeof(question), "Destroy this unit?");
         else

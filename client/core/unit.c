@@ -70,11 +70,9 @@ int client_destroy(Client *c, const ApiUnit *units, size_t n, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text path = {};
 
-        int r;
-
         if (n > 1)
                 return post_batch(c, units, n, err);
-        r = client_find(c, "DELETE", client_path_of(&path, "/fleet/v1/units/", units[0].name, ""), &reply,
-                        err);
-        return r < 0 ? r : 0;
+        TRY(client_find(c, "DELETE", client_path_of(&path, "/fleet/v1/units/", units[0].name, ""), &reply,
+                        err));
+        return 0;
 }

@@ -140,15 +140,12 @@ static int backup_write(Client *c, const char *file, Error *err) {
         _cleanup_backup_description_ BackupDescription d = {};
         _cleanup_(backup_draft_done) BackupDraft draft = { .fd = -1 };
         bool known = false;
-        int r;
 
         TRY(draft_open(&draft, file, err));
         TRY(receive(c, &draft, file, err));
-        r = verify(c, draft.path, file, &d, &known, err);
-        if (r != EXIT_DONE)
-                return r;
-        r = draft_commit(&draft, file, err);
-        return r < 0 ? r : print_description(c, file, &d, known);
+        TRY_DONE(verify(c, draft.path, file, &d, &known, err));
+        TRY(draft_commit(&draft, file, err));
+        return print_description(c, file, &d, known);
 }
 
 static int backup_run(Client *c, char **args, size_t n, Error *err) {

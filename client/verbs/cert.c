@@ -50,9 +50,8 @@ static int cert_key(const CertFiles *f, TlsPrivateKey **ret, Error *err) {
 
         r = read_file_at(f->fd, f->key, KEY_FILE_MAX, &pem, &size);
         if (r == -ENOENT) {
-                r = tls_private_key_new(&key, err);
-                if (r >= 0)
-                        r = tls_private_key_print(key, &pem, &size, err);
+                TRY(tls_private_key_new(&key, err));
+                r = tls_private_key_print(key, &pem, &size, err);
                 if (r >= 0)
                         r = cert_write(f, f->key, pem, size, 0600, err);
         } else if (r >= 0) {
@@ -126,15 +125,11 @@ static const char *cert_path(Text *t, const char *name) {
 static int cert_store(const CertFiles *f, const JsonValue *answer, Error *err) {
         const char *certificate = member_text(answer, "certificate"), *roots = member_text(answer, "roots");
         char date[32];
-        int r;
 
         if (!*certificate || !*roots)
                 return error_set(err, -EBADMSG, "the answer of fleetd contains no certificate");
-        r = cert_write(f, f->certificate, certificate, strlen(certificate), 0644, err);
-        if (r >= 0)
-                r = cert_write(f, "ca.pem", roots, strlen(roots), 0644, err);
-        if (r < 0)
-                return r;
+        TRY(cert_write(f, f->certificate, certificate, strlen(certificate), 0644, err));
+        TRY(cert_write(f, "ca.pem", roots, strlen(roots), 0644, err));
         printf("Certificate in %s/%s, key in %s/%s, roots in %s/ca.pem; valid until %s\n", f->folder,
                f->certificate, f->folder, f->key, f->folder,
                times_date(member_number(answer, "expires"), date));
@@ -157,15 +152,11 @@ static int cert_get(Client *c, const CertFiles *f, const char *name, JsonValue *
         if (r < 0)
                 return r;
         text_clear(&body);
-        r = cert_key(f, &key, err);
-        if (r >= 0)
-                r = tls_request_create(key, &csr, err);
-        if (r < 0)
-                return r;
-        r = csr.error < 0 ? csr.error : cert_write_request(&c->options, csr.chars, &body, err);
-        if (r >= 0)
-                r = client_request(c, "PUT", cert_path(&path, name), &body, &reply, err);
-        return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, ret, err);
+        TRY(cert_key(f, &key, err));
+        TRY(tls_request_create(key, &csr, err));
+        TRY(csr.error < 0 ? csr.error : cert_write_request(&c->options, csr.chars, &body, err));
+        TRY(client_request(c, "PUT", cert_path(&path, name), &body, &reply, err));
+        return json_value_parse(reply.body.chars, reply.body.size, ret, err);
 }
 
 static int cert_create(Client *c, char **args, size_t n, Error *err) {
@@ -173,9 +164,7 @@ static int cert_create(Client *c, char **args, size_t n, Error *err) {
         _cleanup_json_ JsonValue *answer = NULL;
         int r;
 
-        r = cert_check_name("cert", args, n);
-        if (r != EXIT_DONE)
-                return r;
+        TRY_DONE(cert_check_name("cert", args, n));
         r = cert_files_open(&files, c->options.out ?: ".", args[0], err);
         if (r >= 0)
                 r = cert_get(c, &files, args[0], &answer, err);
@@ -192,9 +181,7 @@ static int cert_set(Client *c, char **args, size_t n, Error *err) {
         _cleanup_text_ Text body = {}, path = {};
         int r;
 
-        r = cert_check_name("cert set", args, n);
-        if (r != EXIT_DONE)
-                return r;
+        TRY_DONE(cert_check_name("cert set", args, n));
         if (!c->options.rights)
                 return client_usage("cert set: expected --rights=, which replace those of the user");
         r = cert_write_request(&c->options, NULL, &body, err);
@@ -234,13 +221,10 @@ static void cert_add_row(Table *table, const JsonValue *user) {
 static int cert_list(Client *c, char **args, size_t n, Error *err) {
         _cleanup_table_ Table table = table_begin("USER,EXPIRES,KEY,RIGHTS");
         _cleanup_json_ JsonValue *root = NULL;
-        int r;
 
         if (n > 0)
                 return client_usage("cert ls: expected no arguments");
-        r = client_read(c, "/fleet/v1/cluster/users", &root, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to list users: ");
+        TRY_VERB(client_read(c, "/fleet/v1/cluster/users", &root, err), err, "Failed to list users: ");
         JSON_EACH(item, json_value_member(root, "users"))
                 cert_add_row(&table, item);
         return root ? table_print(&table, true) : EXIT_DONE;

@@ -113,8 +113,7 @@ static int cluster_print(const JsonValue *root) {
         if (*member_text(root, "replica")) {
                 text_printable(&head, " to %s", member_text(root, "replica"));
         }
-        if (head.error < 0)
-                return head.error;
+        TRY(head.error);
         (void) output_line(head.chars);
         text_printf(&line, "level      %llu", level);
         if (supported > level) {
@@ -255,8 +254,7 @@ static int cluster_secure(Client *c, const JsonValue *root, char **args, size_t 
         json_open(&body, NULL, '{');
         json_add_bool(&body, "force", c->options.force);
         json_close(&body, '}');
-        if (names.error < 0)
-                return names.error;
+        TRY(names.error);
         if (!client_confirm(
                     c, "Require certificates?",
                     "From now on, hosts authenticate each other with certificates only, and the key file "
@@ -281,16 +279,14 @@ static int cluster_run(Client *c, char **args, size_t n, Error *err) {
                               { "stop-waiting", cluster_stop_waiting } };
         _cleanup_json_ JsonValue *root = NULL;
         size_t which = 0;
-        int r;
 
         while (n > 0 && which < ELEMENTS(cluster_verbs) && !streq(cluster_verbs[which].name, args[0]))
                 which++;
         if (which == ELEMENTS(cluster_verbs))
                 return client_fail_verb("cluster", args[0],
                                         "cluster [level [N] | rekey | secure | stop-waiting]");
-        r = (n > 0 ? client_get_json : client_read)(c, "/fleet/v1/cluster", &root, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to read the state of the cluster: ");
+        TRY_VERB((n > 0 ? client_get_json : client_read)(c, "/fleet/v1/cluster", &root, err), err,
+                 "Failed to read the state of the cluster: ");
         if (n > 0)
                 return cluster_verbs[which].run(c, root, args + 1, n - 1, err);
         return root ? cluster_print(root) : EXIT_DONE;

@@ -61,9 +61,7 @@ static int destroy_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_found_ FoundUnits found = {};
         int r, status;
 
-        r = found_find(c, args, n, &found, err);
-        if (r != EXIT_DONE)
-                return r;
+        TRY_DONE(found_find(c, args, n, &found, err));
 
         /* Destroy all before the first wait, so that they stop at the same time. */
         status = destroy_units(c, &found);

@@ -184,7 +184,7 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
                 q->machine = given = found->id;
         }
         TRY(choose_machine(q, items, machines, &q->machine, err));
-        r = TRY(check_names(q, given, items, err));
+        TRY(check_names(q, given, items, err));
 
         while (q->machine && at < json_value_count(items)) {
                 TRY(post_names(c, q, items, &at, &n, &names, err));

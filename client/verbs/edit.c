@@ -40,8 +40,7 @@ static int draft_make(EditDraft *d, const char *name, const Text *text, Error *e
         _cleanup_close_ int fd = -1;
         int r;
 
-        if (text->error < 0)
-                return text->error;
+        TRY(text->error);
         if (asprintf(&d->folder, "%s/fleetctl-XXXXXX", tmp && *tmp ? tmp : "/tmp") < 0)
                 return -ENOMEM;
         if (!mkdtemp(d->folder)) {
@@ -63,9 +62,8 @@ static int fetch(Client *c, const char *name, ApiUnit *ret) {
         Error err = {};
         int r;
 
-        r = name ? client_unit(c, name, ret, &err) : -ENOMEM;
-        if (r < 0)
-                return client_fail_after(r, &err, "Error retrieving Unit %s: ", name ?: "");
+        r = TRY_VERB(name ? client_unit(c, name, ret, &err) : -ENOMEM, &err,
+                     "Error retrieving Unit %s: ", name ?: "");
         if (r > 0)
                 return EXIT_DONE;
         fprintf(stderr, "Unit %s not found\n", name);
@@ -100,8 +98,7 @@ static int cat_run(Client *c, char **args, size_t n, Error *err) {
                 append_unit_text(&t, &unit);
         else if (unit.file)
                 unit_file_print(unit.file, &t, NULL);
-        if (t.error < 0)
-                return t.error;
+        TRY(t.error);
         (void) output_text(t.chars ?: "", t.size);
         return EXIT_DONE;
 }
@@ -168,9 +165,7 @@ static int diff_one(Client *c, const char *argument) {
         r = files_find(argument, &path, &name, &file, &err);
         if (r < 0)
                 return client_fail(r, &err);
-        r = fetch(c, name, &unit);
-        if (r != EXIT_DONE)
-                return r;
+        TRY_DONE(fetch(c, name, &unit));
         append_unit_text(&text, &unit);
         snprintf(label, sizeof(label), "%s in the cluster", name);
         return diff_texts(c, name, label, &text, path, &file);
@@ -422,9 +417,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         r = output_discard(false); /* the editor needs the terminal */
         if (r < 0)
                 return r;
-        r = fetch(c, name, &unit);
-        if (r != EXIT_DONE)
-                return r;
+        TRY_DONE(fetch(c, name, &unit));
         TRY(edit_check(c, &unit, err));
         TRY(edit_read_run(c, &unit, &before));
         if (!editor_of_environment() && !isatty(STDIN_FILENO))

@@ -72,9 +72,9 @@ static void append_removed(Text *t, const Listing *machines, const Pairs *remove
 
 static int on_removed(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
-        int r = json_value_parse(line, size, &root, NULL);
 
-        return r < 0 ? r : add_removed(&((Events *) userdata)->removed, root);
+        TRY(json_value_parse(line, size, &root, NULL));
+        return add_removed(&((Events *) userdata)->removed, root);
 }
 
 /* Return the name of a machine that is removed, or NULL. The selected rows may lack that of its removal: then
@@ -125,8 +125,7 @@ static int print_row(Events *all, const EventRow *row, bool followed) {
         if (all->json)
                 return output_line(row->line) < 0 ? -EPIPE : followed ? output_flush() : 0;
         append_machine(all, row->machine, &machine);
-        if (machine.error < 0)
-                return machine.error;
+        TRY(machine.error);
         if (event_columns_fit(&all->columns, row, machine.chars ?: "") < 0)
                 return -ENOMEM;
         return event_row_print(&all->columns, row, machine.chars ?: "", followed);
@@ -295,8 +294,7 @@ static int recent_add_moves(Recent *recent) {
                 return 0;
         line = &recent->lines.items[recent->lines.n - 1];
         text_printf(&t, "%s; %zu unit%s moved", *line, recent->n_moved, plural(recent->n_moved));
-        if (t.error < 0)
-                return t.error;
+        TRY(t.error);
         free(*line);
         *line = text_take(&t, NULL);
         recent->n_moved = 0;
@@ -354,7 +352,6 @@ static int recent_add(Recent *recent, const JsonValue *row) {
         const char *id = member_text(row, "machine"), *before;
         bool shut_down, down;
         Verdict verdict;
-        int r;
 
         row_verdict(row, &verdict);
         if (streq(member_text(row, "kind"), "adoption"))
@@ -366,11 +363,8 @@ static int recent_add(Recent *recent, const JsonValue *row) {
         before = pairs_get(&recent->presences, id);
         if (before && streq(before, presence.chars))
                 return 0;
-        r = pairs_set(&recent->presences, id, presence.chars);
-        if (r >= 0)
-                r = recent_add_moves(recent);
-        if (r < 0)
-                return r;
+        TRY(pairs_set(&recent->presences, id, presence.chars));
+        TRY(recent_add_moves(recent));
         if (pairs_get(&recent->removed, id) && !listing_machine(recent->machines, id))
                 append_removed(&machine, recent->machines, &recent->removed, id);
         else
@@ -427,9 +421,7 @@ static int events_know_unit(Client *c, const char *name, Error *err) {
         bool any = false;
         int r;
 
-        r = client_unit(c, name, &unit, err);
-        if (r != 0)
-                return r;
+        TRY_DONE(client_unit(c, name, &unit, err));
         r = connection_follow(c->connection, "GET",
                               client_path_of(&path, "/fleet/v1/history?last=1&unit=", name, "&follow=false"),
                               on_any_line, &any, NULL, err);

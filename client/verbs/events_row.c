@@ -275,8 +275,7 @@ int event_row_print(const EventColumns *c, const EventRow *row, const char *mach
                 append_text(&t, row, 0);
                 t.error = MIN(t.error, unit.error);
         }
-        if (t.error < 0)
-                return t.error;
+        TRY(t.error);
         if (output_control(t.chars) >= 0) /* texts of others are escaped */
                 putchar('\n');
         return followed && fflush(stdout) == EOF ? -errno : 0;

@@ -176,7 +176,6 @@ static void export_append_metadata(Exporter *x, const SnapshotNode *node,
 static int export_write_units(Exporter *x, Error *err) {
         _cleanup_text_ Text targets = {}, metadata = {};
         char machine[MACHINE_ID_SIZE] = "";
-        int r;
 
         text_append_char(&targets, '{');
         text_append_char(&metadata, '{');
@@ -187,12 +186,12 @@ static int export_write_units(Exporter *x, Error *err) {
                         export_append_metadata(x, n, machine, &metadata);
                 if (!starts_with(n->key, unit_prefix))
                         continue;
-                r = TRY(write_unit(x, n, &targets, err));
+                TRY(write_unit(x, n, &targets, err));
         }
         text_append(&targets, x->n_units > 0 ? "\n}\n" : "}\n");
         text_append(&metadata, x->n_metadata > 0 ? "\n  }\n}\n" : "}\n");
-        r = write_text(x, "targets.json", &targets, err);
-        return r < 0 ? r : write_text(x, "metadata.json", &metadata, err);
+        TRY(write_text(x, "targets.json", &targets, err));
+        return write_text(x, "metadata.json", &metadata, err);
 }
 
 /* Return whether the node, or the directory that holds it, has a time to live. */
@@ -255,14 +254,12 @@ static int write_description(const Exporter *x, Error *err) {
 }
 
 static int exporter_run(Client *c, Exporter *x, const char *dir, Error *err) {
-        int r;
-
         TRY(exporter_open(x, dir, err));
         TRY(snapshot_read(c, &x->snapshot, err));
         TRY(export_write_units(x, err));
         TRY(write_keys(x, err));
-        r = write_description(x, err);
-        return r < 0 ? r : exporter_commit(x, err);
+        TRY(write_description(x, err));
+        return exporter_commit(x, err);
 }
 
 static void export_print_result(const Client *c, const Exporter *x) {

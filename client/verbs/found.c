@@ -81,10 +81,9 @@ static int found_read_one(Client *c, Found *f, bool named, Error *err) {
                 return error_prefix(err, r, "error retrieving unit %s from registry", f->name);
         if (r <= 0)
                 return r;
-        r = found_set_unit(f, &unit);
-        if (r >= 0)
-                r = client_states(c, f->name, &states, err);
-        return r < 0 ? r : found_add_states(f, &states);
+        TRY(found_set_unit(f, &unit));
+        TRY(client_states(c, f->name, &states, err));
+        return found_add_states(f, &states);
 }
 
 int found_read(Client *c, FoundUnits *found, bool named, Error *err) {

@@ -124,14 +124,13 @@ static int fleet_read_unit(Fleet *f, const char *name, const JsonValue *job, Err
         _cleanup_free_ char *text = NULL;
         TargetState target = TARGET_INACTIVE;
         char hash[UNIT_HASH_SIZE];
-        int r;
 
         TRY(json_value_parse(object, strlen(object), &value, err));
         if (read_hash(value, hash) < 0)
                 return error_set(err, -EBADMSG, "object without a UnitHash of 20 bytes");
         TRY(read_contents(f, hash, &text, err));
-        r = read_target(job, &target, err);
-        return r < 0 ? r : import_add(&f->units, name, TAKE_PTR(text), target, err);
+        TRY(read_target(job, &target, err));
+        return import_add(&f->units, name, TAKE_PTR(text), target, err);
 }
 
 static int read_job(Fleet *f, const JsonValue *job, Error *err) {

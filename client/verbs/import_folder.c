@@ -213,7 +213,7 @@ static int each_key(Folder *f, int (*each)(void *userdata, const KvListed *node,
 }
 
 static int compare_keys(Folder *f, Error *err) {
-        int fd, r;
+        int fd;
 
         fd = openat(f->fd, "keys.json", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0)
@@ -223,23 +223,21 @@ static int compare_keys(Folder *f, Error *err) {
                 close(fd);
                 return -ENOMEM;
         }
-        r = snapshot_read_keys(f->client, &f->existing, err);
-        return r < 0 ? r : each_key(f, compare_key, err);
+        TRY(snapshot_read_keys(f->client, &f->existing, err));
+        return each_key(f, compare_key, err);
 }
 
 /* -- The verb -- */
 
 static int folder_read_all(Folder *f, Error *err) {
-        int r;
-
         f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (f->fd < 0)
                 return error_set(err, -errno, "Failed to open %s: %s", f->path, strerror(errno));
         TRY(read_description(f, err));
         TRY(read_units(f, err));
         TRY(folder_read_metadata(f, err));
-        r = import_compare(f->client, &f->units, f->client->options.replace, err);
-        return r < 0 ? r : compare_keys(f, err);
+        TRY(import_compare(f->client, &f->units, f->client->options.replace, err));
+        return compare_keys(f, err);
 }
 
 static void print_json(const Folder *f) {

@@ -87,8 +87,7 @@ static int compare_metadata(Client *c, ImportUnits *units, Error *err) {
                 const SnapshotNode *there;
 
                 text_printf(&path, "/_fleet/machine/%s/metadata", m->machine);
-                if (path.error < 0)
-                        return path.error;
+                TRY(path.error);
                 if (!streq(m->machine, machine)) {
                         Error why = {};
 
@@ -100,8 +99,7 @@ static int compare_metadata(Client *c, ImportUnits *units, Error *err) {
                 }
                 machine = m->machine;
                 text_printf(&path, "/%s", m->key);
-                if (path.error < 0)
-                        return path.error;
+                TRY(path.error);
                 there = snapshot_find(&set, path.chars, path.size);
                 m->exists = there && strlen(m->value) == there->value_size &&
                             memcmp(m->value, there->value, there->value_size) == 0;

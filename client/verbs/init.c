@@ -46,9 +46,8 @@ int init_open(Client *c, FILE *to, Error *err) {
         const char *listen;
         int r;
 
-        r = init_request(c, "/fleet/v1/cluster/init", "", false, &answer, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to open the cluster: ");
+        r = TRY_VERB(init_request(c, "/fleet/v1/cluster/init", "", false, &answer, err), err,
+                     "Failed to open the cluster: ");
         listen = member_text(answer, "listen");
         while ((r = init_is_open(c, listen)) == 0) {
                 if (time(NULL) >= end) {
@@ -63,8 +62,7 @@ int init_open(Client *c, FILE *to, Error *err) {
         if (r < 0)
                 return r;
         text_printable(&opened, "Cluster %s listens on %s", member_text(answer, "cluster"), listen);
-        if (opened.error < 0)
-                return opened.error;
+        TRY(opened.error);
         fprintf(to, "%s%s\n", opened.chars, to == stdout ? "; for each other host: fleetctl token" : "");
         return EXIT_DONE;
 }
@@ -139,11 +137,9 @@ static int init_print(const JsonValue *settings) {
 
 static int init_show(Client *c, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
-        int r;
 
-        r = client_get_json(c, "/fleet/v1/cluster", &root, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to read the settings of the cluster: ");
+        TRY_VERB(client_get_json(c, "/fleet/v1/cluster", &root, err), err,
+                 "Failed to read the settings of the cluster: ");
         return init_print(json_value_member(root, "settings"));
 }
 
@@ -157,9 +153,7 @@ static int init_run(Client *c, char **args, size_t n, Error *err) {
         if (n > 0)
                 return client_usage("init: expected no arguments");
         if (o->voters) {
-                r = init_read_voters(o->voters, &voters);
-                if (r != 0)
-                        return r;
+                r = TRY_DONE(init_read_voters(o->voters, &voters));
         }
         settings = o->cluster_name || o->voters || o->spread || o->restricted_given;
         r = o->listen || !settings ? init_open(c, stdout, err) : init_open_alone(c, stdout, err);
@@ -178,9 +172,8 @@ static int init_run(Client *c, char **args, size_t n, Error *err) {
                 text_printf(&body, "%s\"voters\":%llu", body.size > 1 ? "," : "",
                             (unsigned long long) voters);
         json_close(&body, '}');
-        r = client_request(c, "PUT", "/fleet/v1/cluster/settings", &body, NULL, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to set the settings of the cluster: ");
+        TRY_VERB(client_request(c, "PUT", "/fleet/v1/cluster/settings", &body, NULL, err), err,
+                 "Failed to set the settings of the cluster: ");
         if (voters > 3 && client_is_interactive())
                 client_note("init: three hosts vote, until five have joined and caught up");
         return init_show(c, err);

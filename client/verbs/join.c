@@ -31,8 +31,7 @@ static int token_from(const char *name, int fd, Text *ret, Error *err) {
                         return error_set(err, -EINVAL, "%s: expected a token on one line", name);
         }
         explicit_bzero(bytes, sizeof(bytes));
-        if (ret->error < 0)
-                return ret->error;
+        TRY(ret->error);
         if (ret->size == 0)
                 return error_set(err, -EINVAL, "%s: expected a token on one line, but got nothing", name);
         ret->size = strcspn(ret->chars, "\r\n");
@@ -157,8 +156,7 @@ static int join_run(Client *c, char **args, size_t n, Error *err) {
                 return client_fail_after(r, err, "Failed to join: ");
         text_printable(&entered, "Certificate received through %s; entering cluster %s",
                        member_text(answer, "through"), member_text(answer, "cluster"));
-        if (entered.error < 0)
-                return entered.error;
+        TRY(entered.error);
         puts(entered.chars);
         (void) fflush(stdout);
         r = join_wait(c, answer, &names);

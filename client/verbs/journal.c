@@ -307,7 +307,7 @@ static int merge_turn(Merge *m, Error *err) {
                         n_open++;
                         continue;
                 }
-                r = TRY(source_end(m, i, r, &lost));
+                TRY(source_end(m, i, r, &lost));
         }
         return (int) n_open;
 }
@@ -430,8 +430,7 @@ static int past_read(Client *c, const Names *units, Names *ret, bool *ret_all) {
 
                 client_history(c, units->items[i], past_on_row, &past);
                 *ret = past.machines;
-                if (past.error < 0)
-                        return past.error;
+                TRY(past.error);
                 *ret_all |= past.submitted_ms == UINT64_MAX || past.submitted_ms > past.begin_ms;
         }
         return 0;
@@ -487,8 +486,7 @@ static int journals_report_none(Client *c, const Journals *j, const Listing *mac
                 append_refusal(c, name, &t);
         if (j->units->n == 1 && !c->options.machine)
                 t.error = t.error ?: append_removed_machines(c, j->units, machines, &t);
-        if (t.error < 0)
-                return t.error;
+        TRY(t.error);
         client_note("%s", t.chars);
         return EXIT_DONE;
 }
@@ -566,17 +564,14 @@ static int journal_run(Client *c, char **args, size_t n, Error *err) {
                 client_note("journal: name a unit (fleetctl list-units)");
                 return EXIT_FAILED;
         }
-        r = journals_limit(c, &j);
-        if (r != EXIT_DONE)
-                return r;
+        r = TRY_DONE(journals_limit(c, &j));
         if (files_names(args, n, &names) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
                 api_unit_done(&unit);
                 unit = API_UNIT_EMPTY;
-                r = client_unit(c, names.items[i], &unit, err);
-                if (r < 0)
-                        return client_fail_after(r, err, "Error retrieving unit %s: ", names.items[i]);
+                r = TRY_VERB(client_unit(c, names.items[i], &unit, err), err,
+                             "Error retrieving unit %s: ", names.items[i]);
                 if (r == 0 && client_note_absent_running(c, names.items[i]))
                         return EXIT_FAILED;
                 if (r == 0 && !journal_was_on_machine(c, names.items[i])) {
@@ -589,10 +584,8 @@ static int journal_run(Client *c, char **args, size_t n, Error *err) {
         }
         r = unit_status_machine(c, &machine, err);
         if (r == EXIT_DONE && !machine) {
-                r = client_all_machines(c, &machines, err);
-                if (r < 0)
-                        return client_fail_after(r, err,
-                                                 "Error retrieving list of active machines from fleet API: ");
+                TRY_VERB(client_all_machines(c, &machines, err), err,
+                         "Error retrieving list of active machines from fleet API: ");
                 r = TRY(journal_note_missing(c, &machines, &names, global));
                 if (keep_reachable(&machines) < 0)
                         return -ENOMEM;

@@ -106,8 +106,7 @@ static int kv_ls(Client *c, char **args, size_t n, Error *err) {
                 return client_usage("kv ls: expected at most one key");
         if (!client_prints_json(c)) {
                 kv_append_clean(&base, key, false);
-                if (base.error < 0)
-                        return base.error;
+                TRY(base.error);
                 names.base_size = base.size;
                 names.any = base.size == 0;
                 r = kv_pages(c, key, c->options.recursive ? "values=false" : "values=false&recursive=false",
@@ -169,9 +168,7 @@ static int kv_set(Client *c, char **args, size_t n, Error *err) {
         size_t size = 0;
         int r;
 
-        r = kv_set_check(o, n);
-        if (r != EXIT_DONE)
-                return r;
+        r = TRY_DONE(kv_set_check(o, n));
         if (n == 1) {
                 r = kv_read_file(file, KV_VALUE_READ_MAX, &piped, &size);
                 if (r < 0)

@@ -332,27 +332,24 @@ typedef struct ImportLine {
 static int line_member(void *userdata, const char *name, const JsonValue *v) {
         ImportLine *line = userdata;
         _cleanup_kv_listed_ KvListed node = {};
-        int r;
 
-        r = member_read(name, v, "/", &node, line->err);
-        return r < 0 ? r : line->each(line->userdata, &node, line->err);
+        TRY(member_read(name, v, "/", &node, line->err));
+        return line->each(line->userdata, &node, line->err);
 }
 
 /* Read one line: a member, and the comma after it. */
 static int line_read(ImportLine *line, const char *text, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text object = {};
-        int r;
 
         if (size > 0 && text[size - 1] == ',')
                 size--;
         text_append_char(&object, '{');
         text_append_bytes(&object, text, size);
         text_append_char(&object, '}');
-        if (object.error < 0)
-                return object.error;
-        r = json_value_parse_large(object.chars, object.size, &root, line->err);
-        return r < 0 ? r : json_value_each(root, line_member, line);
+        TRY(object.error);
+        TRY(json_value_parse_large(object.chars, object.size, &root, line->err));
+        return json_value_each(root, line_member, line);
 }
 
 int kv_import_lines(FILE *file, int (*each)(void *userdata, const KvListed *node, Error *err), void *userdata,
@@ -427,8 +424,7 @@ static int import_entry(Importing *im, int dir_fd, const char *path, const char 
         int r;
 
         text_printf(&child, "%s%s%s", path, *path ? "/" : "", name);
-        if (child.error < 0)
-                return child.error;
+        TRY(child.error);
         if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
                 fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
                 return fd < 0 ? error_set(&im->err, -errno, "Failed to read %s: %s", child.chars,

@@ -44,11 +44,10 @@ int kv_error_read(const Reply *reply, EtcdError *ret) {
                 { "index", JSON_FIELD_U64, offsetof(EtcdError, index) },
                 { "message", JSON_FIELD_TEXT, offsetof(EtcdError, message) },
         };
-        int r;
 
         *ret = (EtcdError) { .message = "", .cause = "" };
-        r = json_value_parse(reply->body.chars ?: "", reply->body.size, &ret->root, NULL);
-        return r < 0 ? r : json_read_fields(ret->root, JSON_FIELDS(fields), ret, NULL);
+        TRY(json_value_parse(reply->body.chars ?: "", reply->body.size, &ret->root, NULL));
+        return json_read_fields(ret->root, JSON_FIELDS(fields), ret, NULL);
 }
 
 void kv_error_done(EtcdError *e) {

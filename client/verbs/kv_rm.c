@@ -88,12 +88,10 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text body = {};
         size_t n = write_leaves(part, *max, &body);
-        int r;
 
         if (n == 0)
                 return 0;
-        r = TRY(connection_request(c->connection, "POST", "/fleet/v1/kv/txn", CONTENT_JSON, &body, &reply,
-                                   err));
+        TRY(connection_request(c->connection, "POST", "/fleet/v1/kv/txn", CONTENT_JSON, &body, &reply, err));
         switch (reply.status) {
         case 200:
                 return 1;
@@ -108,8 +106,8 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
         case 409:
                 return 0;
         default:
-                r = reply_check(&reply, err);
-                return r < 0 ? r : -EBADMSG;
+                TRY(reply_check(&reply, err));
+                return -EBADMSG;
         }
 }
 
@@ -180,8 +178,7 @@ static int kv_rm(Client *c, char **args, size_t n, Error *err) {
                 kv_add_number(&query, "prevIndex", o->with_index);
         if (query.size > 0)
                 text_printf(&request.path, "?%s", query.chars);
-        if (query.error < 0)
-                return query.error;
+        TRY(query.error);
         if (o->recursive && !o->with_value && o->with_index == 0 && !streq(o->output, "json")) {
                 r = remove_below(c, args[0], &request, err);
                 if (r >= 0)

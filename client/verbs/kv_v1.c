@@ -68,12 +68,10 @@ int kv_listed_read(const JsonValue *node, KvListed *ret, Error *err) {
                 { "modifiedIndex", JSON_FIELD_U64, offsetof(KvListed, modified) },
                 { "ttl", JSON_FIELD_U64, offsetof(KvListed, ttl) },
         };
-        int r;
 
         TRY(json_read_fields(node, JSON_FIELDS(fields), ret, err));
-        r = json_read_bytes(node, "key", &ret->key, &ret->key_size, err);
-        if (r <= 0)
-                return r < 0 ? r : error_set(err, -EBADMSG, "a node without a key");
+        if (TRY(json_read_bytes(node, "key", &ret->key, &ret->key_size, err)) == 0)
+                return error_set(err, -EBADMSG, "a node without a key");
         return json_read_bytes(node, "value", &ret->value, &ret->value_size, err);
 }
 
@@ -117,9 +115,9 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
                         r = kv_listed_read(item, &node, err);
                         if (r < 0)
                                 return error_prefix(err, r, "fleetd's answer");
-                        r = TRY(each(userdata, &node));
+                        TRY(each(userdata, &node));
                 }
-                r = TRY(json_read_string(page, "nextPageToken", &token, err));
+                TRY(json_read_string(page, "nextPageToken", &token, err));
                 if (token && same_string(token, former))
                         return error_set(err, -EBADMSG, "fleetd's answer repeats a page");
         } while (token);

@@ -97,7 +97,6 @@ static int leave_look(void *userdata, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         Leave *l = userdata;
         const char *cluster;
-        int r;
 
         if (leave_read(l->client, &root, err) < 0)
                 return -ENODATA;
@@ -111,8 +110,8 @@ static int leave_look(void *userdata, Error *err) {
         l->since_ms = now_ms;
         if (streq(member_text(root, "step"), "none"))
                 return leave_cancelled(root, l->name);
-        r = leave_print(l, root);
-        return r < 0 ? r : -EAGAIN;
+        TRY(leave_print(l, root));
+        return -EAGAIN;
 }
 
 static void leave_left(void *userdata, OperationEnd end) {
@@ -142,15 +141,12 @@ static int leave_wait(Client *c, const char *cluster, const char *name, Error *e
 static int leave_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text name = {}, cluster = {};
-        int r;
 
         if (n > 0)
                 return client_usage(
                         "leave: expected no arguments: it takes the host on which it runs out of the "
                         "cluster; another host that is lost: fleetctl remove");
-        r = leave_read(c, &root, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to read the state of this host: ");
+        TRY_VERB(leave_read(c, &root, err), err, "Failed to read the state of this host: ");
         text_append_printable(&name, member_text(root, "name"));
         text_append(&cluster, member_short_id(root, "clusterId"));
         if (name.error < 0 || cluster.error < 0)
@@ -166,13 +162,11 @@ static int leave_run(Client *c, char **args, size_t n, Error *err) {
                             "identity are moved to /var/lib/fleet/old.",
                             name.chars))
                         return EXIT_FAILED;
-                r = client_order(
+                TRY_DONE(client_order(
                         c, "POST", "/fleet/v1/cluster/leave", NULL, "Failed to leave: ",
                         "%s leaves its cluster. It continues without this command; to cancel: fleetctl leave "
                         "--cancel\n",
-                        name.chars);
-                if (r != EXIT_DONE)
-                        return r;
+                        name.chars));
                 (void) fflush(stdout);
         }
         return c->options.no_block ? EXIT_DONE : leave_wait(c, cluster.chars ?: "", name.chars, err);

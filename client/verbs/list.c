@@ -300,8 +300,7 @@ static int print_problems(const JsonValue *problems, const Listing *machines) {
                 _cleanup_text_ Text machine = {};
 
                 append_machine_name(&machine, machines, member_text(p, "machineID"));
-                if (machine.error < 0)
-                        return machine.error;
+                TRY(machine.error);
                 if (starts_with(reason, name))
                         client_note("%s: %s", machine.chars ?: "", reason);
                 else
@@ -439,9 +438,7 @@ static int list_run(Client *c, char **args, size_t n, Error *err) {
                 fields = isatty(STDOUT_FILENO) ? list->on_terminal : list->in_pipe;
         if (choose_columns(list->columns, fields, &choice) < 0)
                 return EXIT_FAILED;
-        r = check_local(c, &choice);
-        if (r != EXIT_DONE)
-                return r;
+        TRY_DONE(check_local(c, &choice));
         if (c->options.failed && c->options.state)
                 return client_usage("--failed cannot be combined with --state");
         if (c->options.failed)

@@ -411,13 +411,9 @@ static int log_run(Client *c, char **args, size_t n, Error *err) {
         int r;
 
         TAILQ_INIT(&l.last);
-        r = log_check(&l, args, n, &until_ms);
-        if (r != EXIT_DONE)
-                return r;
+        TRY_DONE(log_check(&l, args, n, &until_ms));
         TRY(client_all_machines(c, &l.machines, err));
-        r = log_select(&l);
-        if (r != EXIT_DONE)
-                return r;
+        TRY_DONE(log_select(&l));
         r = log_set_filters(&l, args, n, until_ms);
         for (size_t i = 0; i < l.n_sources && r >= 0; i++)
                 r = log_source_open(&l.sources[i], err);

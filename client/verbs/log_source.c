@@ -68,8 +68,7 @@ static int log_source_add(void *userdata, const char *line, size_t size) {
         else
                 append_message(&text, root);
         text_append(&text, ""); /* terminated, even if empty */
-        if (text.error < 0)
-                return text.error;
+        TRY(text.error);
         e = NEW0(LogEntry, 1);
         if (!e)
                 return -ENOMEM;

@@ -249,7 +249,7 @@ static int drain_read(Drain *d, Error *err) {
                         return 1;
                 units = json_value_member(h->state, "units");
                 JSON_EACH(item, units)
-                        r = TRY(unit_refresh(d, h, item));
+                        TRY(unit_refresh(d, h, item));
         }
         for (size_t i = 0; i < d->n_units; i++)
                 if (!d->units[i].seen && !d->units[i].left)
@@ -412,11 +412,8 @@ static int drain_run(Client *c, char **args, size_t n, Error *err) {
                 }
         }
         (void) fflush(stdout);
-        if (!c->options.no_block) {
-                r = operation_wait(&d.operation, &drain_type, &d, err);
-                if (r != EXIT_DONE)
-                        return r;
-        }
+        if (!c->options.no_block)
+                TRY_DONE(operation_wait(&d.operation, &drain_type, &d, err));
         return client_prints_json(c) ? drain_print_json(&d, err) : EXIT_DONE;
 }
 

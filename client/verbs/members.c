@@ -39,11 +39,8 @@ static int list_members_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_table_ Table table = table_begin("MACHINE,ID,ADDRESS,ROLE,REACHABLE");
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *members, *leader;
-        int r;
 
-        r = client_get_json(c, "/fleet/v1/cluster", &root, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to read the members: ");
+        TRY_VERB(client_get_json(c, "/fleet/v1/cluster", &root, err), err, "Failed to read the members: ");
         members = json_value_member(root, "voters");
         leader = json_value_member(root, "leader");
         if (streq(c->options.output, "json"))
@@ -60,9 +57,7 @@ static int list_members_run(Client *c, char **args, size_t n, Error *err) {
 static int machine_find(Client *c, const char *name, Listing *machines, const ApiMachine **ret, Error *err) {
         int r;
 
-        r = client_all_machines(c, machines, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to read the machines: ");
+        TRY_VERB(client_all_machines(c, machines, err), err, "Failed to read the machines: ");
         r = client_find_host(machines, name, ret, err);
         return r < 0 ? client_fail_machine(r, err) : 0;
 }
@@ -116,13 +111,10 @@ static int machine_show(Client *c, char **args, size_t n, Error *err) {
         _cleanup_listing_ Listing machines = {};
         _cleanup_text_ Text t = {};
         const ApiMachine *m = NULL;
-        int r;
 
         if (n != 1)
                 return client_usage("machine show: expected one machine, by its name or ID");
-        r = machine_find(c, args[0], &machines, &m, err);
-        if (r != 0)
-                return r;
+        TRY_DONE(machine_find(c, args[0], &machines, &m, err));
         if (streq(c->options.output, "json")) {
                 api_page_write(&t, &api_machines_page, m, 1, NULL);
                 text_append_char(&t, '\n');
@@ -201,8 +193,7 @@ static int machine_set_confirm(Client *c, const char *name, const Text *body, Er
                 machine_set_append(&effect, json_value_item(entries, i));
         if (n > SHOWN_MAX)
                 text_printf(&effect, "\n  and %zu more units", n - SHOWN_MAX);
-        if (effect.error < 0)
-                return effect.error;
+        TRY(effect.error);
         return client_confirm(c, "Change it?", "%s", effect.chars) ? EXIT_DONE : EXIT_FAILED;
 }
 
@@ -225,30 +216,21 @@ static int machine_set(Client *c, char **args, size_t n, Error *err) {
         _cleanup_listing_ Listing machines = {};
         _cleanup_text_ Text body = {};
         const ApiMachine *m = NULL;
-        int r;
 
         if (n < 2)
                 return client_usage("machine set: expected a machine and KEY=VALUE...");
-        r = machine_find(c, args[0], &machines, &m, err);
-        if (r != 0)
-                return r;
+        TRY_DONE(machine_find(c, args[0], &machines, &m, err));
         json_open(&body, NULL, '[');
         for (size_t i = 1; i < n; i++) {
-                r = machine_append_pair(&body, m->id, args[i]);
-                if (r != 0)
-                        return r;
+                TRY_DONE(machine_append_pair(&body, m->id, args[i]));
         }
         json_close(&body, ']');
-        if (body.error < 0)
-                return body.error;
-        r = machine_set_confirm(c, args[0], &body, err);
-        if (r != EXIT_DONE)
-                return r;
-        r = client_request(c, "PATCH", "/fleet/v1/machines", &body, NULL, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to set the metadata: ");
-        r = machine_set_print(m, args + 1, n - 1);
-        return r < 0 ? r : EXIT_DONE;
+        TRY(body.error);
+        TRY_DONE(machine_set_confirm(c, args[0], &body, err));
+        TRY_VERB(client_request(c, "PATCH", "/fleet/v1/machines", &body, NULL, err), err,
+                 "Failed to set the metadata: ");
+        TRY(machine_set_print(m, args + 1, n - 1));
+        return EXIT_DONE;
 }
 
 static int machine_rekey(Client *c, size_t n, Error *err) {

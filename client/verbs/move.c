@@ -229,15 +229,12 @@ static int moving_print_followers(const Moving *m) {
 static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
         bool no_block = m->client->options.no_block;
         _cleanup_free_ char *before = strdup(member_text(m->state, "id"));
-        int r;
 
         if (!before)
                 return -ENOMEM;
         if (to && moving_is(m, "none") && streq(member_text(m->state, "id"), to->id))
                 return moving_stays(m);
-        r = moving_request(m, to, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to move %s: ", m->name);
+        TRY_VERB(moving_request(m, to, err), err, "Failed to move %s: ", m->name);
         TRY(client_refresh_json(m->client, client_path(&m->path), &m->state, err));
         text_append(&m->id, to ? to->id : member_text(m->state, "id"));
         text_append(&m->from, member_text(m->state, "from"));

@@ -110,15 +110,14 @@ static int view_read_page(Client *c, View *v, const char **token, Error *err) {
 
 static int view_read(Client *c, View *v, Error *err) {
         const char *token = NULL;
-        int r;
 
         TRY(client_request(c, "GET", "/fleet/v1/cluster", NULL, &v->answer, err));
-        r = TRY(json_value_parse(v->answer.body.chars, v->answer.body.size, &v->cluster, err));
+        TRY(json_value_parse(v->answer.body.chars, v->answer.body.size, &v->cluster, err));
         do {
-                r = TRY(view_read_page(c, v, &token, err));
+                TRY(view_read_page(c, v, &token, err));
         } while (token);
-        r = client_all_machines(c, &v->machines, err);
-        return r < 0 ? r : view_read_history(c, v, NULL, err);
+        TRY(client_all_machines(c, &v->machines, err));
+        return view_read_history(c, v, NULL, err);
 }
 
 /* -- The screen -- */
@@ -473,11 +472,8 @@ static int json_print(const View *v) {
 
 int overview(Client *c, Error *err) {
         _cleanup_(view_done) View v = {};
-        int r;
 
-        r = view_read(c, &v, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to read the state of the cluster: ");
+        TRY_VERB(view_read(c, &v, err), err, "Failed to read the state of the cluster: ");
         if (!member_bool(v.cluster, "removed"))
                 client_note_stale(c);
         TRY(client_prints_json(c) ? json_print(&v) : screen_print(c, &v));

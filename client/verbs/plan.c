@@ -177,9 +177,7 @@ static int plan_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_text_ Text body = {};
         int r;
 
-        r = plan_body(c, args, n, &body, err);
-        if (r != EXIT_DONE)
-                return r;
+        TRY_DONE(plan_body(c, args, n, &body, err));
         TRY(client_request(c, "POST", "/fleet/v1/plan", &body, &reply, err));
         r = client_take_answer(c, &reply, &root, err);
         if (r != EXIT_DONE || !root)

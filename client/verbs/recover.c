@@ -237,8 +237,7 @@ static int recover_check(const Recovery *r, const JsonValue *best, const JsonVal
         text_append_printable(&name, best              ? member_label(best) :
                                      silent && !*other ? member_label(silent) :
                                                          other);
-        if (name.error < 0)
-                return name.error;
+        TRY(name.error);
         if (best)
                 return error_set(
                         err, -EPERM,
@@ -277,8 +276,7 @@ static int recover_check_copy(const Recovery *r, Error *err) {
                         return 0;
                 text_printable(&names, "%s%s", m_i > 0 ? ", " : ": ", member_label(m));
         }
-        if (names.error < 0)
-                return names.error;
+        TRY(names.error);
         return error_set(
                 err, -EPERM,
                 "this host is attached: it has no copy of the tree. Run fleetctl recover on a host that "
@@ -380,8 +378,7 @@ static int restore_explain(Recovery *r, const char *file, const char *keys, Erro
                 backup_append_description(&t, &d);
         else
                 text_append(&t, "a former version wrote it, without a description");
-        if (t.error < 0)
-                return t.error;
+        TRY(t.error);
         (void) output_line(t.chars);
         r->alone = e > 0 && d.n_hosts == 1;
         if (d.unconfirmed)

@@ -90,9 +90,7 @@ static int remove_run(Client *c, char **args, size_t n, Error *err) {
 
         if (n != 1)
                 return client_usage("remove: expected one machine, by its name or ID");
-        r = client_all_machines(c, &machines, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to read the machines: ");
+        TRY_VERB(client_all_machines(c, &machines, err), err, "Failed to read the machines: ");
         r = client_find_machine(&machines, args[0], &m, err);
         if (r < 0)
                 return client_fail_machine(r, err);
@@ -105,13 +103,11 @@ static int remove_run(Client *c, char **args, size_t n, Error *err) {
         text_append(&path, c->options.compromised ? "?compromised=true" :
                            c->options.force       ? "?force=true" :
                                                     "");
-        if (name.error < 0)
-                return name.error;
+        TRY(name.error);
         if (!remove_is_confirmed(c, m, name.chars))
                 return EXIT_FAILED;
-        r = client_request(c, "DELETE", client_path(&path), NULL, &reply, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to remove %s: ", name.chars);
+        TRY_VERB(client_request(c, "DELETE", client_path(&path), NULL, &reply, err), err,
+                 "Failed to remove %s: ", name.chars);
         printf("Machine %s removed\n", name.chars);
         if (c->options.compromised)
                 remove_print_compromised(c, name.chars);

@@ -64,8 +64,7 @@ int replace_template_has_text(Client *c, const ReplaceTemplate *t, const Unit *i
         if (r <= 0)
                 return r == -ENOMEM ? r : 0;
         append_unit_text(&text, &stored);
-        if (text.error < 0)
-                return text.error;
+        TRY(text.error);
         r = unit_read(t->name, text.chars ?: "", text.size, &unit, NULL);
         return r < 0 ? 0 : unit_has_text_of(instance, unit, &own);
 }
@@ -297,8 +296,7 @@ int replace_confirm(Client *c, const ApiUnit *units, size_t n, bool only_warns, 
         else
                 text_printf(&effect, "Unit %s stops on %s, and waits: %s", stops.name, ret_where->chars,
                             stops.reason);
-        if (effect.error < 0)
-                return effect.error;
+        TRY(effect.error);
         return replace_ask(c, only_warns, effect.chars) ? 0 : -ECANCELED;
 }
 

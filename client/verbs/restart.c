@@ -216,9 +216,7 @@ static int restart_run(Client *c, char **args, size_t n, Error *err) {
         r = submit_files(c, args, n, TARGET_LAUNCHED, &(Submitted) { .names = &names }, err);
         if (r != EXIT_DONE)
                 return r;
-        r = found_find(c, args, n, &found, err);
-        if (r != EXIT_DONE)
-                return r;
+        r = TRY_DONE(found_find(c, args, n, &found, err));
 
         /* Check all units before the first one changes. */
         for (size_t i = 0; i < found.n; i++) {

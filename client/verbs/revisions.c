@@ -170,9 +170,9 @@ static int revert_choose(const char *name, const JsonValue *root, Text *ret, Err
  * with drop-ins of its own has another hash. */
 static int revert_roll(Client *c, const char *name, const char *hash, Error *err) {
         _cleanup_rollout_goals_ RolloutGoals goals = {};
-        int r = rollout_goals_add(&goals, name, unit_name_is_instance(name) ? NULL : hash);
 
-        return r < 0 ? r : rollout_wait(c, &goals, err);
+        TRY(rollout_goals_add(&goals, name, unit_name_is_instance(name) ? NULL : hash));
+        return rollout_wait(c, &goals, err);
 }
 
 /* Return whether an instance with this text follows its template. 1, 0 or a negative errno. */
@@ -180,16 +180,14 @@ static int revert_follows(const ApiUnit *instance, const ApiUnit *template, Erro
         _cleanup_unit_ Unit *a = NULL, *b = NULL;
         _cleanup_text_ Text one = {}, other = {};
         size_t own;
-        int r;
 
         append_unit_text(&one, instance);
         append_unit_text(&other, template);
         if (one.error < 0 || other.error < 0)
                 return -ENOMEM;
-        r = unit_read(instance->name, one.chars ?: "", one.size, &a, err);
-        if (r >= 0)
-                r = unit_read(template->name, other.chars ?: "", other.size, &b, err);
-        return r < 0 ? r : unit_has_text_of(a, b, &own);
+        TRY(unit_read(instance->name, one.chars ?: "", one.size, &a, err));
+        TRY(unit_read(template->name, other.chars ?: "", other.size, &b, err));
+        return unit_has_text_of(a, b, &own);
 }
 
 /* An instance that is reverted alone has a text of its own from then on, unless it is that of the template.
@@ -215,9 +213,7 @@ static int revert_to(Client *c, const char *name, const ApiUnit *now, const char
         bool waits;
         int r;
 
-        r = client_revision(c, name, number, &former);
-        if (r != EXIT_DONE)
-                return r;
+        TRY_DONE(client_revision(c, name, number, &former));
         if (same_string(former.hash, now->hash)) {
                 client_note("%s has revision %s already; others: fleetctl history %s", name, number, name);
                 return EXIT_DONE;
@@ -236,9 +232,8 @@ static int revert_to(Client *c, const char *name, const ApiUnit *now, const char
         change.text = text.chars ?: "";
         change.desired_state = change.expected_state = now->desired_state;
         change.expected_hash = now->hash;
-        r = text.error < 0 ? text.error : client_change(c, &change, 1, &err);
-        if (r < 0)
-                return client_fail_after(r, &err, "Failed to revert unit %s: ", name);
+        r = TRY_VERB(text.error < 0 ? text.error : client_change(c, &change, 1, &err), &err,
+                     "Failed to revert unit %s: ", name);
         printf("Unit %s reverted to revision %s\n", name, number);
         (void) fflush(stdout);
         if (!c->options.no_block && (waits || unit_name_is_template(name))) {
@@ -267,14 +262,13 @@ static int revert_run(Client *c, char **args, size_t n, Error *err) {
         if (n == 2)
                 return revert_to(c, name, &now, args[1]);
 
-        r = revisions_request(c, name, NULL, &reply, err);
-        if (r <= 0)
-                return r < 0 ? r : EXIT_ABSENT;
+        if (TRY(revisions_request(c, name, NULL, &reply, err)) == 0)
+                return EXIT_ABSENT;
         r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
                 return error_prefix(err, r, "fleetd's answer");
-        r = revert_choose(name, root, &number, err);
-        return r < 0 ? r : revert_to(c, name, &now, number.chars);
+        TRY(revert_choose(name, root, &number, err));
+        return revert_to(c, name, &now, number.chars);
 }
 
 VERB(history, "history", "json", "UNIT", "List the stored revisions of a unit",

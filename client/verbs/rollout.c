@@ -175,8 +175,7 @@ static int head_print(Set *set) {
         _cleanup_text_ Text key = {}, t = {};
 
         text_printf(&key, "%s %" PRIu64, state, set_number(set, "revision"));
-        if (key.error < 0)
-                return key.error;
+        TRY(key.error);
         if (set->head && streq(set->head, key.chars))
                 return 0;
         if (set->head || !fixed) {
@@ -264,7 +263,7 @@ static int sets_read(Sets *s, Error *err) {
                 if (set->repeated)
                         continue;
                 set->seen |= set->hash && streq(rollout_set_text(set, "wanted"), set->hash);
-                r = TRY(s->quiet ? 0 : set_print_changes(s, set));
+                TRY(s->quiet ? 0 : set_print_changes(s, set));
                 set->ended = set_has_ended(s, set);
                 if (set->ended)
                         set_print_end(set);
@@ -391,9 +390,8 @@ static int rollout_request(Client *c, const char *request, const char *unit, Err
         json_open(&body, NULL, '{');
         json_add_string(&body, "request", request);
         json_close(&body, '}');
-        r = client_request(c, "PUT", client_path(&set->path), &body, NULL, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to %s the rollout: ", request);
+        TRY_VERB(client_request(c, "PUT", client_path(&set->path), &body, NULL, err), err,
+                 "Failed to %s the rollout: ", request);
         text_printable(&line, "%s: %s", rollout_set_text(set, "name"),
                        words_find(done, ELEMENTS(done), request));
         (void) output_built(&line);

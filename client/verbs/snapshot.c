@@ -105,7 +105,6 @@ static int nodes_add_parents(SnapshotNodes *nodes, const KvListed *node, uint64_
 static int nodes_put(SnapshotNodes *nodes, const KvListed *node, bool refresh, uint64_t index) {
         SnapshotNode *there = snapshot_find(nodes, node->key, node->key_size);
         KvListed copy = *node;
-        int r;
 
         if (there && there->modified >= index)
                 return 0;
@@ -117,8 +116,8 @@ static int nodes_put(SnapshotNodes *nodes, const KvListed *node, bool refresh, u
                 return 0;
         }
         copy.modified = index;
-        r = nodes_add_parents(nodes, node, index);
-        return r < 0 ? r : snapshot_apply_node(nodes, &copy);
+        TRY(nodes_add_parents(nodes, node, index));
+        return snapshot_apply_node(nodes, &copy);
 }
 
 static bool action_removes(const char *action) {

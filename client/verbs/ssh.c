@@ -146,12 +146,8 @@ static int find_address(Client *c, const char *argument, char **ret, Error *err)
         size_t n = 0;
         int r;
 
-        r = client_machines(c, &machines, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Unable to proceed: ");
-        r = name ? client_unit(c, name, &unit, err) : 0;
-        if (r < 0)
-                return client_fail_after(r, err, "Unable to proceed: ");
+        TRY_VERB(client_machines(c, &machines, err), err, "Unable to proceed: ");
+        r = TRY_VERB(name ? client_unit(c, name, &unit, err) : 0, err, "Unable to proceed: ");
         by_unit = r > 0;
         if (machine)
                 n = listing_find_machine(&machines, machine, &found);
@@ -214,9 +210,7 @@ static int ssh_run(Client *c, char **args, size_t n, Error *err) {
         }
         if (!by_flag && n == 0)
                 return ssh_refuse("one machine or unit must be provided");
-        r = find_address(c, by_flag ? NULL : args[0], &address, err);
-        if (r != EXIT_DONE)
-                return r;
+        r = TRY_DONE(find_address(c, by_flag ? NULL : args[0], &address, err));
 
         command_add_options(&command, o);
         command_add(&command, "-p", *o->ssh_port ? o->ssh_port : "22", NULL);
@@ -231,8 +225,7 @@ static int ssh_run(Client *c, char **args, size_t n, Error *err) {
         command_add(&command, "--", address, NULL);
         for (size_t i = by_flag ? 0 : 1; i < n; i++)
                 command_add(&command, args[i], NULL);
-        if (command.error < 0)
-                return command.error;
+        TRY(command.error);
 
         set_askpass();
         return subprocess_run(command.argv, NULL, NULL, NULL, NULL);
@@ -358,8 +351,7 @@ int tunnel_open(const Options *o, const char *endpoint, Tunnel **ret, const char
         command_printf(&command, "-p", "%u", port);
         command_printf(&command, "-L", "%s:%s", t->local, remote);
         command_add(&command, "--", bastion, NULL);
-        if (command.error < 0)
-                return command.error;
+        TRY(command.error);
         set_askpass();
         r = -posix_spawnp(&t->pid, command.argv[0], NULL, NULL, (char *const *) command.argv, environ);
         if (r < 0) {
@@ -379,14 +371,13 @@ int tunnel_open(const Options *o, const char *endpoint, Tunnel **ret, const char
 static int copy_some(int from, int to) {
         char buffer[65536];
         ssize_t n = read(from, buffer, sizeof(buffer));
-        int r;
 
         if (n < 0)
                 return errno == EINTR ? 1 : -errno;
         if (n == 0)
                 return 0;
-        r = write_all(to, buffer, (size_t) n);
-        return r < 0 ? r : 1;
+        TRY(write_all(to, buffer, (size_t) n));
+        return 1;
 }
 
 static int fd_forward_run(Client *c, char **args, size_t n, Error *err) {

@@ -91,7 +91,7 @@ static int report_as_requested(Client *c, const FoundUnits *found, bool start, E
                                 found_note_waiting(f, "; to cancel: fleetctl unload ");
                         continue;
                 }
-                r = TRY(read_clear_states(c, f, end_ms, &states, err));
+                TRY(read_clear_states(c, f, end_ms, &states, err));
                 if (states.n == 0 && !f->global) /* it has ended, perhaps on a machine that was removed */
                         client_note("no machine reports %s: fleetctl why %s", f->name, f->name);
                 for (size_t k = 0; k < states.n; k++) {
@@ -121,25 +121,17 @@ static int raise_run(Client *c, char **args, size_t n, Error *err) {
                          err);
         if (r != EXIT_DONE)
                 return r;
-        r = found_read(c, &found, true, err);
-        if (r < 0)
-                return client_fail_after(r, err, "%s", what);
-        r = raise_targets(c, &found, request.target, err);
-        if (r < 0)
-                return client_fail_after(r, err, "%s", what);
+        TRY_VERB(found_read(c, &found, true, err), err, "%s", what);
+        TRY_VERB(raise_targets(c, &found, request.target, err), err, "%s", what);
 
         if (c->options.wait)
                 request.goal = WAIT_ENDED;
-        r = replace_wait(c, &rolled, err);
-        if (r != EXIT_DONE)
-                return r;
+        TRY_DONE(replace_wait(c, &rolled, err));
         waited = found_wait(c, &found, &request, err);
         status = waited < 0 ? wait_print_error(c, waited, found.progress, err) : EXIT_DONE;
         if (c->options.wait || waited == -EINTR)
                 return status;
-        r = report_as_requested(c, &found, start, err);
-        if (r < 0)
-                return client_fail_after(r, err, "%s", what);
+        r = TRY_VERB(report_as_requested(c, &found, start, err), err, "%s", what);
         return status ?: r;
 }
 

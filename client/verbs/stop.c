@@ -36,8 +36,7 @@ static int lower_targets(Client *c, FoundUnits *found, TargetState target, Text 
                 text_append(list, list->size > 0 ? " " : "");
                 text_append_printable(list, f->name);
         }
-        if (list->error < 0)
-                return list->error;
+        TRY(list->error);
         r = client_change(c, changes, n_changes, err);
         for (size_t i = 0; i < n_changes && r >= 0; i++)
                 r = found_add_changed(c, found, changes[i].name, changes[i].global, 0);

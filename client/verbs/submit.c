@@ -260,8 +260,7 @@ static int read_followed(Client *c, Submission *s, const ApiUnit *stored, Error 
                 _cleanup_text_ Text whole = {};
 
                 append_unit_text(&whole, stored);
-                if (whole.error < 0)
-                        return whole.error;
+                TRY(whole.error);
                 r = TRY(unit_append_own_drop_ins(&s->drop_ins, s->name, whole.chars ?: ""));
         }
         r = template_text(c, s, &text, err);
@@ -283,12 +282,9 @@ static int submission_check_existing(Client *c, Submissions *all, Submission *s,
                                  s->argument);
         }
         if (same_contents(stored, s->unit)) {
-                int r = c->options.replace && stored->desired_state == TARGET_LAUNCHED ?
-                                submission_joins(c, all, s, err) :
-                                0;
-
-                if (r != 0)
-                        return r;
+                TRY_DONE(c->options.replace && stored->desired_state == TARGET_LAUNCHED ?
+                                 submission_joins(c, all, s, err) :
+                                 0);
                 if (c->options.replace)
                         printf("Found same Unit(%s) in Registry, nothing to do\n", s->name);
                 (void) replace_note_unused(c, s->name, "has this text already", true);
@@ -538,9 +534,7 @@ static int reject_templates(Client *c, const Submissions *all, TargetState targe
 
                 if (!unit_name_is_template(s->name))
                         continue;
-                r = read_stored(c, s->name, &stored, err);
-                if (r < 0)
-                        return client_fail_after(r, err, "Error creating units: ");
+                r = TRY_VERB(read_stored(c, s->name, &stored, err), err, "Error creating units: ");
                 if (r == 0 && !s->unit)
                         continue; /* prepare_one() reports it */
                 replace_refuse_template(c, s->name, s->given, r > 0, target);
@@ -584,9 +578,7 @@ int submit_files(Client *c, char **args, size_t n, TargetState replaceable, cons
                                                 s->differs ? strlen(s->given) : 0) < 0)
                         return -ENOMEM;
         }
-        r = find_sets(c, &all, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Error creating units: ");
+        TRY_VERB(find_sets(c, &all, err), err, "Error creating units: ");
         if (ret->rolled && add_goals(&all, ret->rolled) < 0)
                 return -ENOMEM;
         submit_warn_failed(c, &all);

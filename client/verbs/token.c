@@ -179,13 +179,10 @@ static int token_list(Client *c, char **args, size_t n, Error *err) {
         _cleanup_table_ Table table = table_begin(
                 "TOKEN,STATE,USES,EXPIRES,BY,FROM,REPLACES,RESTRICTED,HOSTS");
         _cleanup_json_ JsonValue *root = NULL;
-        int r;
 
         if (n > 0)
                 return client_usage("token ls: expected no arguments");
-        r = client_read(c, "/fleet/v1/cluster/tokens", &root, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to list tokens: ");
+        TRY_VERB(client_read(c, "/fleet/v1/cluster/tokens", &root, err), err, "Failed to list tokens: ");
         if (!root)
                 return EXIT_DONE;
         JSON_EACH(item, json_value_member(root, "tokens"))
@@ -272,13 +269,11 @@ static int ca_rotate(Client *c, const JsonValue *root, Error *err) {
 static int ca_run(Client *c, char **args, size_t n, Error *err) {
         bool rotate = n == 1 && streq(args[0], "rotate");
         _cleanup_json_ JsonValue *root = NULL;
-        int r;
 
         if (n > 1 || (n == 1 && !rotate && !streq(args[0], "show")))
                 return client_usage("ca: expected ca [show | rotate]");
-        r = (rotate ? client_get_json : client_read)(c, "/fleet/v1/cluster/ca", &root, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to read the roots of the CA: ");
+        TRY_VERB((rotate ? client_get_json : client_read)(c, "/fleet/v1/cluster/ca", &root, err), err,
+                 "Failed to read the roots of the CA: ");
         if (rotate)
                 return ca_rotate(c, root, err);
         return root ? ca_print(root) : EXIT_DONE;

@@ -108,13 +108,11 @@ int unit_status_machine(Client *c, char **ret, Error *err) {
         _cleanup_listing_ Listing machines = {};
         const ApiMachine *found = NULL;
         size_t n;
-        int r;
 
         if (!c->options.machine)
                 return EXIT_DONE;
-        r = client_all_machines(c, &machines, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Error retrieving list of active machines from fleet API: ");
+        TRY_VERB(client_all_machines(c, &machines, err), err,
+                 "Error retrieving list of active machines from fleet API: ");
         n = listing_find_machine(&machines, c->options.machine, &found);
         if (n != 1) {
                 fprintf(stderr, "Unable to proceed: %s\n",
@@ -178,9 +176,7 @@ static int remote_everywhere(Client *c, const Remote *remote, const char *name, 
         int r, status = EXIT_DONE;
         size_t n_printed = 0;
 
-        r = client_states(c, name, &states, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Error retrieving unit: ");
+        r = TRY_VERB(client_states(c, name, &states, err), err, "Error retrieving unit: ");
         for (size_t i = 0; i < states.n; i++) {
                 if (!states.states[i].name || !streq(states.states[i].name, name))
                         continue;
@@ -255,9 +251,8 @@ static int remote_run(Client *c, char **args, size_t n, Error *err) {
                 _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
                 int r;
 
-                r = name ? client_unit(c, name, &unit, err) : -ENOMEM;
-                if (r < 0)
-                        return client_fail_after(r, err, "Error retrieving unit: ");
+                r = TRY_VERB(name ? client_unit(c, name, &unit, err) : -ENOMEM, err,
+                             "Error retrieving unit: ");
                 if (r == 0) {
                         client_note_absent(c, name);
                         /* The other units are as important. */
@@ -328,17 +323,14 @@ static int unit_is_run(Client *c, char **args, size_t n, Error *err) {
         bool any = false, exists = false;
         int r;
 
-        r = client_states(c, NULL, &states, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Error retrieving unit: ");
+        r = TRY_VERB(client_states(c, NULL, &states, err), err, "Error retrieving unit: ");
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *name = unit_name_from_argument(args[i]);
                 _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
                 const char *word = "unknown";
 
-                r = name ? client_unit(c, name, &unit, err) : -ENOMEM;
-                if (r < 0)
-                        return client_fail_after(r, err, "Error retrieving unit: ");
+                r = TRY_VERB(name ? client_unit(c, name, &unit, err) : -ENOMEM, err,
+                             "Error retrieving unit: ");
                 if (r > 0)
                         word = state_of_all(&states, name);
                 exists = exists || r > 0;

@@ -436,9 +436,7 @@ static int why_run(Client *c, char **args, size_t n, Error *err) {
                         status = client_note_absent(c, name);
                         continue;
                 }
-                r = client_take_answer(c, &reply, &root, err);
-                if (r != EXIT_DONE)
-                        return r;
+                TRY_DONE(client_take_answer(c, &reply, &root, err));
                 if (root)
                         print_why(c, root);
         }
