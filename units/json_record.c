@@ -205,11 +205,10 @@ int json_record_new(const JsonRecord *type, const char *json, size_t size, void 
 
 int json_record_read(const JsonRecord *type, const char *json, size_t size, void *ret, Error *err) {
         _cleanup_free_ void *record = NULL;
-        int r = json_record_new(type, json, size, &record, err);
 
-        if (r >= 0)
-                memcpy(ret, record, type->size);
-        return r;
+        TRY(json_record_new(type, json, size, &record, err));
+        memcpy(ret, record, type->size);
+        return 0;
 }
 
 int json_read_record(const char *json, size_t size, const JsonField *fields, size_t n, void *ret,

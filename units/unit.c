@@ -129,7 +129,6 @@ int unit_check_expanded(const Unit *unit, const char *name, Error *err) {
 
 int unit_check(Unit *unit, size_t *steps, Error *err) {
         _cleanup_placement_ Placement unexpanded = {};
-        int r;
 
         TRY(unit_check_name(unit->name, err));
         if (unit->file.n_options == 0 && !quadlet_is(unit->name))
@@ -141,15 +140,12 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
 
         /* As in fleet, the combinations are those before specifiers are replaced: an answer must not depend
          * on the instance. */
-        r = TRY(options_read(&unit->file, NULL, &unexpanded, &unit->warnings, err));
+        TRY(options_read(&unit->file, NULL, &unexpanded, &unit->warnings, err));
         if (!unexpanded.global && !strchr(unit->name, '@')) /* the only instance of its set */
-                r = update_warn(&unexpanded.update, unit->name, 1,
+                TRY(update_warn(&unexpanded.update, unit->name, 1,
                                 unexpanded.move == PLACEMENT_STOP_FIRST || unexpanded.singleton,
-                                &unit->warnings);
-        if (r >= 0)
-                r = warnings_add_rest(&unit->warnings);
-        if (r < 0)
-                return r;
+                                &unit->warnings));
+        TRY(warnings_add_rest(&unit->warnings));
         TRY(placement_check(&unexpanded, steps, err));
         TRY(placement_check_patterns(&unit->placement, err));
         TRY(update_check(&unexpanded.update, &unexpanded.health, &unit->file, err));

@@ -228,12 +228,11 @@ int client_print_answer(Client *c, const char *path, Error *err) {
 }
 
 int client_take_answer(Client *c, const Reply *reply, JsonValue **ret, Error *err) {
-        int r = TRY(reply_check(reply, err));
-
+        TRY(reply_check(reply, err));
         if (client_prints_json(c))
                 return output_line(reply->body.chars);
-        r = json_value_parse(reply->body.chars, reply->body.size, ret, err);
-        return r < 0 ? error_prefix(err, r, "fleetd's answer") : EXIT_DONE;
+        TRY_PREFIX(json_value_parse(reply->body.chars, reply->body.size, ret, err), err, "fleetd's answer");
+        return EXIT_DONE;
 }
 
 int client_read(Client *c, const char *path, JsonValue **ret, Error *err) {

@@ -69,6 +69,14 @@ int client_fail_after(int r, const Error *err, const char *format, ...) _printf_
                         return client_fail_after(_status, err, __VA_ARGS__); \
                 _status;                                                     \
         })
+/* As TRY(), with the error after a text. */
+#define TRY_PREFIX(call, err, ...)                                    \
+        ({                                                            \
+                int _code = (call);                                   \
+                if (_code < 0)                                        \
+                        return error_prefix(err, _code, __VA_ARGS__); \
+                _code;                                                \
+        })
 /* Return the result of a verb unless it is EXIT_DONE. */
 #define TRY_DONE(call)                    \
         ({                                \

@@ -523,8 +523,7 @@ Stream *stream_free(Stream *s) {
 static int stream_end(Stream *s, Error *err) {
         if (s->result < 0)
                 return s->result;
-        if (s->partial.error < 0 || s->reply.body.error < 0)
-                return -ENOMEM;
+        TRY(MIN(s->partial.error, s->reply.body.error));
         if (s->code != CURLE_OK)
                 return transport_error(s->connection, s->easy, s->code, s->connection->settings.read_ms,
                                        false, err);

@@ -126,9 +126,7 @@ int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, 
         bool from_template;
         int r;
 
-        r = files_parse_argument(argument, ret_path, ret_name, err);
-        if (r < 0)
-                return error_prefix(err, r, "%s", argument);
+        TRY_PREFIX(files_parse_argument(argument, ret_path, ret_name, err), err, "%s", argument);
         r = TRY(files_find_path(*ret_path, *ret_name, &path, &from_template));
         if (r > 0) {
                 free(*ret_path);

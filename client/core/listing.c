@@ -91,7 +91,6 @@ static int listing_read_page(Client *c, const char *path, const ApiPageKind *kin
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text t = {};
         const ApiPage *page;
-        int r;
 
         text_append(&t, path);
         if (l->n_pages > 0) {
@@ -102,9 +101,8 @@ static int listing_read_page(Client *c, const char *path, const ApiPageKind *kin
         TRY(client_request(c, "GET", client_path(&t), NULL, &reply, err));
 
         l->pages[l->n_pages] = (ApiPage) {};
-        r = api_page_read(kind, reply.body.chars, reply.body.size, &l->pages[l->n_pages], err);
-        if (r < 0)
-                return error_prefix(err, r, "fleetd's answer to %s", path);
+        TRY_PREFIX(api_page_read(kind, reply.body.chars, reply.body.size, &l->pages[l->n_pages], err), err,
+                   "fleetd's answer to %s", path);
         page = &l->pages[l->n_pages++];
         l->size += reply.body.size;
         if (l->n_pages > 1 && same_string(page[-1].next_token, page->next_token))

@@ -32,33 +32,27 @@ static void report_add_states(Report *r, const Listing *states, const char *name
 static int report_read_one(Client *c, const char *name, Report *ret, Error *err) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_listing_ Listing states = {};
-        int r;
 
-        r = client_unit(c, name, &unit, err);
-        if (r > 0)
+        if (TRY(client_unit(c, name, &unit, err)) > 0)
                 report_add_unit(ret, &unit);
-        if (r >= 0)
-                r = client_states(c, name, &states, err);
-        if (r >= 0)
-                report_add_states(ret, &states, name);
-        return r;
+        TRY(client_states(c, name, &states, err));
+        report_add_states(ret, &states, name);
+        return 0;
 }
 
 static int report_read_all(Client *c, const Names *names, Report *ret, Error *err) {
         _cleanup_listing_ Listing units = {}, states = {};
-        int r;
 
-        r = client_units(c, &units, err);
-        if (r >= 0)
-                r = client_states(c, NULL, &states, err);
-        for (size_t i = 0; r >= 0 && i < names->n; i++) {
+        TRY(client_units(c, &units, err));
+        TRY(client_states(c, NULL, &states, err));
+        for (size_t i = 0; i < names->n; i++) {
                 const ApiUnit *unit = listing_unit(&units, names->items[i]);
 
                 if (unit)
                         report_add_unit(ret, unit);
                 report_add_states(ret, &states, names->items[i]);
         }
-        return r;
+        return 0;
 }
 
 static const char *report_result(int status) {

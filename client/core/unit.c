@@ -12,8 +12,9 @@ int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err) {
         r = client_find(c, "GET", client_path_of(&path, "/fleet/v1/units/", name, ""), &reply, err);
         if (r <= 0)
                 return r;
-        r = api_unit_read_answer(reply.body.chars, reply.body.size, ret, err);
-        return r < 0 ? error_prefix(err, r, "fleetd's answer about %s", name) : 1;
+        TRY_PREFIX(api_unit_read_answer(reply.body.chars, reply.body.size, ret, err), err,
+                   "fleetd's answer about %s", name);
+        return 1;
 }
 
 void append_unit_text(Text *t, const ApiUnit *unit) {

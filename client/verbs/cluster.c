@@ -99,8 +99,7 @@ static int cluster_print(const JsonValue *root) {
 
         text_append_printable(&problem, member_text(root, "problem"));
         cluster_append_names(&names, awaited, member_text(root, "name"));
-        if (problem.error < 0 || names.error < 0)
-                return -ENOMEM;
+        TRY(MIN(problem.error, names.error));
         text_printable(&head, "cluster    %s", member_text(root, "clusterId"));
         text_printf(&head, ", index %llu, term %llu\nleader     ",
                     (unsigned long long) member_number(root, "index"),
@@ -218,8 +217,7 @@ static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, s
         }
         cluster_append_names(&names, awaited, "");
         cluster_append_units(c, &units, awaited);
-        if (names.error < 0 || units.error < 0)
-                return -ENOMEM;
+        TRY(MIN(names.error, units.error));
         if (!client_confirm(
                     c, "Stop waiting?",
                     "%s: running units not reported. The cluster starts their units on other hosts%s. If "

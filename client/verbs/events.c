@@ -183,17 +183,15 @@ static int events_on_line(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_(event_row_done) EventRow row = {};
         Events *all = userdata;
-        int r;
 
         TRY(json_value_parse(line, size, &root, NULL));
         all->index = MAX(all->index, member_number(root, "index"));
         if (!*member_text(root, "kind")) /* the end of the past; later ones are keep-alives */
                 return all->caught_up ? 0 : catch_up(all, member_number(root, "oldest"));
-        r = event_row_read(root, line, size, &row);
-        if (r >= 0)
-                r = add_removed(&all->removed, root);
-        if (r < 0 || !is_selected(all, &row))
-                return r;
+        TRY(event_row_read(root, line, size, &row));
+        TRY(add_removed(&all->removed, root));
+        if (!is_selected(all, &row))
+                return 0;
         return all->caught_up ? print_row(all, &row, true) : events_add_row(all, &row);
 }
 

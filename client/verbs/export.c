@@ -131,13 +131,10 @@ static int write_unit(Exporter *x, const SnapshotNode *node, Text *targets, Erro
         const char *name = node->key + strlen(unit_prefix);
         _cleanup_unit_ Unit *unit = NULL;
         _cleanup_free_ char *path = NULL;
-        int r;
 
         if (strlen(node->key) != node->key_size || unit_name_check(name, NULL) < 0)
                 return error_set(err, -EBADMSG, "fleetd's answer: %.200s is no unit", node->key);
-        r = stored_unit_read(name, node->value, node->value_size, &unit, err);
-        if (r < 0)
-                return error_prefix(err, r, "%s", name);
+        TRY_PREFIX(stored_unit_read(name, node->value, node->value_size, &unit, err), err, "%s", name);
         if (asprintf(&path, "units/%s", name) < 0)
                 return -ENOMEM;
         TRY(export_write_file(x, path, unit->text, unit->text_size, err));

@@ -33,22 +33,21 @@ static int read_directory(Client *c, Fleet *f, const char *name, JsonValue **ret
         const char *prefix = *c->options.etcd_prefix ? c->options.etcd_prefix : "/_coreos.com/fleet/";
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text path = {};
-        int r;
 
         text_append(&path, "/v2/keys/");
         append_escaped(&path, prefix + (*prefix == '/'), true);
         text_printf(&path, "%s%s?recursive=true&quorum=true", ends_with(prefix, "/") ? "" : "/", name);
-        r = connection_request(f->etcd, "GET", client_path(&path), NULL, NULL, &reply, err);
-        if (r < 0)
-                return error_prefix(err, r, "etcd");
+        TRY_PREFIX(connection_request(f->etcd, "GET", client_path(&path), NULL, NULL, &reply, err), err,
+                   "etcd");
         if (reply.status == 404)
                 return 0;
         if (reply.status != 200)
                 return error_set(err, -EREMOTEIO,
                                  "etcd answers %ld to %s; check that its v2 API is enabled (--enable-v2)",
                                  reply.status, path.chars);
-        r = json_value_parse(reply.body.chars, reply.body.size, ret, err);
-        return r < 0 ? error_prefix(err, r, "etcd's answer to %s", path.chars) : 0;
+        TRY_PREFIX(json_value_parse(reply.body.chars, reply.body.size, ret, err), err, "etcd's answer to %s",
+                   path.chars);
+        return 0;
 }
 
 static const char *last_part(const char *key) {
@@ -88,13 +87,12 @@ static int read_contents(const Fleet *f, const char *hash, char **ret, Error *er
         _cleanup_unit_file_ UnitFile file = {};
         char found[UNIT_HASH_SIZE];
         const char *raw;
-        int r;
 
         if (!node)
                 return error_set(err, -ENOENT, "etcd has no text with hash %.7s", hash);
-        r = json_value_parse(member_text(node, "value"), strlen(member_text(node, "value")), &value, err);
-        if (r < 0)
-                return error_prefix(err, r, "contents of hash %.7s", hash);
+        TRY_PREFIX(
+                json_value_parse(member_text(node, "value"), strlen(member_text(node, "value")), &value, err),
+                err, "contents of hash %.7s", hash);
         raw = member_text(value, "Raw");
         TRY(unit_file_parse(raw, strlen(raw), UNIT_FILE_LITERAL, &file, err));
         TRY(unit_file_hash(&file, found));
@@ -135,12 +133,11 @@ static int fleet_read_unit(Fleet *f, const char *name, const JsonValue *job, Err
 
 static int read_job(Fleet *f, const JsonValue *job, Error *err) {
         const char *name = last_part(member_text(job, "key"));
-        int r;
 
         if (!child(job, "object"))
                 return 0; /* a destroyed unit */
-        r = fleet_read_unit(f, name, job, err);
-        return r < 0 ? error_prefix(err, r, "%s", name) : 0;
+        TRY_PREFIX(fleet_read_unit(f, name, job, err), err, "%s", name);
+        return 0;
 }
 
 static int fleet_read_metadata(Fleet *f) {

@@ -50,9 +50,7 @@ static int read_object(const Folder *f, const char *name, JsonValue **ret, Error
         if (r < 0)
                 return error_set(err, r, "Failed to read %s/%s: %s", f->path, name,
                                  r == -ELOOP ? "symbolic links are not followed" : strerror(-r));
-        r = json_value_parse_large(text, size, &root, err);
-        if (r < 0)
-                return error_prefix(err, r, "%s/%s", f->path, name);
+        TRY_PREFIX(json_value_parse_large(text, size, &root, err), err, "%s/%s", f->path, name);
         if (json_value_type(root) != JSON_VALUE_OBJECT)
                 return error_set(err, -EBADMSG, "%s/%s: expected an object", f->path, name);
         *ret = TAKE_PTR(root);
@@ -193,23 +191,19 @@ static int set_key(void *userdata, const KvListed *node, Error *err) {
         Folder *f = userdata;
         const SnapshotNode *there = existing_key(f, node);
         _cleanup_kv_request_ KvRequest request = {};
-        int r;
 
         if (there && !key_differs(there, node))
                 return 0;
-        r = kv_put(f->client, "", node, there != NULL, &request, err);
-        if (r < 0)
-                return error_prefix(err, r, "/%.*s", (int) node->key_size, node->key);
+        TRY_PREFIX(kv_put(f->client, "", node, there != NULL, &request, err), err, "/%.*s",
+                   (int) node->key_size, node->key);
         f->n_set += !node->dir;
         return 0;
 }
 
 static int each_key(Folder *f, int (*each)(void *userdata, const KvListed *node, Error *err), Error *err) {
-        int r;
-
         rewind(f->keys);
-        r = kv_import_lines(f->keys, each, f, err);
-        return r < 0 ? error_prefix(err, r, "%s/keys.json", f->path) : 0;
+        TRY_PREFIX(kv_import_lines(f->keys, each, f, err), err, "%s/keys.json", f->path);
+        return 0;
 }
 
 static int compare_keys(Folder *f, Error *err) {
@@ -291,8 +285,9 @@ static int folder_send(Folder *f, Error *err) {
                             plural(f->n_set));
                 return r;
         }
-        r = import_send(f->client, &f->units, err);
-        return r < 0 ? error_prefix(err, r, "some units were not imported; repeat the import") : 0;
+        TRY_PREFIX(import_send(f->client, &f->units, err), err,
+                   "some units were not imported; repeat the import");
+        return 0;
 }
 
 int import_folder(Client *c, const char *dir, Error *err) {

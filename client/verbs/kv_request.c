@@ -101,7 +101,6 @@ static int kv_connect(Client *c, KvRequest *q, Reply *ret, Error *err) {
 
 int kv_run(Client *c, KvRequest *q, Error *err) {
         _cleanup_reply_ Reply reply = {};
-        int r;
 
         TRY(kv_connect(c, q, &reply, err));
         if (!is_success(&reply))
@@ -110,9 +109,8 @@ int kv_run(Client *c, KvRequest *q, Error *err) {
                 (void) output_text(reply.body.chars, reply.body.size);
                 return EXIT_DONE;
         }
-        r = json_value_parse(reply.body.chars, reply.body.size, &q->root, err);
-        if (r < 0)
-                return error_prefix(err, r, "fleetd's answer");
+        TRY_PREFIX(json_value_parse(reply.body.chars, reply.body.size, &q->root, err), err,
+                   "fleetd's answer");
         q->node = json_value_member(q->root, "node");
         return EXIT_DONE;
 }

@@ -88,7 +88,6 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
         do {
                 _cleanup_reply_ Reply reply = {};
                 _cleanup_text_ Text path = {};
-                int r;
 
                 text_printf(&path, "/fleet/v1/kv/list?%s", parameters);
                 if (c->options.quorum)
@@ -106,15 +105,12 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
                 former = token ? strdup(token) : NULL;
                 token = NULL;
                 page = json_value_free(page);
-                r = json_value_parse(reply.body.chars, reply.body.size, &page, err);
-                if (r < 0)
-                        return error_prefix(err, r, "fleetd's answer");
+                TRY_PREFIX(json_value_parse(reply.body.chars, reply.body.size, &page, err), err,
+                           "fleetd's answer");
                 JSON_EACH(item, json_value_member(page, "nodes")) {
                         _cleanup_kv_listed_ KvListed node = {};
 
-                        r = kv_listed_read(item, &node, err);
-                        if (r < 0)
-                                return error_prefix(err, r, "fleetd's answer");
+                        TRY_PREFIX(kv_listed_read(item, &node, err), err, "fleetd's answer");
                         TRY(each(userdata, &node));
                 }
                 TRY(json_read_string(page, "nextPageToken", &token, err));
@@ -198,9 +194,8 @@ static int kv_txn(Client *c, char **args, size_t n, Error *err) {
                 (void) output_text(reply.body.chars, reply.body.size);
                 return EXIT_DONE;
         }
-        r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
-        if (r < 0)
-                return error_prefix(err, r, "fleetd's answer");
+        r = TRY_PREFIX(json_value_parse(reply.body.chars, reply.body.size, &root, err), err,
+                       "fleetd's answer");
         writes = json_value_member(root, "writes");
         for (size_t i = 0; i < json_value_count(writes) && r >= 0; i++)
                 r = print_change(json_value_item(writes, i));

@@ -149,8 +149,7 @@ static int leave_run(Client *c, char **args, size_t n, Error *err) {
         TRY_VERB(leave_read(c, &root, err), err, "Failed to read the state of this host: ");
         text_append_printable(&name, member_text(root, "name"));
         text_append(&cluster, member_short_id(root, "clusterId"));
-        if (name.error < 0 || cluster.error < 0)
-                return -ENOMEM;
+        TRY(MIN(name.error, cluster.error));
         if (c->options.cancel)
                 return client_order(
                         c, "DELETE", "/fleet/v1/cluster/leave", NULL, "Failed to cancel the leave: ",

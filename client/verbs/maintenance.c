@@ -48,14 +48,10 @@ static void drain_done(Drain *d) {
 /* -- Machines and their state -- */
 
 static int hosts_find(Drain *d, char **args, size_t n, Error *err) {
-        int r;
-
         if (n == 0)
                 return error_set(err, -EINVAL, "%s: expected at least one machine, by its name or ID",
                                  d->client->verb->name);
-        r = client_all_machines(d->client, &d->machines, err);
-        if (r < 0)
-                return error_prefix(err, r, "Failed to read the machines");
+        TRY_PREFIX(client_all_machines(d->client, &d->machines, err), err, "Failed to read the machines");
         d->hosts = NEW0(Host, n);
         if (!d->hosts)
                 return -ENOMEM;
@@ -66,8 +62,7 @@ static int hosts_find(Drain *d, char **args, size_t n, Error *err) {
                 d->n_hosts++;
                 (void) client_path_of(&h->path, "/fleet/v1/machines/", h->machine->id, "/maintenance");
                 append_machine_name(&h->name, &d->machines, h->machine->id);
-                if (h->path.error < 0 || h->name.error < 0)
-                        return -ENOMEM;
+                TRY(MIN(h->path.error, h->name.error));
         }
         return 0;
 }

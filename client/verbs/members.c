@@ -136,8 +136,7 @@ static int machine_append_pair(Text *body, const char *id, const char *pair) {
         }
         text_printf(&key, "%.*s", (int) (equals - pair), pair);
         text_printf(&path, "/%s/metadata/%s", id, key.chars ?: "");
-        if (key.error < 0 || path.error < 0)
-                return -ENOMEM;
+        TRY(MIN(key.error, path.error));
         r = machine_metadata_check(key.chars ?: "", equals + 1, &err);
         if (r < 0) {
                 client_note("machine set: %s", error_text(&err, r));

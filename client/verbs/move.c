@@ -179,14 +179,12 @@ static const OperationType moving_type = { moving_look, moving_left, moving_lost
 /* -- The request -- */
 
 static int moving_init(Moving *m, char *unit, Error *err) {
-        int r;
-
         m->name = unit_name_from_argument(unit);
         if (!m->name)
                 return -ENOMEM;
         (void) client_path_of(&m->path, "/fleet/v1/units/", m->name, "/move");
-        r = client_all_machines(m->client, &m->machines, err);
-        return r < 0 ? error_prefix(err, r, "Failed to read the machines") : 0;
+        TRY_PREFIX(client_all_machines(m->client, &m->machines, err), err, "Failed to read the machines");
+        return 0;
 }
 
 static int moving_request(Moving *m, const ApiMachine *to, Error *err) {
@@ -238,8 +236,7 @@ static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
         TRY(client_refresh_json(m->client, client_path(&m->path), &m->state, err));
         text_append(&m->id, to ? to->id : member_text(m->state, "id"));
         text_append(&m->from, member_text(m->state, "from"));
-        if (m->id.error < 0 || m->from.error < 0)
-                return -ENOMEM;
+        TRY(MIN(m->id.error, m->from.error));
         if (!to && moving_is(m, "none") && streq(m->id.chars ?: "", before))
                 return moving_end(m, true, err); /* it has ended already */
         TRY(moving_print_followers(m));

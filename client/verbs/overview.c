@@ -70,9 +70,8 @@ int view_read_history(Client *c, View *v, const char *unit, Error *err) {
                 if (end == line)
                         continue;
                 TRY(GROW(v->history, v->history_capacity, v->n_history + 1));
-                r = json_value_parse(line, (size_t) (end - line), &v->history[v->n_history], err);
-                if (r < 0)
-                        return error_prefix(err, r, "fleetd's answer to %s", path.chars);
+                TRY_PREFIX(json_value_parse(line, (size_t) (end - line), &v->history[v->n_history], err), err,
+                           "fleetd's answer to %s", path.chars);
                 v->n_history++;
         }
         return 0;

@@ -49,11 +49,10 @@ static int verify_run(Client *c, char **args, size_t n, Error *err) {
 
 static int same_unit(const char *name, const Text *a, const Text *b, Error *err) {
         _cleanup_unit_ Unit *one = NULL, *other = NULL;
-        int r = unit_read(name, a->chars ?: "", a->size, &one, err);
 
-        if (r >= 0)
-                r = unit_read(name, b->chars ?: "", b->size, &other, err);
-        return r < 0 ? r : unit_equal(one, other);
+        TRY(unit_read(name, a->chars ?: "", a->size, &one, err));
+        TRY(unit_read(name, b->chars ?: "", b->size, &other, err));
+        return unit_equal(one, other);
 }
 
 /* Replace 'text' by that of the template in the cluster, if an instance without an own file gets that one at

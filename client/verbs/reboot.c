@@ -75,25 +75,21 @@ static bool is_up(const ApiMachine *m) {
 }
 
 static int reboot_hosts_find(Reboot *b, char **args, size_t n, Error *err) {
-        int r = client_all_machines(b->client, &b->machines, err);
-
-        if (r < 0)
-                return error_prefix(err, r, "Failed to read the machines");
+        TRY_PREFIX(client_all_machines(b->client, &b->machines, err), err, "Failed to read the machines");
         b->hosts = NEW0(RebootHost, MAX(n, b->machines.n) + 1);
         if (!b->hosts)
                 return -ENOMEM;
-        for (size_t i = 0; b->client->options.all && i < b->machines.n && r >= 0; i++)
+        for (size_t i = 0; b->client->options.all && i < b->machines.n; i++)
                 if (is_up(&b->machines.machines[i]))
-                        r = host_add(b, &b->machines.machines[i]);
-        for (size_t i = 0; i < n && r >= 0; i++) {
+                        TRY(host_add(b, &b->machines.machines[i]));
+        for (size_t i = 0; i < n; i++) {
                 const ApiMachine *machine;
 
-                r = client_find_host(&b->machines, args[i], &machine, err);
-                if (r >= 0)
-                        r = host_add(b, machine);
+                TRY(client_find_host(&b->machines, args[i], &machine, err));
+                TRY(host_add(b, machine));
         }
         hosts_put_leader_last(b);
-        return r;
+        return 0;
 }
 
 /* -- Printing -- */

@@ -21,6 +21,10 @@ typedef struct Recovery {
         bool alone;                   /* no other host is known to have been in the cluster */
 } Recovery;
 
+static void recovery_done(Recovery *r) {
+        json_value_free(r->cluster);
+}
+
 static int recovery_begin(Recovery *r, Error *err) {
         int e;
 
@@ -326,20 +330,14 @@ static int recover_explain(Recovery *r, Error *err) {
 }
 
 static int recover_run(Client *c, char **args, size_t n, Error *err) {
-        Recovery recovery = { .client = c };
-        int r;
+        _cleanup_(recovery_done) Recovery recovery = { .client = c };
 
-        r = recovery_begin(&recovery, err);
-        if (r >= 0)
-                r = recover_wait(&recovery, err);
-        if (r >= 0)
-                r = recover_explain(&recovery, err);
-        if (r >= 0)
-                r = recovery_is_confirmed(&recovery) ?
-                            recovery_run(&recovery, "fleetd --recover --force", NULL, NULL) :
-                            EXIT_FAILED;
-        json_value_free(recovery.cluster);
-        return r;
+        TRY(recovery_begin(&recovery, err));
+        TRY(recover_wait(&recovery, err));
+        TRY(recover_explain(&recovery, err));
+        return recovery_is_confirmed(&recovery) ?
+                       recovery_run(&recovery, "fleetd --recover --force", NULL, NULL) :
+                       EXIT_FAILED;
 }
 
 /* -- restore -- */
@@ -402,10 +400,9 @@ static int restore_explain(Recovery *r, const char *file, const char *keys, Erro
 }
 
 static int restore_run(Client *c, char **args, size_t n, Error *err) {
-        Recovery recovery = { .client = c };
+        _cleanup_(recovery_done) Recovery recovery = { .client = c };
         const char *cluster_key = c->options.cluster_key;
         _cleanup_free_ char *file = NULL, *keys = NULL;
-        int r;
 
         if (n == 0 && c->options.yes_name)
                 return client_usage(
@@ -419,26 +416,18 @@ static int restore_run(Client *c, char **args, size_t n, Error *err) {
         keys = cluster_key ? realpath(cluster_key, NULL) : NULL;
         if (cluster_key && !keys)
                 return error_set(err, -errno, "Failed to open %s: %s", cluster_key, strerror(errno));
-        r = recovery_begin(&recovery, err);
-        if (r >= 0)
-                r = restore_explain(&recovery, file, keys, err);
-        if (r == EXIT_DONE)
-                r = recovery_is_confirmed(&recovery) ? recovery_run(&recovery, RESTORE_SCRIPT, file, keys) :
-                                                       EXIT_FAILED;
-        json_value_free(recovery.cluster);
-        return r;
+        TRY(recovery_begin(&recovery, err));
+        TRY_DONE(restore_explain(&recovery, file, keys, err));
+        return recovery_is_confirmed(&recovery) ? recovery_run(&recovery, RESTORE_SCRIPT, file, keys) :
+                                                  EXIT_FAILED;
 }
 
 /* -- backup --cluster-key -- */
 
 int recover_write_keys(Client *c, const char *file, Error *err) {
-        Recovery recovery = { .client = c };
-        int r;
+        _cleanup_(recovery_done) Recovery recovery = { .client = c };
 
-        r = recovery_begin(&recovery, err);
-        json_value_free(recovery.cluster);
-        if (r < 0)
-                return r;
+        TRY(recovery_begin(&recovery, err));
         if (run_script("sh -c 'command -v fleetd >/dev/null'", NULL, NULL) != EXIT_DONE)
                 return error_set(err, -ENOENT,
                                  "no fleetd is installed here: --cluster-key reads and writes files of the "

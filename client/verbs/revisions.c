@@ -183,8 +183,7 @@ static int revert_follows(const ApiUnit *instance, const ApiUnit *template, Erro
 
         append_unit_text(&one, instance);
         append_unit_text(&other, template);
-        if (one.error < 0 || other.error < 0)
-                return -ENOMEM;
+        TRY(MIN(one.error, other.error));
         TRY(unit_read(instance->name, one.chars ?: "", one.size, &a, err));
         TRY(unit_read(template->name, other.chars ?: "", other.size, &b, err));
         return unit_has_text_of(a, b, &own);
@@ -264,9 +263,7 @@ static int revert_run(Client *c, char **args, size_t n, Error *err) {
 
         if (TRY(revisions_request(c, name, NULL, &reply, err)) == 0)
                 return EXIT_ABSENT;
-        r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
-        if (r < 0)
-                return error_prefix(err, r, "fleetd's answer");
+        TRY_PREFIX(json_value_parse(reply.body.chars, reply.body.size, &root, err), err, "fleetd's answer");
         TRY(revert_choose(name, root, &number, err));
         return revert_to(c, name, &now, number.chars);
 }

@@ -480,18 +480,15 @@ static int rollout_run(Client *c, char **args, size_t n, Error *err) {
         static const char requests[] = "pause resume promote";
         _cleanup_sets_ Sets s = { .client = c, .follows = c->options.follow };
         bool json = streq(c->options.output, "json");
-        int r, status;
+        int status;
 
         if (n > 0 && text_has_word(requests, args[0]))
                 return n == 2 ? rollout_request(c, args[0], args[1], err) :
                                 client_usage("rollout pause, resume, promote: expected one unit");
         if (note_request(c, args, n))
                 return EXIT_USAGE;
-        r = sets_find(&s, args, n, err);
-        if (r >= 0)
-                r = sets_load(&s, err);
-        if (r != EXIT_DONE)
-                return r;
+        TRY(sets_find(&s, args, n, err));
+        TRY_DONE(sets_load(&s, err));
         if (s.n == 0 && !json) {
                 printf("No rollout is under way\n");
                 return EXIT_DONE;

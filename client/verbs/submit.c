@@ -47,16 +47,16 @@ static int read_unit(Client *c, Submission *s, const Text *t, Error *err) {
 /* Read the local file of an argument, or that of the template of an instance. */
 static int read_local(Client *c, Submission *s, Error *err) {
         _cleanup_text_ Text path = {}, t = {};
-        int found, r;
+        int found;
 
         found = TRY(files_find_path(s->argument, s->name, &path, &s->from_template));
         if (s->from_template)
-                r = TRY(files_read_drop_ins(s->argument, s->name, true, &s->drop_ins, err));
+                TRY(files_read_drop_ins(s->argument, s->name, true, &s->drop_ins, err));
         if (found == 0)
                 return 0;
         TRY(files_read(path.chars, s->name, &t, err));
-        r = read_unit(c, s, &t, err);
-        return r < 0 ? error_prefix(err, r, "%s", path.chars) : 0;
+        TRY_PREFIX(read_unit(c, s, &t, err), err, "%s", path.chars);
+        return 0;
 }
 
 /* Append the reason why an argument has no unit file, if it is known, and the next step. */
