@@ -155,11 +155,10 @@ int client_machines(Client *c, Listing *ret, Error *err) {
 }
 
 int client_all_machines(Client *c, Listing *ret, Error *err) {
-        int r = listing_read(
+        TRY(listing_read(
                 c, c->sessions ? "/fleet/v1/machines?all=true&sessions=true" : "/fleet/v1/machines?all=true",
-                &api_machines_page, ret, err);
-
-        for (size_t i = 0; r >= 0 && i < ret->n;) {
+                &api_machines_page, ret, err));
+        for (size_t i = 0; i < ret->n;) {
                 ApiMachine m = ret->machines[i];
 
                 if (!same_string(m.presence, "removed")) {
@@ -172,7 +171,7 @@ int client_all_machines(Client *c, Listing *ret, Error *err) {
                         (ret->n + ret->n_removed - 1 - i) * sizeof(m));
                 ret->machines[ret->n + ret->n_removed - 1] = m;
         }
-        return r < 0 ? r : listing_sort(ret);
+        return listing_sort(ret);
 }
 
 void client_load_machine(Client *c, Listing *machines, const char *id, bool all) {

@@ -71,27 +71,25 @@ static const char *report_result(int status) {
 /* Add the names of units, each once. */
 static int report_add_names(char **args, size_t n, Names *ret) {
         _cleanup_names_ Names names = {};
-        int r;
 
-        r = files_names(args, n, &names);
-        for (size_t i = 0; i < names.n && r >= 0; i++)
+        TRY(files_names(args, n, &names));
+        for (size_t i = 0; i < names.n; i++)
                 if (!names_have(ret, names.items[i]))
-                        r = names_add(ret, names.items[i], strlen(names.items[i]));
-        return r;
+                        TRY(names_add(ret, names.items[i], strlen(names.items[i])));
+        return 0;
 }
 
 static int report_read(Client *c, char **args, size_t n, Report *ret, Error *err) {
         _cleanup_names_ Names names = {};
-        int r;
 
         if (!c->connection)
                 return -ENOTCONN;
-        r = report_add_names(args, n, &names);
-        if (r >= 0 && names.n > FEW)
+        TRY(report_add_names(args, n, &names));
+        if (names.n > FEW)
                 return report_read_all(c, &names, ret, err);
-        for (size_t i = 0; r >= 0 && i < names.n; i++)
-                r = report_read_one(c, names.items[i], ret, err);
-        return r;
+        for (size_t i = 0; i < names.n; i++)
+                TRY(report_read_one(c, names.items[i], ret, err));
+        return 0;
 }
 
 static int report_print(Client *c, char **args, size_t n, int status) {

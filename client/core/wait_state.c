@@ -540,30 +540,29 @@ static int wait_refresh_listed(Wait *w, Error *err) {
         r = client_states(w->client, NULL, &states, err);
         if (r < 0)
                 return wait_tolerate(w, r, err);
-        for (size_t i = 0; r >= 0 && i < w->n; i++) {
+        for (size_t i = 0; i < w->n; i++) {
                 WaitUnit *u = &w->units[i];
                 Error of_unit = {};
 
                 if (u->phase >= PHASE_DONE)
                         continue;
                 r = wait_check(w, u, listing_unit(&units, u->name), &states, &of_unit);
-                r = wait_tolerate(w, r, &of_unit);
+                TRY(wait_tolerate(w, r, &of_unit));
         }
-        return r;
+        return 0;
 }
 
 int wait_refresh_all(Wait *w) {
         Error err = {};
-        int r = 0;
 
         if (w->n_left > UNITS_MANY)
                 return wait_refresh_listed(w, &err);
-        for (size_t i = 0; r >= 0 && i < w->n; i++)
+        for (size_t i = 0; i < w->n; i++)
                 if (w->units[i].phase < PHASE_DONE) {
                         Error of_unit = {};
+                        int r = wait_read_unit(w, &w->units[i], &of_unit);
 
-                        r = wait_read_unit(w, &w->units[i], &of_unit);
-                        r = wait_tolerate(w, r, &of_unit);
+                        TRY(wait_tolerate(w, r, &of_unit));
                 }
-        return r;
+        return 0;
 }

@@ -89,7 +89,6 @@ static int found_read_one(Client *c, Found *f, bool named, Error *err) {
 int found_read(Client *c, FoundUnits *found, bool named, Error *err) {
         _cleanup_listing_ Listing units = {}, states = {};
         bool many = found->names.n > UNITS_MANY;
-        int r = 0;
 
         found->items = NEW0(Found, found->names.n + 1);
         found->before_ms = NEW0(uint64_t, found->names.n + 1);
@@ -97,24 +96,22 @@ int found_read(Client *c, FoundUnits *found, bool named, Error *err) {
                 return -ENOMEM;
         if (many) {
                 TRY(client_units(c, &units, err));
-                r = client_states(c, NULL, &states, err);
+                TRY(client_states(c, NULL, &states, err));
         }
-        for (; r >= 0 && found->n < found->names.n; found->n++) {
-                Found *f = &found->items[found->n];
+        for (size_t i = 0; i < found->names.n; i++) {
+                Found *f = &found->items[found->n++];
                 const ApiUnit *unit;
 
-                f->name = found->names.items[found->n];
+                f->name = found->names.items[i];
                 if (!many) {
-                        r = found_read_one(c, f, named, err);
+                        TRY(found_read_one(c, f, named, err));
                         continue;
                 }
                 unit = listing_unit(&units, f->name);
-                if (unit)
-                        r = found_set_unit(f, unit);
-                if (r >= 0)
-                        r = found_add_states(f, &states);
+                TRY(unit ? found_set_unit(f, unit) : 0);
+                TRY(found_add_states(f, &states));
         }
-        return r;
+        return 0;
 }
 
 static bool found_has(const FoundUnits *found, const char *name) {

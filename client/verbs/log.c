@@ -138,19 +138,18 @@ static int log_fill(Log *l) {
 
         for (;;) {
                 LogSource *waiting = NULL;
-                int r = 0;
 
-                for (size_t i = 0; i < l->n_sources && r >= 0; i++) {
+                for (size_t i = 0; i < l->n_sources; i++) {
                         LogSource *s = &l->sources[i];
 
                         if (s->stream && TAILQ_EMPTY(&s->entries))
-                                r = log_source_read(s, 0);
+                                TRY(log_source_read(s, 0));
                         if (s->stream && TAILQ_EMPTY(&s->entries))
                                 waiting = s;
                 }
-                if (r < 0 || !waiting)
-                        return r;
-                r = TRY(log_source_read(waiting, LOG_TURN_MS));
+                if (!waiting)
+                        return 0;
+                TRY(log_source_read(waiting, LOG_TURN_MS));
                 if (waiting->stream && TAILQ_EMPTY(&waiting->entries))
                         source_note_silence(waiting, clock_monotonic_ms() - begin_ms);
         }

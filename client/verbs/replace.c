@@ -211,7 +211,6 @@ bool replace_note_unused(const Client *c, const char *name, const char *why, boo
 /* Submit a set. Another command may have stopped its units meanwhile: then they stay as they are. */
 static int set_submit(Client *c, const RolloutGoal *goals, size_t n, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, n);
-        int r;
 
         if (!units)
                 return -ENOMEM;
@@ -223,14 +222,14 @@ static int set_submit(Client *c, const RolloutGoal *goals, size_t n, Error *err)
                 if (!unit_name_is_template(goals[i].name))
                         units[i].desired_state = units[i].expected_state = TARGET_LAUNCHED;
         }
-        r = client_change(c, units, n, err);
-        for (size_t i = 0; i < n && r >= 0; i++) {
+        TRY(client_change(c, units, n, err));
+        for (size_t i = 0; i < n; i++) {
                 if (goals[i].note)
                         client_note("%s", goals[i].note);
                 if (unit_name_is_template(goals[i].name))
                         replace_note_set(c, goals[i].name);
         }
-        return r;
+        return 0;
 }
 
 /* -- Texts that fit no machine -- */

@@ -17,7 +17,6 @@ static int refuse_to_stop(const Found *f) {
 static int lower_targets(Client *c, FoundUnits *found, TargetState target, Text *list, Error *err) {
         _cleanup_free_ ApiUnit *changes = NEW0(ApiUnit, found->n + 1);
         size_t n_changes = 0;
-        int r;
 
         if (!changes)
                 return -ENOMEM;
@@ -37,10 +36,10 @@ static int lower_targets(Client *c, FoundUnits *found, TargetState target, Text 
                 text_append_printable(list, f->name);
         }
         TRY(list->error);
-        r = client_change(c, changes, n_changes, err);
-        for (size_t i = 0; i < n_changes && r >= 0; i++)
-                r = found_add_changed(c, found, changes[i].name, changes[i].global, 0);
-        return r;
+        TRY(client_change(c, changes, n_changes, err));
+        for (size_t i = 0; i < n_changes; i++)
+                TRY(found_add_changed(c, found, changes[i].name, changes[i].global, 0));
+        return 0;
 }
 
 static int lower_run(Client *c, char **args, size_t n, Error *err) {

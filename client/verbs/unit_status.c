@@ -41,20 +41,19 @@ int unit_status_lines(const char *json, size_t size, Text *partial, int *ret_sta
                       void *userdata) {
         _cleanup_json_ JsonValue *answer = NULL;
         const char *data = "";
-        int r;
 
-        r = unit_status_line_read(json, size, &answer, &data, ret_status);
-        for (const char *at = data, *end; r >= 0 && *at; at = end) {
+        TRY(unit_status_line_read(json, size, &answer, &data, ret_status));
+        for (const char *at = data, *end; *at; at = end) {
                 end = at + strcspn(at, "\n");
                 end += *end == '\n';
                 text_append_bytes(partial, at, (size_t) (end - at));
-                r = partial->size > LINE_SIZE_MAX ? -EFBIG : partial->error;
-                if (r >= 0 && end[-1] == '\n') {
-                        r = line(userdata, partial->chars, partial->size);
+                TRY(partial->size > LINE_SIZE_MAX ? -EFBIG : partial->error);
+                if (end[-1] == '\n') {
+                        TRY(line(userdata, partial->chars, partial->size));
                         text_clear(partial);
                 }
         }
-        return r;
+        return 0;
 }
 
 typedef struct Answer {
