@@ -45,6 +45,7 @@ void cluster_view_remove(ClusterView *p, const char *key);
  * metadata. */
 void cluster_view_unreadable(ClusterView *p, LayoutKind kind, const char *unit, const char *machine);
 void cluster_view_free(ClusterView *p);
+#define _cleanup_cluster_view_ _cleanup_(cluster_view_free)
 
 /* Write a plan as the registry does, all at one index, after the ends of moves. */
 void cluster_view_apply(ClusterView *p, const EnginePlan *plan);

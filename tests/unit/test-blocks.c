@@ -78,7 +78,7 @@ static void a_short_queue_stays_in_its_block(void **state) {
 
 static void a_large_piece_has_a_block_of_its_own(void **state) {
         size_t before = n_allocated;
-        Blocks blocks = {};
+        _cleanup_(blocks_done) Blocks blocks = {};
         void *small = blocks_alloc(&blocks, 1), *large = blocks_alloc(&blocks, 3 * BLOCKS_SIZE),
              *next = blocks_alloc(&blocks, 1);
 
@@ -90,7 +90,6 @@ static void a_large_piece_has_a_block_of_its_own(void **state) {
         assert_int_equal(n_allocated - before, 1);
         blocks_free(small);
         blocks_free(next);
-        blocks_done(&blocks);
 }
 
 static void pieces_outlive_their_blocks(void **state) {
@@ -115,7 +114,7 @@ static void pieces_outlive_their_blocks(void **state) {
 }
 
 static void without_memory_nothing_changes(void **state) {
-        Blocks blocks = {};
+        _cleanup_(blocks_done) Blocks blocks = {};
         uint8_t *a = blocks_alloc(&blocks, 100), *b;
 
         (void) state;
@@ -136,7 +135,6 @@ static void without_memory_nothing_changes(void **state) {
         assert_non_null(b);
         blocks_free(a);
         blocks_free(b);
-        blocks_done(&blocks);
 }
 
 /* Sizes and order of drawn numbers: each piece keeps its bytes, is aligned, and all is given back. */

@@ -201,7 +201,7 @@ static void of_two_values_on_their_way_the_larger_one_counts(void **state) {
         Error err = {};
 
         for (unsigned order = 0; order < 3; order++) { /* the larger one first, later, alone */
-                Budget b = {};
+                _cleanup_(budget_done) Budget b = {};
 
                 assert_int_equal(budget_check(&b, txn, 1000, &refresh, &cost[order], &status, &err), 0);
                 for (unsigned i = 0; i < 2; i++) {
@@ -210,7 +210,6 @@ static void of_two_values_on_their_way_the_larger_one_counts(void **state) {
                         assert_int_equal(
                                 budget_check(&b, txn, 2000 + i, &refresh, &cost[order], &status, &err), 0);
                 }
-                budget_done(&b);
         }
         assert_int_equal(cost[0], cost[2]);
         assert_int_equal(cost[1], cost[2]);
@@ -258,7 +257,7 @@ static void what_is_heavy_waits_and_what_would_wait_for_too_long_is_refused(void
         KvStatus status = KV_OK;
         uint64_t cost;
         Error err = {};
-        Budget b = {};
+        _cleanup_(budget_done) Budget b = {};
 
         (void) apply(heavy);
         assert_int_equal(budget_check(&b, txn, 1000, &heavy, &cost, &status, &err), 0);
@@ -292,7 +291,6 @@ static void what_is_heavy_waits_and_what_would_wait_for_too_long_is_refused(void
         assert_int_equal(budget_check(&b, txn, 1000, &heavy, &cost, &status, &err), 0);
         b.waiting += COST_ENTRY_MAX / 1000;
         assert_int_equal(budget_check(&b, txn, 1000, &heavy, &cost, &status, &err), -EBUSY);
-        budget_done(&b);
 }
 
 /* What may be counted, by what was counted before: all; as much as a light command needs; next to nothing. */
@@ -310,7 +308,8 @@ static void counts_have_their_own_shares(void **state) {
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
-                Budget b = { .counted_us = cases[i].counted_us, .light_us = cases[i].light_us };
+                _cleanup_(budget_done)
+                        Budget b = { .counted_us = cases[i].counted_us, .light_us = cases[i].light_us };
                 uint64_t cost, spent = 4 * COST_PASS * 160000ull / COST_ENTRY_MAX; /* of an eighth */
                 KvStatus status = KV_OK;
                 Error err = {};
@@ -321,7 +320,6 @@ static void counts_have_their_own_shares(void **state) {
                 assert_int_equal(b.light_us, cases[i].light ? MAX(cases[i].light_us, 1000000u) + spent :
                                                               cases[i].light_us);
                 assert_int_equal(b.counted.now_ms, 1000);
-                budget_done(&b);
         }
 }
 

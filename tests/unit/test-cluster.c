@@ -16,7 +16,7 @@ static size_t listed(const ClusterView *p, ClusterList list) {
 }
 
 static void a_view_has_the_objects_of_its_keys(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         char id[MACHINE_ID_SIZE];
         ClusterUnit *u;
         ClusterMachine *m;
@@ -37,7 +37,6 @@ static void a_view_has_the_objects_of_its_keys(void **state) {
         assert_ptr_equal(LIST_FIRST(&u->states), cluster_state(&p.cluster, id, "a.service"));
         assert_string_equal(LIST_FIRST(&u->states)->state.active, "active");
         assert_int_equal(p.cluster.index, p.index);
-        cluster_view_free(&p);
 }
 
 static void metadata_set_by_people_overrides_that_of_the_machine(void **state) {
@@ -90,7 +89,7 @@ static void set_restricted(ClusterView *p, const char *machine, bool restricted)
 }
 
 static void the_metadata_of_a_restricted_host_are_those_of_people(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         char id[MACHINE_ID_SIZE], zone[128], *plan;
         const ClusterMachine *m;
 
@@ -113,7 +112,6 @@ static void the_metadata_of_a_restricted_host_are_those_of_people(void **state) 
         assert_null(pairs_get(&m->metadata, "zone"));
         set_restricted(&p, "A", false);
         assert_string_equal(pairs_get(&m->metadata, "zone"), "a");
-        cluster_view_free(&p);
 }
 
 /* Of the machines that state one name or address, the ordinary ones have it; of restricted ones, the first.
@@ -149,7 +147,7 @@ static void a_restricted_host_takes_no_name_or_address_of_another_machine(void *
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 for (unsigned order = 0; order < 3; order++) {
                         char id[MACHINE_ID_SIZE], label[CLUSTER_LABEL_SIZE];
-                        ClusterView p = {};
+                        _cleanup_cluster_view_ ClusterView p = {};
 
                         for (unsigned k = 0; k < 3 && order > 0; k++)
                                 set_restricted(&p, machines[k], order == 2 ? rows[i].restricted[k] : k != 1);
@@ -178,12 +176,11 @@ static void a_restricted_host_takes_no_name_or_address_of_another_machine(void *
                                 assert_string_equal(cluster_name_of(&p.cluster, cluster_view_id(id, "C")),
                                                     "cccccccc");
                         }
-                        cluster_view_free(&p);
                 }
 }
 
 static void an_entry_is_dropped_with_its_last_key(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         char id[MACHINE_ID_SIZE], key[128];
 
         cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
@@ -193,11 +190,10 @@ static void an_entry_is_dropped_with_its_last_key(void **state) {
         cluster_view_remove(&p, key);
         assert_null(cluster_any_unit(&p.cluster, "a.service"));
         assert_null(cluster_machine(&p.cluster, id));
-        cluster_view_free(&p);
 }
 
 static void removing_a_directory_removes_all_below_it(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         char id[MACHINE_ID_SIZE], dir[64];
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
@@ -214,12 +210,11 @@ static void removing_a_directory_removes_all_below_it(void **state) {
         cluster_view_remove(&p, "/_fleet");
         assert_null(p.cluster.units);
         assert_null(p.cluster.machines);
-        cluster_view_free(&p);
 }
 
 static void a_value_that_does_not_parse_is_neither_the_previous_one_nor_absent(void **state) {
         static const char key[] = "/_fleet/target/a.service";
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error err = {};
 
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -251,7 +246,6 @@ static void a_value_that_does_not_parse_is_neither_the_previous_one_nor_absent(v
         assert_true(cluster_unit_is_unreadable(cluster_any_unit(&p.cluster, "a.service")));
         cluster_view_destroy(&p, "a.service");
         assert_null(cluster_any_unit(&p.cluster, "a.service"));
-        cluster_view_free(&p);
 }
 
 /* Another machine is up at the address of a lost one: reasons omit the lost one, and a new lineage does not
@@ -259,7 +253,7 @@ static void a_value_that_does_not_parse_is_neither_the_previous_one_nor_absent(v
 static void a_machine_whose_address_another_one_has_is_replaced(void **state) {
         static const char old_id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
                           new_id[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
-        ClusterView p = { .cluster.adopting = true, .cluster.lineage = 7 };
+        _cleanup_cluster_view_ ClusterView p = { .cluster.adopting = true, .cluster.lineage = 7 };
         const ClusterMachine *old, *new;
 
         cluster_view_machine(&p, "A", "", PRESENCE_LOST);
@@ -290,13 +284,12 @@ static void a_machine_whose_address_another_one_has_is_replaced(void **state) {
         cluster_view_presence(&p, "A", PRESENCE_UP);
         assert_null(cluster_machine_successor(old));
         assert_false(presence_is_omitted(old, old->since_ms));
-        cluster_view_free(&p);
 }
 
 /* A host writes other keys of its own as often as it likes. */
 static void machines_that_state_the_same_are_compared_only_when_the_order_may_change(void **state) {
         char machine[8], name[8], key[160], id[MACHINE_ID_SIZE];
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         for (unsigned i = 0; i < 40; i++) {
                 snprintf(machine, sizeof(machine), "A%u", i);
@@ -313,7 +306,6 @@ static void machines_that_state_the_same_are_compared_only_when_the_order_may_ch
         assert_int_equal(p.cluster.filed.nodes, 0);
         set_restricted(&p, "A0", true);
         assert_int_equal(p.cluster.filed.nodes, 3);
-        cluster_view_free(&p);
 }
 
 /* The number of machines of a name saves a search of all machines; without it, the search decides. */
@@ -345,7 +337,7 @@ static const char *name_key(char ret[static 160], char machine, bool facts) {
 
 static void machines_are_counted_by_name_while_they_change_it(void **state) {
         static const char *const names[] = { "alpha", "beta", "gamma", "" };
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Random random;
         char key[160];
 
@@ -369,7 +361,6 @@ static void machines_are_counted_by_name_while_they_change_it(void **state) {
                 cluster_view_remove(&p, name_key(key, machine, false));
         }
         assert_null(p.cluster.claims[CLAIM_NAME]);
-        cluster_view_free(&p);
 }
 
 static void of_machines_with_one_name_the_replaced_one_is_named_with_its_id(void **state) {
@@ -377,7 +368,7 @@ static void of_machines_with_one_name_the_replaced_one_is_named_with_its_id(void
                                            "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" };
         const ClusterMachine *old, *new;
         char label[CLUSTER_LABEL_SIZE], key[128];
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_machine(&p, "B", "", PRESENCE_UP);
@@ -397,13 +388,12 @@ static void of_machines_with_one_name_the_replaced_one_is_named_with_its_id(void
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         assert_string_equal(cluster_machine_label(old, label), "gamma (aaaaaaaa)");
         assert_string_equal(cluster_machine_label(new, label), "gamma");
-        cluster_view_free(&p);
 }
 
 /* An unreadable presence is not a loss, and an unreadable assignment or unreadable facts are not absent. */
 static void an_unreadable_key_of_a_machine_is_not_absent(void **state) {
         static const char id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-        ClusterView p = { .cluster.adopting = true, .cluster.lineage = 7 };
+        _cleanup_cluster_view_ ClusterView p = { .cluster.adopting = true, .cluster.lineage = 7 };
         const ClusterMachine *m;
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
@@ -435,11 +425,10 @@ static void an_unreadable_key_of_a_machine_is_not_absent(void **state) {
         cluster_view_remove(&p, "/_fleet/cluster/member/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
         assert_null(cluster_machine(&p.cluster, id));
         assert_null(cluster_any_unit(&p.cluster, "a.service"));
-        cluster_view_free(&p);
 }
 
 static void a_unit_waits_until_a_machine_that_is_up_has_it(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         char id[MACHINE_ID_SIZE], key[128];
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
@@ -464,11 +453,10 @@ static void a_unit_waits_until_a_machine_that_is_up_has_it(void **state) {
         assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
         cluster_view_destroy(&p, "a.service");
         assert_int_equal(listed(&p, CLUSTER_WAITING), 0);
-        cluster_view_free(&p);
 }
 
 static void current_states_follow_assignment_and_report(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         const ClusterMachine *m;
         ClusterUnit *u;
 
@@ -496,7 +484,6 @@ static void current_states_follow_assignment_and_report(void **state) {
         cluster_view_state(&p, "B", "a.service", "active");
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_LAUNCHED);
         assert_string_equal(cluster_machine_name(m), "B");
-        cluster_view_free(&p);
 }
 
 static UnitCondition condition_of(const ClusterUnit *u) {
@@ -571,7 +558,7 @@ static void counts_and_lists_match_the_keys_after_any_changes(void **state) {
         static const char *const machines[] = { "A", "B", "C" };
         static const char *const states[] = { "active", "failed", "inactive", NULL };
         bool seen[_MACHINES_MAX] = {};
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Random random;
 
         random_seed(&random, 7);
@@ -644,7 +631,6 @@ static void counts_and_lists_match_the_keys_after_any_changes(void **state) {
         }
         for (MachineCount i = 0; i < _MACHINES_MAX; i++)
                 assert_true(seen[i]);
-        cluster_view_free(&p);
 }
 
 static void a_removal_compares_only_the_units_of_its_pattern(void **state) {
@@ -717,7 +703,7 @@ static void long_comparisons_are_more_work(void **state) {
 
 /* 3 texts of 1000 rules each, and one of 2000 options without a rule. */
 static void a_view_with_large_texts_is_released_in_parts(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         unsigned parts = 1;
 
         for (unsigned i = 0; i < 4; i++) {
@@ -732,7 +718,6 @@ static void a_view_with_large_texts_is_released_in_parts(void **state) {
         for (; !cluster_drain(&p.cluster, 100); parts++)
                 ;
         assert_in_range(parts, 33, 40);
-        cluster_view_free(&p);
 }
 
 static void a_member_is_read_completely_or_rejected(void **state) {
@@ -752,7 +737,7 @@ static void a_member_is_read_completely_or_rejected(void **state) {
         };
         char peer[65] = "", client[CLUSTER_URL_SIZE + 1] = "", json[600];
         const ClusterMachine *m;
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error err = {};
 
         memset(peer, 'p', 63);
@@ -806,7 +791,6 @@ static void a_member_is_read_completely_or_rejected(void **state) {
         assert_int_equal(m->member.raft_id, 7);
         assert_string_equal(m->member.client, "");
         assert_string_equal(m->member.peer, "");
-        cluster_view_free(&p);
 }
 
 static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) {
@@ -814,7 +798,7 @@ static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) 
         static const char lineage[] = "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/reported";
         static const char *const wrong[] = { "", "0123456789abcde", "0123456789abcdef0", "0123456789abcdeg" };
         char value[METADATA_VALUE_MAX + 2] = "";
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         memset(value, 'v', METADATA_VALUE_MAX);
         assert_int_equal(cluster_put(&p.cluster,
@@ -863,7 +847,6 @@ static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) 
                                                          .modified = 6 },
                                              NULL),
                                  -EBADMSG);
-        cluster_view_free(&p);
 }
 
 #define A       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -1026,7 +1009,7 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
         for (size_t i = 0; i < ELEMENTS(rows) * 2; i++) {
                 const char *gone = i % 2 ? rows[i / 2].dir : rows[i / 2].key;
                 size_t size = strlen(gone);
-                ClusterView p = {};
+                _cleanup_cluster_view_ ClusterView p = {};
 
                 cluster_view_remove(&p, gone); /* nothing is there */
                 for (size_t k = 0; k < ELEMENTS(rows); k++)
@@ -1048,7 +1031,6 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
                 assert_null(p.cluster.units);
                 assert_null(p.cluster.machines);
                 assert_false(p.cluster.adopting);
-                cluster_view_free(&p);
         }
 }
 
@@ -1063,7 +1045,7 @@ static void an_unreadable_key_of_the_cluster_is_not_absent(void **state) {
                 { LAYOUT_CA_ROOTS, NULL }, { LAYOUT_CA_KEY, NULL },      { LAYOUT_CA_ROTATION, NULL },
                 { LAYOUT_SETTINGS, NULL }, { LAYOUT_DENIED, DIGEST },    { LAYOUT_DENIED, "0" },
         };
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         cluster_view_put(&p, "/_fleet/cluster/settings", "{\"name\":\"c\"}");
         assert_string_equal(cluster_settings(&p.cluster)->name, "c");
@@ -1083,7 +1065,6 @@ static void an_unreadable_key_of_the_cluster_is_not_absent(void **state) {
                 assert_false(cluster_has_unreadable(&p.cluster, rows[i].kind));
         assert_true(LIST_EMPTY(&p.cluster.unreadable));
         cluster_view_unreadable(&p, LAYOUT_CA_KEY, NULL, NULL); /* freed with the view */
-        cluster_view_free(&p);
 }
 
 static bool note_pattern(void *userdata, const Pattern *pattern) {
@@ -1150,7 +1131,7 @@ static void a_unit_with_surge_instances_has_no_followers(void **state) {
                   "update" },
                 { "new.service", "[X-Fleet]\nMachineOf=web.service\nMachineOf=none.service\n", NULL },
         };
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         cluster_view_unit(&p, "web.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "cache.service", "MachineOf=web.service", TARGET_LAUNCHED);
@@ -1164,7 +1145,6 @@ static void a_unit_with_surge_instances_has_no_followers(void **state) {
                                  rows[i].message ? -EINVAL : 0);
                 assert_string_equal(err.message, rows[i].message ?: "");
         }
-        cluster_view_free(&p);
 }
 
 static void a_template_is_checked_with_the_names_of_its_instances(void **state) {
@@ -1177,7 +1157,7 @@ static void a_template_is_checked_with_the_names_of_its_instances(void **state) 
                 { "HealthHttp=8080/%i", "" },
                 { "Description=%i", "" },
         };
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         cluster_view_unit(&p, "web@.service", "", TARGET_INACTIVE);
         cluster_view_put(&p, "/_fleet/unit/web@1.service", "{\"from\":\"web@.service\",\"text\":\"\"}");
@@ -1195,7 +1175,6 @@ static void a_template_is_checked_with_the_names_of_its_instances(void **state) 
                 assert_int_equal(r, *rows[i].message ? -EINVAL : 0);
                 assert_true(starts_with(err.message, rows[i].message));
         }
-        cluster_view_free(&p);
 }
 
 /* The new text is invalid with the drop-ins of the last instance. */
@@ -1213,7 +1192,7 @@ static void the_drop_ins_of_instances_count_among_the_options_that_a_template_is
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 _cleanup_unit_ Unit *unit = NULL;
-                ClusterView p = {};
+                _cleanup_cluster_view_ ClusterView p = {};
                 size_t checked = 0;
                 Error err = {};
 
@@ -1240,7 +1219,6 @@ static void the_drop_ins_of_instances_count_among_the_options_that_a_template_is
                 for (size_t k = 1; k < rows[i].n_templates; k++)
                         assert_int_equal(cluster_check_followers(&p.cluster, unit, &checked, &err), -EINVAL);
                 assert_int_equal(cluster_check_followers(&p.cluster, unit, &checked, &err), rows[i].result);
-                cluster_view_free(&p);
         }
 }
 

@@ -47,7 +47,7 @@ static void each_state_of_a_drain_has_its_next_one(void **state) {
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
                 DrainStep step;
 
                 two_machines(&p);
@@ -70,12 +70,11 @@ static void each_state_of_a_drain_has_its_next_one(void **state) {
                         assert_string_equal(step.next.why, strstr(rows[i].more, "why") ? "disk" : "");
                 }
                 assert_true(same_string(step.reason, rows[i].reason));
-                cluster_view_free(&p);
         }
 }
 
 static void a_drained_host_stays_drained(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         maintain(&p, "A", "drained", "");
@@ -86,7 +85,6 @@ static void a_drained_host_stays_drained(void **state) {
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service B; run b.service B");
-        cluster_view_free(&p);
 }
 
 /* -- A host that shuts down -- */
@@ -95,7 +93,7 @@ static void a_drained_host_stays_drained(void **state) {
 
 static void all_units_leave_a_host_that_shuts_down_at_once(void **state) {
         _cleanup_free_ char *plan = NULL;
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         put_units(&p, "A", "a", 40);
@@ -110,7 +108,6 @@ static void all_units_leave_a_host_that_shuts_down_at_once(void **state) {
         assert_int_equal(count_of(plan, "stays"), 0);
         assert_int_equal(count_of(plan, "stop "), 0);
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
-        cluster_view_free(&p);
 }
 
 static void a_has_the_disk(ClusterView *p) {
@@ -144,7 +141,7 @@ static void a_host_that_shuts_down_waits_for_units_that_can_move(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 DrainStep step;
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 a_has_the_disk(&p);
                 if (rows[i].options) {
@@ -159,13 +156,12 @@ static void a_host_that_shuts_down_waits_for_units_that_can_move(void **state) {
                 step = step_of(&p, "A");
                 assert_int_equal(step.next.mode, rows[i].next);
                 assert_true(same_string(step.reason, rows[i].reason));
-                cluster_view_free(&p);
         }
 }
 
 /* Its assignment is about to be ended. */
 static void a_host_that_shuts_down_waits_for_a_unit_that_was_destroyed(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -176,7 +172,6 @@ static void a_host_that_shuts_down_waits_for_a_unit_that_was_destroyed(void **st
         plans(&p, "stop a.service A");
         has_ended(&p, "A", "a.service");
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
-        cluster_view_free(&p);
 }
 
 static void the_record_of_an_operator_continues_when_the_host_is_down(void **state) {
@@ -190,7 +185,7 @@ static void the_record_of_an_operator_continues_when_the_host_is_down(void **sta
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 DrainStep step;
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
                 char more[128];
 
                 snprintf(more, sizeof(more), "\"before\":\"%s\",\"deadline\":1300000,\"force\":true,%s",
@@ -204,13 +199,12 @@ static void the_record_of_an_operator_continues_when_the_host_is_down(void **sta
                 assert_string_equal(step.next.before, "");
                 assert_int_equal(step.next.force, !streq(rows[i].before, "draining"));
                 assert_non_null(step.reason);
-                cluster_view_free(&p);
         }
 }
 
 /* Its record ends as drained: a unit that nothing else can run remains until systemd stops it. */
 static void a_unit_without_another_machine_stays_until_the_host_is_down(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         a_has_the_disk(&p);
         cluster_view_unit(&p, "a.service", "MachineMetadata=disk=ssd", TARGET_LAUNCHED);
@@ -219,7 +213,6 @@ static void a_unit_without_another_machine_stays_until_the_host_is_down(void **s
         run_on(&p, "A", "b.service");
         maintain(&p, "A", "drained", SHUTDOWN);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void the_record_of_an_operator_continues_after_a_shutdown(void **state) {
@@ -268,7 +261,7 @@ static void the_record_of_an_operator_continues_after_a_shutdown(void **state) {
 
 static void eight_units_of_a_machine_start_elsewhere_at_a_time(void **state) {
         static const size_t expected[] = { 8, 8, 8, 6, 0 };
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         put_units(&p, "A", "a", 30);
@@ -302,12 +295,11 @@ static void eight_units_of_a_machine_start_elsewhere_at_a_time(void **state) {
                 }
         }
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
-        cluster_view_free(&p);
 }
 
 static void thirty_two_units_of_the_cluster_start_at_a_time(void **state) {
         _cleanup_free_ char *plan = NULL;
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         six_machines(&p);
         for (char c = 'A'; c <= 'E'; c++) {
@@ -318,12 +310,11 @@ static void thirty_two_units_of_the_cluster_start_at_a_time(void **state) {
         assert_int_equal(count_of(plan, "run "), 32);
         assert_int_equal(count_of(plan, " F"), 32);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void a_lost_machine_is_replaced_at_once_during_a_drain(void **state) {
         _cleanup_free_ char *plan = NULL, *lost = NULL;
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         three_machines(&p);
         put_units(&p, "A", "a", 20);
@@ -335,13 +326,12 @@ static void a_lost_machine_is_replaced_at_once_during_a_drain(void **state) {
         p.cluster.now_ms += 60000;
         lost = cluster_view_plan(&p, true);
         assert_true(count_of(lost, "run b") == 20);
-        cluster_view_free(&p);
 }
 
 /* -- A unit that fails on its new machine -- */
 
 static void a_unit_that_fails_on_its_new_machine_stays_and_tries_another_later(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         three_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -365,7 +355,6 @@ static void a_unit_that_fails_on_its_new_machine_stays_and_tries_another_later(v
         plans(&p, "run a.service B");
         cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "stop a.service A");
-        cluster_view_free(&p);
 }
 
 /* A move fails also if the unit neither runs nor fails on its new machine. */
@@ -384,7 +373,7 @@ static void a_unit_that_does_not_start_on_its_new_machine_stays(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -405,14 +394,13 @@ static void a_unit_that_does_not_start_on_its_new_machine_stays(void **state) {
                         p.cluster.now_ms += DRAIN_RETRY_MS;
                         plans(&p, "run a.service B");
                 }
-                cluster_view_free(&p);
         }
 }
 
 /* -- The deadline -- */
 
 static void units_that_are_left_stop_at_the_deadline(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED); /* in motion */
@@ -444,13 +432,12 @@ static void units_that_are_left_stop_at_the_deadline(void **state) {
         plans(&p, "");
         maintain(&p, "A", NULL, "");
         plans(&p, "run m.service A; run n.service A; run s.service A");
-        cluster_view_free(&p);
 }
 
 /* -- Move= -- */
 
 static void move_no_stays_until_it_is_forced(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "n.service", "Move=no", TARGET_LAUNCHED);
@@ -462,11 +449,10 @@ static void move_no_stays_until_it_is_forced(void **state) {
         plans(&p, "stop n.service A");
         has_ended(&p, "A", "n.service");
         plans(&p, "run n.service B");
-        cluster_view_free(&p);
 }
 
 static void move_stop_first_stops_before_it_starts(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "Move=stop-first", TARGET_LAUNCHED);
@@ -478,12 +464,11 @@ static void move_stop_first_stops_before_it_starts(void **state) {
         plans(&p, "");
         cluster_view_execute(&p);
         plans(&p, "run a.service B");
-        cluster_view_free(&p);
 }
 
 /* Units that follow another one are protected as others are, also when that one has moved. */
 static void units_that_follow_one_that_moved_stay_or_move_as_others(void **state) {
-        ClusterView p = { .cluster.now_ms = 1000000 };
+        _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
 
         cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
         cluster_view_machine(&p, "B", "", PRESENCE_UP);
@@ -510,12 +495,11 @@ static void units_that_follow_one_that_moved_stay_or_move_as_others(void **state
         plans(&p, "run j.service B; stop m.service A");
         maintain(&p, "A", "draining", "\"deadline\":1000000,");
         plans(&p, "stop j.service A; stop z.service A");
-        cluster_view_free(&p);
 }
 
 static void a_job_that_has_not_ended_may_end(void **state) {
         char id[MACHINE_ID_SIZE];
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "j.service", "[Service]\nType=oneshot", TARGET_LAUNCHED);
@@ -529,7 +513,6 @@ static void a_job_that_has_not_ended_may_end(void **state) {
         assert_true(cluster_assignment_on(cluster_machine(&p.cluster, cluster_view_id(id, "B")), "j.service")
                             ->finished);
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
-        cluster_view_free(&p);
 }
 
 /* -- Units that run there without an assignment: after a restore -- */
@@ -553,7 +536,7 @@ static void running_units_of_a_machine_in_maintenance_are_adopted(void **state) 
                                                 { "s.service", "Singleton=yes" } };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 for (size_t k = 0; k < ELEMENTS(units); k++) {
@@ -563,7 +546,6 @@ static void running_units_of_a_machine_in_maintenance_are_adopted(void **state) 
                 maintain(&p, "A", rows[i].mode, "");
                 plans(&p, rows[i].first);
                 plans(&p, rows[i].second);
-                cluster_view_free(&p);
         }
 }
 
@@ -579,7 +561,7 @@ static void a_unit_that_runs_is_not_stopped_for_one_that_does_not(void **state) 
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 cluster_view_unit(&p, "a.service", rows[i].options, TARGET_LAUNCHED);
@@ -592,14 +574,13 @@ static void a_unit_that_runs_is_not_stopped_for_one_that_does_not(void **state) 
                         cluster_view_state(&p, "B", "a.service", "active");
                         plans(&p, "stop a.service A");
                 }
-                cluster_view_free(&p);
         }
 }
 
 /* -- The end of a drain by an operator -- */
 
 static void uncordon_finishes_moves_that_run_and_cancels_others(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         put_units(&p, "A", "a", 2);
@@ -611,13 +592,12 @@ static void uncordon_finishes_moves_that_run_and_cancels_others(void **state) {
         plans(&p, "stop a00.service A; stop a01.service B");
         cluster_view_execute(&p);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 /* -- Several machines -- */
 
 static void two_drains_finish(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         three_machines(&p);
         put_units(&p, "A", "a", 12);
@@ -632,11 +612,10 @@ static void two_drains_finish(void **state) {
         }
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
         assert_int_equal(step_of(&p, "B").next.mode, MAINTENANCE_DRAINED);
-        cluster_view_free(&p);
 }
 
 static void nothing_moves_while_machines_were_lost_together(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         six_machines(&p);
         put_units(&p, "A", "a", 2);
@@ -646,7 +625,6 @@ static void nothing_moves_while_machines_were_lost_together(void **state) {
         plans(&p, "");
         p.cluster.now_ms += 120000;
         plans(&p, "run a00.service B; run a01.service C");
-        cluster_view_free(&p);
 }
 
 /* -- Any cluster -- */
@@ -711,7 +689,7 @@ static void each_drain_ends_or_each_unit_that_is_left_has_a_reason(void **state)
                 Random random;
                 bool runs[UNITS] = {};
                 SchedulerView *view;
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 random_seed(&random, seed);
                 make_view(&p, &random);
@@ -748,7 +726,6 @@ static void each_drain_ends_or_each_unit_that_is_left_has_a_reason(void **state)
                                                  (unsigned long long) seed, a->unit, name);
                 }
                 scheduler_view_free(view);
-                cluster_view_free(&p);
         }
 }
 

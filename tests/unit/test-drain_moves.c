@@ -83,20 +83,19 @@ static void the_old_instance_stops_when_the_new_one_is_available(void **state) {
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 moving_to_b(&p, rows[i].below_updates, rows[i].purpose);
                 cluster_view_active(&p, "B", "a.service", rows[i].health);
                 plans(&p, rows[i].plan);
                 cluster_view_state(&p, "B", "a.service", "active");
                 plans(&p, *rows[i].plan ? "" : "stop a.service A");
-                cluster_view_free(&p);
         }
 }
 
 /* Both machines drain, and no other one qualifies: one instance is enough. */
 static void a_unit_that_arrived_on_a_machine_that_drains_leaves_the_former_one(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         moving_to_b(&p, false, "");
         cluster_view_active(&p, "B", "a.service", "passing");
@@ -108,21 +107,19 @@ static void a_unit_that_arrived_on_a_machine_that_drains_leaves_the_former_one(v
         plans(&p, "");
         cluster_view_machine(&p, "C", "", PRESENCE_UP);
         plans(&p, "run a.service C");
-        cluster_view_free(&p);
 }
 
 static void an_old_instance_that_does_not_run_is_not_waited_for(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         moving_to_b(&p, false, "");
         cluster_view_state(&p, "A", "a.service", "failed");
         cluster_view_active(&p, "B", "a.service", "passing");
         plans(&p, "stop a.service A");
-        cluster_view_free(&p);
 }
 
 static void a_new_instance_that_fails_its_checks_ends_and_the_old_one_stays(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         moving_to_b(&p, false, "");
         cluster_view_active(&p, "B", "a.service", "starting");
@@ -130,14 +127,13 @@ static void a_new_instance_that_fails_its_checks_ends_and_the_old_one_stays(void
         cluster_view_active(&p, "B", "a.service", "failing");
         plans(&p, "run a.service A; stop a.service B");
         assert_int_equal(assignment_on(&p, "A", "a.service")->move_failures, 1);
-        cluster_view_free(&p);
 }
 
 /* It never becomes available, and never fails. The time does not begin before that of the leader. */
 static void a_new_instance_that_is_not_available_in_time_ends_and_the_old_one_stays(void **state) {
         EnginePlanLimits limits = cluster_view_limits;
         EnginePlan plan = {};
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         moving_to_b(&p, false, "");
         for (unsigned i = 0; i < 59; i++) {
@@ -155,13 +151,12 @@ static void a_new_instance_that_is_not_available_in_time_ends_and_the_old_one_st
         assert_int_equal(assignment_on(&p, "A", "a.service")->move_failures, 1);
         assert_non_null(strstr(assignment_on(&p, "B", "a.service")->reason,
                                "it was not available there within UpdateDeadlineSec=, and it stays on A"));
-        cluster_view_free(&p);
 }
 
 /* Of a drain that is cancelled, moves end whose new instance is available; the other ones are cancelled. */
 static void a_cancelled_drain_ends_moves_to_available_instances_only(void **state) {
         for (unsigned available = 0; available < 2; available++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 moving_to_b(&p, false, "");
                 cluster_view_active(&p, "B", "a.service", "passing");
@@ -169,7 +164,6 @@ static void a_cancelled_drain_ends_moves_to_available_instances_only(void **stat
                         cluster_view_state(&p, "B", "a.service", "active");
                 maintain(&p, "A", NULL, "");
                 plans(&p, available ? "stop a.service A" : "stop a.service B");
-                cluster_view_free(&p);
         }
 }
 
@@ -186,7 +180,7 @@ static void a_daemon_that_was_away_does_not_end_a_cancelled_move_early(void **st
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 moving_to_b(&p, false, "");
                 p.cluster.now_ms += 1000;
@@ -204,12 +198,11 @@ static void a_daemon_that_was_away_does_not_end_a_cancelled_move_early(void **st
                                 cluster_view_state(&p, "B", "a.service", "active");
                         plans(&p, rows[i].plan);
                 }
-                cluster_view_free(&p);
         }
 }
 
 static void an_instance_whose_machine_is_away_does_not_serve(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         moving_to_b(&p, false, "");
         cluster_view_state(&p, "B", "a.service", "active");
@@ -217,12 +210,11 @@ static void an_instance_whose_machine_is_away_does_not_serve(void **state) {
         plans(&p, "");
         p.cluster.now_ms += DRAIN_AWAY_MS;
         plans(&p, "run a.service A; stop a.service B");
-        cluster_view_free(&p);
 }
 
 /* Others start meanwhile: a drain takes the time of the starts, and once that of UpdateWatchSec=. */
 static void a_unit_that_is_not_available_yet_is_not_starting_any_more(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         put_units(&p, "A", "a", 20);
@@ -239,7 +231,6 @@ static void a_unit_that_is_not_available_yet_is_not_starting_any_more(void **sta
         assert_counts(&p, 0, 0);
         publish(&p, "B", "a", 0, 20, "active");
         assert_counts(&p, 0, 20);
-        cluster_view_free(&p);
 }
 
 /* -- Limits -- */
@@ -249,7 +240,7 @@ static void units_that_stop_first_count_until_they_run_elsewhere(void **state) {
         static const char *const options[] = { "Move=stop-first", "Singleton=yes" };
 
         for (size_t i = 0; i < ELEMENTS(options); i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 launch_on_a(&p, "B", "s", options[i], 20);
@@ -266,13 +257,12 @@ static void units_that_stop_first_count_until_they_run_elsewhere(void **state) {
                 assert_counts(&p, 0, 2);
                 p.cluster.now_ms += DRAIN_START_MS;   /* nor do those that have not begun in time */
                 assert_counts(&p, i == 0 ? 0 : 5, 3); /* the leases of stopped singletons have ended */
-                cluster_view_free(&p);
         }
 }
 
 /* Units that have no machine for a moment are planned after others. */
 static void a_unit_without_a_machine_counts_before_its_plan(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         launch_on_a(&p, "B", "z", "Move=stop-first", 8);
@@ -283,12 +273,11 @@ static void a_unit_without_a_machine_counts_before_its_plan(void **state) {
         assert_counts(&p, 8, 0);
         publish(&p, "B", "z", 0, 8, "active");
         assert_counts(&p, 4, 0);
-        cluster_view_free(&p);
 }
 
 /* A unit that fits on no machine does not keep others from their moves. */
 static void a_unit_that_fits_nowhere_does_not_count(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         for (int i = 0; i < 8; i++) {
@@ -300,7 +289,6 @@ static void a_unit_that_fits_nowhere_does_not_count(void **state) {
         put_units(&p, "A", "a", 4);
         maintain(&p, "A", "draining", "");
         assert_counts(&p, 4, 0);
-        cluster_view_free(&p);
 }
 
 static int add_name(void *userdata, const char *unit) {
@@ -325,7 +313,7 @@ static void a_start_elsewhere_makes_place_for_the_next_units(void **state) {
         static const char *const options[] = { "Move=stop-first", "" };
 
         for (size_t i = 0; i < ELEMENTS(options); i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 launch_on_a(&p, "B", "s", options[i], 9);
@@ -339,14 +327,13 @@ static void a_start_elsewhere_makes_place_for_the_next_units(void **state) {
                 cluster_view_active(&p, "B", "s00.service", "passing");
                 assert_true(change_affects(&p, "s00.service", "s08.service"));
                 assert_counts(&p, *options[i] ? 0 : 1, *options[i] ? 1 : 0);
-                cluster_view_free(&p);
         }
 }
 
 /* -- Machines to which a unit moves -- */
 
 static void a_lost_target_is_replaced_within_the_limits(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         three_machines(&p);
         launch_on_a(&p, "BC", "a", "", 20);
@@ -358,12 +345,11 @@ static void a_lost_target_is_replaced_within_the_limits(void **state) {
         assert_counts(&p, 8, 0); /* the same units, on the other machine */
         publish(&p, "C", "a", 0, 8, "activating");
         assert_counts(&p, 0, 0);
-        cluster_view_free(&p);
 }
 
 /* A position on a lost machine does not change how the unit leaves another one. */
 static void a_lost_machine_does_not_change_how_a_unit_leaves_a_drained_one(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         three_machines(&p);
         cluster_view_unit(&p, "a.service", "Move=stop-first", TARGET_LAUNCHED);
@@ -374,7 +360,6 @@ static void a_lost_machine_does_not_change_how_a_unit_leaves_a_drained_one(void 
         plans(&p, "stop a.service A; stop a.service B");
         has_ended(&p, "A", "a.service");
         plans(&p, "run a.service C");
-        cluster_view_free(&p);
 }
 
 static void a_target_that_is_away_is_a_failed_move(void **state) {
@@ -389,7 +374,7 @@ static void a_target_that_is_away_is_a_failed_move(void **state) {
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 three_machines(&p);
                 cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -410,14 +395,13 @@ static void a_target_that_is_away_is_a_failed_move(void **state) {
                         p.cluster.now_ms += DRAIN_RETRY_MS;
                         plans(&p, "run a.service C");
                 }
-                cluster_view_free(&p);
         }
 }
 
 /* -- Two drains -- */
 
 static void a_failed_move_waits_as_long_with_two_drains(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         three_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -434,11 +418,10 @@ static void a_failed_move_waits_as_long_with_two_drains(void **state) {
                 p.cluster.now_ms += DRAIN_RETRY_MS / 2;
                 plans(&p, i == 0 ? "" : "run a.service C");
         }
-        cluster_view_free(&p);
 }
 
 static void a_unit_that_fails_on_a_machine_that_is_drained_too_goes_back(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         three_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -454,7 +437,6 @@ static void a_unit_that_fails_on_a_machine_that_is_drained_too_goes_back(void **
         plans(&p, "");
         p.cluster.now_ms++;
         plans(&p, "run a.service C");
-        cluster_view_free(&p);
 }
 
 /* -- Texts -- */
@@ -463,7 +445,7 @@ static void a_failed_move_keeps_the_text_that_runs(void **state) {
         for (unsigned below = 0; below < 2; below++) {
                 char hash[UNIT_HASH_SIZE];
                 uint64_t index;
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 p.below_updates = below;
@@ -483,14 +465,13 @@ static void a_failed_move_keeps_the_text_that_runs(void **state) {
                 maintain(&p, "A", NULL, "");
                 plans(&p, below ? "run a.service A" : "");
                 assert_int_equal(assignment_on(&p, "A", "a.service")->unit_index > index, below);
-                cluster_view_free(&p);
         }
 }
 
 /* -- The deadline -- */
 
 static void the_deadline_waits_for_the_brake(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         six_machines(&p);
         cluster_view_unit(&p, "m.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
@@ -507,7 +488,6 @@ static void the_deadline_waits_for_the_brake(void **state) {
         plans(&p, "");
         p.cluster.now_ms = 1030000;
         plans(&p, "stop m.service A; load n.service A; stop s00.service A");
-        cluster_view_free(&p);
 }
 
 /* -- Keys of a later version -- */
@@ -515,7 +495,7 @@ static void the_deadline_waits_for_the_brake(void **state) {
 static void a_maintenance_key_that_cannot_be_read_cordons(void **state) {
         char id[MACHINE_ID_SIZE];
         const ClusterMachine *m;
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -534,12 +514,11 @@ static void a_maintenance_key_that_cannot_be_read_cordons(void **state) {
         maintain(&p, "A", NULL, "");
         assert_null(m->maintenance);
         assert_true(LIST_EMPTY(&m->unreadable));
-        cluster_view_free(&p);
 }
 
 /* The reason of the move names it. */
 static void an_unknown_word_of_move_counts_as_start_first(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_put(&p, "/_fleet/unit/a.service",
@@ -550,7 +529,6 @@ static void an_unknown_word_of_move_counts_as_start_first(void **state) {
         plans(&p, "run a.service B");
         assert_non_null(strstr(assignment_on(&p, "B", "a.service")->reason,
                                "its Move= is of a later version of fleetd: taken as start-first"));
-        cluster_view_free(&p);
 }
 
 /* -- Any cluster -- */
@@ -659,7 +637,7 @@ static void no_drain_exceeds_its_limits(void **state) {
         for (uint64_t seed = 1; seed <= n; seed++) {
                 Journey journeys[UNITS] = {};
                 Random random;
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 random_seed(&random, seed);
                 make_units(&p, &random);
@@ -679,14 +657,13 @@ static void no_drain_exceeds_its_limits(void **state) {
                         }
                         p.cluster.now_ms += random_below(&random, 2000);
                 }
-                cluster_view_free(&p);
         }
 }
 
 /* It starts on B, which is drained, too, and then on C, which goes away: it runs on A. */
 static void a_unit_continues_where_it_runs_while_its_newest_machine_is_away(void **state) {
         for (unsigned active = 0; active < 2; active++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 three_machines(&p);
                 cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -705,7 +682,6 @@ static void a_unit_continues_where_it_runs_while_its_newest_machine_is_away(void
                 cluster_view_presence(&p, "C", PRESENCE_UP);
                 cluster_view_state(&p, "C", "a.service", "active");
                 plans(&p, "stop a.service A");
-                cluster_view_free(&p);
         }
 }
 

@@ -6,7 +6,7 @@
 
 static void units_of_many_hosts_that_vanish_together_move_late_and_host_by_host(void **state) {
         const char *moved = "a.service";
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         EnginePlan plan = {};
 
         six_machines(&p);
@@ -45,11 +45,10 @@ static void units_of_many_hosts_that_vanish_together_move_late_and_host_by_host(
         plans(&p, "stop a.service A; run b.service F");
         cluster_view_state(&p, "F", "b.service", "failed"); /* it does not delay the next host */
         plans(&p, "run c.service D");
-        cluster_view_free(&p);
 }
 
 static void two_of_six_hosts_do_not_start_the_brake(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         six_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -59,14 +58,13 @@ static void two_of_six_hosts_do_not_start_the_brake(void **state) {
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         cluster_view_presence(&p, "B", PRESENCE_LOST);
         plans(&p, "run a.service C; run b.service D");
-        cluster_view_free(&p);
 }
 
 /* A third of all hosts starts the brake, not a number of hosts. */
 static void a_rack_of_40_of_10000_hosts_moves_at_once(void **state) {
         enum { HOSTS = 10000, RACK = 40 };
-        ClusterView p = { .cluster.now_ms = 1000000 };
-        EnginePlan plan = {};
+        _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
         char host[8], unit[32];
 
         for (unsigned i = 0; i < HOSTS; i++) {
@@ -90,12 +88,10 @@ static void a_rack_of_40_of_10000_hosts_moves_at_once(void **state) {
                 assert_int_equal(plan.changes[i].kind, ASSIGNMENT_RUN);
                 assert_int_equal(m->presence, PRESENCE_UP);
         }
-        engine_plan_done(&plan);
-        cluster_view_free(&p);
 }
 
 static void many_hosts_that_vanish_one_after_the_other_do_not_start_the_brake(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         six_machines(&p);
         cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
@@ -106,11 +102,10 @@ static void many_hosts_that_vanish_one_after_the_other_do_not_start_the_brake(vo
         p.cluster.now_ms += 61000;
         cluster_view_presence(&p, "C", PRESENCE_LOST);
         plans(&p, "run c.service D");
-        cluster_view_free(&p);
 }
 
 static void a_host_that_returns_ends_the_brake(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         six_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -121,13 +116,12 @@ static void a_host_that_returns_ends_the_brake(void **state) {
         plans(&p, "");
         cluster_view_presence(&p, "B", PRESENCE_UP);
         plans(&p, "run a.service B");
-        cluster_view_free(&p);
 }
 
 /* By the time of their loss, then by ID, not by the order of joining. */
 static void hosts_that_vanish_together_are_released_in_the_order_of_their_loss(void **state) {
         const char *other = "a.service", *own = "b.service";
-        ClusterView p = { .cluster.now_ms = 1000000 };
+        _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
         EnginePlan plan = {};
         uint64_t freed;
         char id[MACHINE_ID_SIZE];
@@ -178,7 +172,6 @@ static void hosts_that_vanish_together_are_released_in_the_order_of_their_loss(v
         cluster_view_state(&p, "D", "c.service", "active");
         plans(&p, "stop c.service C");
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 /* A machine that has left, or has no presence, does not count. */
@@ -190,7 +183,7 @@ static void two_of_five_hosts_within_a_minute_start_the_brake(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char key[128], id[MACHINE_ID_SIZE];
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 for (char c = 'C'; c <= 'E'; c++)
@@ -204,7 +197,6 @@ static void two_of_five_hosts_within_a_minute_start_the_brake(void **state) {
                 p.cluster.now_ms += rows[i].apart_ms;
                 cluster_view_presence(&p, "B", PRESENCE_LOST);
                 plans(&p, rows[i].plan);
-                cluster_view_free(&p);
         }
 }
 
@@ -338,7 +330,7 @@ static void a_host_is_through_when_all_moves_from_it_are_complete(void **state) 
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 six_machines(&p);
                 rows[i].lay(&p);
@@ -352,7 +344,6 @@ static void a_host_is_through_when_all_moves_from_it_are_complete(void **state) 
                         cluster_view_presence(&p, "D", PRESENCE_UP);
                 p.cluster.now_ms += 30000;
                 plans(&p, rows[i].plan);
-                cluster_view_free(&p);
         }
 }
 
@@ -366,7 +357,7 @@ static void brake_is(const ClusterView *p, uint64_t until_ms, size_t n_lost, siz
 }
 
 static void the_brake_reports_its_end_and_the_hosts_of_the_last_minute(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         uint64_t lost_ms;
 
         six_machines(&p);
@@ -391,7 +382,6 @@ static void the_brake_reports_its_end_and_the_hosts_of_the_last_minute(void **st
         brake_is(&p, p.cluster.now_ms + 30000, 2, 5);
         cluster_view_presence(&p, "E", PRESENCE_UP);
         brake_is(&p, 0, 0, 0);
-        cluster_view_free(&p);
 }
 
 int main(void) {

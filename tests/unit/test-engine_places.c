@@ -27,7 +27,7 @@ static void an_assignment_has_its_age_and_the_index_of_the_presence(void **state
         uint64_t presence;
         AssignmentChange c;
         char id[MACHINE_ID_SIZE];
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         p.below_updates = true;
@@ -54,7 +54,6 @@ static void an_assignment_has_its_age_and_the_index_of_the_presence(void **state
         c = planned(&p);
         assert_int_equal(c.since_ms, 1003000);
         assert_int_equal(c.presence_index, presence);
-        cluster_view_free(&p);
 }
 
 /* fleetctl restart: the agent may see only the second change, and tells by the age that a start is due. The
@@ -140,7 +139,7 @@ static void explains(const ClusterView *p, const char *kind, const char *begin) 
 }
 
 static void an_assignment_is_judged_as_in_plans(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         for (char c = 'C'; c <= 'F'; c++)
@@ -166,7 +165,6 @@ static void an_assignment_is_judged_as_in_plans(void **state) {
         cluster_view_roll(&p, "a.service");
         explains(&p, API_REASON_WAITING,
                  "waiting: A no longer qualifies (MachineMetadata=zone=a, and it has no zone); no other ");
-        cluster_view_free(&p);
 }
 
 /* -- Several assignments at once -- */
@@ -212,7 +210,7 @@ static void of_two_assignments_the_newer_one_ends_unless_its_unit_runs(void **st
 }
 
 static void all_former_assignments_end_when_the_newest_runs(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         for (char c = 'C'; c <= 'F'; c++)
@@ -227,7 +225,6 @@ static void all_former_assignments_end_when_the_newest_runs(void **state) {
         plans(&p, "run a.service C");
         cluster_view_state(&p, "C", "a.service", "active");
         plans(&p, "stop a.service A; stop a.service B");
-        cluster_view_free(&p);
 }
 
 /* One plan considers eight. */
@@ -235,7 +232,7 @@ static void of_ten_assignments_one_remains(void **state) {
         static const char *const machines[] = { "A", "B", "C", "D", "E", "F", "A1", "B1", "C1", "D1" };
         const ClusterUnit *u;
         unsigned n = 0;
-        ClusterView p = { .cluster.now_ms = 1000000 };
+        _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
 
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         for (size_t i = 0; i < ELEMENTS(machines); i++) {
@@ -243,19 +240,17 @@ static void of_ten_assignments_one_remains(void **state) {
                 cluster_view_assign(&p, machines[i], "a.service", ASSIGNMENT_RUN);
         }
         for (unsigned i = 0; i < 3; i++) {
-                EnginePlan plan = {};
+                _cleanup_(engine_plan_done) EnginePlan plan = {};
 
                 assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
                 if (i == 0)
                         assert_int_equal(plan.n, 7);
                 cluster_view_apply(&p, &plan);
-                engine_plan_done(&plan);
         }
         u = cluster_unit(&p.cluster, "a.service");
         for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                 n += o->kind == ASSIGNMENT_RUN;
         assert_int_equal(n, 1);
-        cluster_view_free(&p);
 }
 
 /* A unit for A only, with an assignment there that is newer than one and older than the other on machines
@@ -306,7 +301,7 @@ static void a_held_unit_keeps_its_assignment_and_one_other_until_it_is_known_to_
 /* Of two in conflict, the one with the newer text would yield. */
 static void an_assignment_on_an_away_or_unreadable_machine_is_not_judged(void **state) {
         for (unsigned i = 0; i < 2; i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -321,12 +316,11 @@ static void an_assignment_on_an_away_or_unreadable_machine_is_not_judged(void **
                 else
                         cluster_view_unreadable(&p, LAYOUT_METADATA, "zone", "A");
                 plans(&p, "");
-                cluster_view_free(&p);
         }
 }
 
 static void a_move_continues_while_the_former_host_is_away(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
@@ -342,14 +336,13 @@ static void a_move_continues_while_the_former_host_is_away(void **state) {
         plans(&p, "");
         cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "stop a.service A");
-        cluster_view_free(&p);
 }
 
 /* -- Units that are replaced, and units that count as up -- */
 
 static void a_unit_that_does_not_move_is_not_replaced(void **state) {
         for (unsigned stays = 0; stays < 2; stays++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 cluster_view_unit(&p, "a.service", stays ? "Move=no" : "", TARGET_LAUNCHED);
@@ -357,12 +350,11 @@ static void a_unit_that_does_not_move_is_not_replaced(void **state) {
                 run_on(&p, "A", "a.service");
                 run_on(&p, "A", "k.service");
                 plans(&p, stays ? "" : "run a.service B");
-                cluster_view_free(&p);
         }
 }
 
 static void a_unit_that_would_be_replaced_everywhere_stays_where_it_is(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -383,21 +375,19 @@ static void a_unit_that_would_be_replaced_everywhere_stays_where_it_is(void **st
         cluster_view_roll(&p, "a.service");
         cluster_view_machine(&p, "B", "zone=b", PRESENCE_UP);
         plans(&p, "run a.service B");
-        cluster_view_free(&p);
 }
 
 static void a_replacing_unit_is_placed_before_the_one_that_it_replaces(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service B; run k.service A");
-        cluster_view_free(&p);
 }
 
 static void a_global_unit_that_finishes_gets_its_next_revision_on_all_machines(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         p.below_updates = true;
@@ -408,12 +398,11 @@ static void a_global_unit_that_finishes_gets_its_next_revision_on_all_machines(v
         plans(&p, "run g.service A");
         cluster_view_done(&p, "A", "g.service");
         plans(&p, "run g.service B");
-        cluster_view_free(&p);
 }
 
 static void a_loaded_unit_has_moved_when_systemd_has_loaded_it(void **state) {
         AssignmentChange c;
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LOADED);
@@ -429,12 +418,11 @@ static void a_loaded_unit_has_moved_when_systemd_has_loaded_it(void **state) {
         c = planned(&p);
         assert_int_equal(c.kind, ASSIGNMENT_STOP);
         assert_string_equal(c.reason, "it is on B now"); /* it is not to run there */
-        cluster_view_free(&p);
 }
 
 /* Both texts, and both assignments, have one index and one time. */
 static void of_two_units_of_one_plan_the_one_with_the_greater_name_yields(void **state) {
-        ClusterView p = { .cluster.now_ms = 1000000 };
+        _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -445,7 +433,6 @@ static void of_two_units_of_one_plan_the_one_with_the_greater_name_yields(void *
         cluster_view_roll(&p, "b.service");
         cluster_unit(&p.cluster, "a.service")->index = cluster_unit(&p.cluster, "b.service")->index;
         plans(&p, "stop b.service A");
-        cluster_view_free(&p);
 }
 
 #define IN    "waiting: A is lost, and another machine takes over in "
@@ -484,7 +471,7 @@ static void a_unit_waits_for_its_machine_as_long_as_it_says(void **state) {
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 _cleanup_(engine_plan_done) EnginePlan plan = {};
                 char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE];
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 cluster_view_unit(&p, "a.service", rows[i].options, TARGET_LAUNCHED);
@@ -505,7 +492,6 @@ static void a_unit_waits_for_its_machine_as_long_as_it_says(void **state) {
                 cluster_view_remove(&p, layout_key(key, LAYOUT_FACTS, NULL, id));
                 assert_true(cluster_machine_is_removed(cluster_machine(&p.cluster, id)));
                 plans(&p, strstr(rows[i].options, "Singleton") ? "stop a.service A" : "run a.service B");
-                cluster_view_free(&p);
         }
 }
 
@@ -574,20 +560,19 @@ static void an_instance_that_does_not_fit_or_has_another_text_displaces_none(voi
 }
 
 static void an_instance_that_fails_its_checks_displaces_none(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         replaced(&p, "OnReconnect=keep-old");
         cluster_view_active(&p, "A", "a.service", "failing");
         plans(&p, "stop a.service A");
         cluster_view_execute(&p);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 /* The unit has run on A all the time; then B took over, and then C. */
 static void of_several_machines_that_return_the_first_one_keeps_the_unit(void **state) {
         for (unsigned b_first = 0; b_first < 2; b_first++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 replaced(&p, "OnReconnect=keep-old");
                 cluster_view_presence(&p, "A", PRESENCE_LOST);
@@ -608,7 +593,6 @@ static void of_several_machines_that_return_the_first_one_keeps_the_unit(void **
                 plans(&p, b_first ? "run a.service A; stop a.service B" : "stop a.service B");
                 cluster_view_execute(&p);
                 plans(&p, "");
-                cluster_view_free(&p);
         }
 }
 
@@ -643,7 +627,7 @@ static void an_instance_of_a_unit_that_is_not_wanted_stops_on_its_lost_machine(v
 }
 
 static void a_unit_without_a_replacement_does_not_hold_the_release_of_other_machines(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         six_machines(&p);
         for (char c = 'A'; c <= 'C'; c++) {
@@ -656,7 +640,6 @@ static void a_unit_without_a_replacement_does_not_hold_the_release_of_other_mach
         plans(&p, "");
         p.cluster.now_ms += 31000;
         plans(&p, "run B.service D");
-        cluster_view_free(&p);
 }
 
 int main(void) {

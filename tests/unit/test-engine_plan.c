@@ -25,28 +25,26 @@ static void flap(ClusterView *p, const char *machine) {
 /* -- The decisions of fleet -- */
 
 static void a_launched_unit_gets_the_smallest_of_the_least_loaded(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void three_units_spread_over_two_machines(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service A; run b.service B; run c.service A");
-        cluster_view_free(&p);
 }
 
 static void an_inactive_unit_is_stopped_where_it_is(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -56,11 +54,10 @@ static void an_inactive_unit_is_stopped_where_it_is(void **state) {
         plans(&p, "");
         cluster_view_execute(&p);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void a_placed_unit_stays_even_if_another_machine_is_empty(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         for (char c = 'a'; c <= 'e'; c++) {
@@ -70,12 +67,11 @@ static void a_placed_unit_stays_even_if_another_machine_is_empty(void **state) {
                 run_on(&p, "A", name);
         }
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 /* The one whose new text excludes the other, also if it was there first. */
 static void of_two_that_conflict_exactly_one_moves(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -88,12 +84,11 @@ static void of_two_that_conflict_exactly_one_moves(void **state) {
         plans(&p, "stop a.service A; run a.service B");
         cluster_view_execute(&p);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 /* A new text of an ordinary unit stops no global unit, and a new text of a global unit no ordinary one. */
 static void a_conflict_with_a_global_unit_affects_the_unit_with_the_new_text(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
@@ -118,11 +113,10 @@ static void a_conflict_with_a_global_unit_affects_the_unit_with_the_new_text(voi
         plans(&p, "stop a.service A");
         cluster_view_execute(&p);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void three_that_exclude_each_other_fill_two_machines(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a@1.service", "Conflicts=a@*.service", TARGET_LAUNCHED);
@@ -138,11 +132,10 @@ static void three_that_exclude_each_other_fill_two_machines(void **state) {
         plans(&p, "");
         cluster_view_execute(&p);
         plans(&p, "run a@3.service A");
-        cluster_view_free(&p);
 }
 
 static void a_follower_runs_where_its_peer_runs(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "b.service", "MachineOf=z.service", TARGET_LAUNCHED);
@@ -158,22 +151,20 @@ static void a_follower_runs_where_its_peer_runs(void **state) {
         cluster_view_execute(&p);
         plans(&p, "stop b.service A; stop z.service A");
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void a_follower_runs_where_a_global_peer_runs(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_machine(&p, "B", "disk=ssd", PRESENCE_UP);
         cluster_view_unit(&p, "g.service", "Global=true\nMachineMetadata=disk=ssd", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "MachineOf=g.service", TARGET_LAUNCHED);
         plans(&p, "run b.service B; run g.service B");
-        cluster_view_free(&p);
 }
 
 static void a_follower_stops_with_its_peer(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -182,36 +173,32 @@ static void a_follower_stops_with_its_peer(void **state) {
         cluster_view_execute(&p);
         cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         plans(&p, "stop a.service A; stop b.service A");
-        cluster_view_free(&p);
 }
 
 static void units_that_follow_each_other_wait_forever(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "MachineOf=b.service", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "MachineOf=a.service", TARGET_LAUNCHED);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void an_inactive_global_unit_is_neither_load_nor_conflict(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "g.service", "Global=true\nConflicts=a.service", TARGET_INACTIVE);
         plans(&p, "run a.service A");
-        cluster_view_free(&p);
 }
 
 static void a_short_machine_id_is_sufficient(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "MachineID=bbbbbbbb", TARGET_LAUNCHED);
         plans(&p, "run a.service B");
-        cluster_view_free(&p);
 }
 
 static void the_replaced_unit_moves_if_it_can(void **state) {
@@ -246,7 +233,7 @@ static void the_replaced_unit_moves_if_it_can(void **state) {
 
 static void a_loaded_unit_is_not_started(void **state) {
         char id[MACHINE_ID_SIZE];
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LOADED);
@@ -280,11 +267,10 @@ static void a_loaded_unit_is_not_started(void **state) {
         plans(&p, "");
         cluster_view_target(&p, "a.service", TARGET_LOADED);
         plans(&p, "load a.service A");
-        cluster_view_free(&p);
 }
 
 static void a_destroyed_unit_is_stopped_everywhere(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -297,11 +283,10 @@ static void a_destroyed_unit_is_stopped_everywhere(void **state) {
         plans(&p, "");
         cluster_view_execute(&p);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void an_edited_unit_gets_a_new_assignment_in_place(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         p.below_updates = true;
@@ -318,11 +303,10 @@ static void an_edited_unit_gets_a_new_assignment_in_place(void **state) {
         cluster_view_text(&p, "a.service", "", "/bin/false");
         plans(&p, "run a.service A");
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void an_edited_global_unit_changes_on_one_machine_at_a_time(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         p.below_updates = true;
@@ -346,11 +330,10 @@ static void an_edited_global_unit_changes_on_one_machine_at_a_time(void **state)
         cluster_view_presence(&p, "B", PRESENCE_UP);
         cluster_view_execute(&p);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void a_global_unit_that_is_corrected_after_a_bad_edit_continues_its_update(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         p.below_updates = true;
@@ -365,11 +348,10 @@ static void a_global_unit_that_is_corrected_after_a_bad_edit_continues_its_updat
         cluster_view_execute(&p);
         cluster_view_state(&p, "A", "g.service", "active");
         plans(&p, "run g.service B");
-        cluster_view_free(&p);
 }
 
 static void a_global_unit_starts_on_a_new_machine_and_stops_when_the_metadata_change(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "g.service", "Global=true\nMachineMetadata=zone=a", TARGET_LAUNCHED);
@@ -381,11 +363,10 @@ static void a_global_unit_starts_on_a_new_machine_and_stops_when_the_metadata_ch
         plans(&p, "stop g.service B");
         cluster_view_execute(&p);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void changed_metadata_move_a_unit_which_runs_until_the_new_one_does(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
@@ -404,11 +385,10 @@ static void changed_metadata_move_a_unit_which_runs_until_the_new_one_does(void 
         cluster_view_machine(&p, "B", "zone=c", PRESENCE_UP);
         plans(&p, "stop a.service B");
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void a_unit_that_is_launched_again_before_it_has_stopped_stays_there(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -426,14 +406,13 @@ static void a_unit_that_is_launched_again_before_it_has_stopped_stays_there(void
         plans(&p, "");
         cluster_view_presence(&p, "B", PRESENCE_LOST);
         plans(&p, "run a.service A");
-        cluster_view_free(&p);
 }
 
 /* -- Flap damping -- */
 
 static void a_machine_that_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while(void **state) {
         EnginePlan plan = {};
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
@@ -460,11 +439,10 @@ static void a_machine_that_was_lost_twice_keeps_its_units_and_gets_no_new_ones_f
         engine_plan_done(&plan);
         p.cluster.now_ms++;
         plans(&p, "run c.service A; run h.service A");
-        cluster_view_free(&p);
 }
 
 static void a_unit_without_an_assignment_may_stay_on_a_machine_that_gets_no_new_ones(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         flap(&p, "A");
@@ -476,11 +454,10 @@ static void a_unit_without_an_assignment_may_stay_on_a_machine_that_gets_no_new_
         plans(&p, "stop a.service A");
         cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        cluster_view_free(&p);
 }
 
 static void a_unit_that_no_longer_qualifies_runs_until_another_machine_may_get_it(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         flap(&p, "B");
@@ -495,7 +472,6 @@ static void a_unit_that_no_longer_qualifies_runs_until_another_machine_may_get_i
         plans(&p, "run a.service B");
         cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "stop a.service A");
-        cluster_view_free(&p);
 }
 
 static void a_unit_that_reloads_or_refreshes_on_its_new_machine_runs_there(void **state) {
@@ -529,7 +505,7 @@ static void maintain(ClusterView *p, const char *machine, const char *mode, cons
 }
 
 static void units_of_a_leaving_machine_run_elsewhere_before_they_stop(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -554,11 +530,10 @@ static void units_of_a_leaving_machine_run_elsewhere_before_they_stop(void **sta
         plans(&p, "");
         maintain(&p, "A", "drained", "leave"); /* nothing else is left: global units end */
         plans(&p, "stop g.service A");
-        cluster_view_free(&p);
 }
 
 static void a_unit_without_another_machine_stays_on_a_leaving_one(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
@@ -574,11 +549,10 @@ static void a_unit_without_another_machine_stays_on_a_leaving_one(void **state) 
         plans(&p, "");
         cluster_view_state(&p, "B", "f.service", "failed");
         plans(&p, "stop f.service A");
-        cluster_view_free(&p);
 }
 
 static void a_unit_that_may_run_on_a_leaving_machine_is_not_stopped_for_one_that_failed(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -598,11 +572,10 @@ static void a_unit_that_may_run_on_a_leaving_machine_is_not_stopped_for_one_that
         plans(&p, "run a.service B; run n.service B");
         cluster_view_state(&p, "B", "a.service", "failed");
         plans(&p, "stop a.service A; run n.service A; stop n.service B");
-        cluster_view_free(&p);
 }
 
 static void two_leaving_machines_exchange_no_units(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_machine(&p, "C", "", PRESENCE_UP);
@@ -613,11 +586,10 @@ static void two_leaving_machines_exchange_no_units(void **state) {
         maintain(&p, "A", "draining", "leave");
         maintain(&p, "B", "draining", "leave");
         plans(&p, "run a.service C; run b.service C");
-        cluster_view_free(&p);
 }
 
 static void a_cordoned_machine_keeps_its_units_and_gets_no_others(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -628,11 +600,10 @@ static void a_cordoned_machine_keeps_its_units_and_gets_no_others(void **state) 
         plans(&p, "run b.service B; run c.service B");
         maintain(&p, "A", "draining", "");
         plans(&p, "run a.service B");
-        cluster_view_free(&p);
 }
 
 static void a_planned_loss_does_not_count(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         p.cluster.adopting = true;
@@ -642,13 +613,12 @@ static void a_planned_loss_does_not_count(void **state) {
         flap(&p, "A");
         cluster_view_unit(&p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        cluster_view_free(&p);
 }
 
 /* -- Moves -- */
 
 static void a_lost_machines_units_move_and_the_old_assignments_end_when_the_new_ones_run(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -672,11 +642,10 @@ static void a_lost_machines_units_move_and_the_old_assignments_end_when_the_new_
         plans(&p, "");
         cluster_view_execute(&p);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void a_machine_that_returns_first_keeps_its_units(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -690,11 +659,10 @@ static void a_machine_that_returns_first_keeps_its_units(void **state) {
         plans(&p, "");
         cluster_view_execute(&p);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void a_withdrawn_replacement_that_has_not_stopped_counts_as_running(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -711,11 +679,10 @@ static void a_withdrawn_replacement_that_has_not_stopped_counts_as_running(void 
         plans(&p, "run a.service B");
         plans(&p, "stop a.service A");
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void a_replacement_that_is_lost_too_is_replaced(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         for (char c = 'C'; c <= 'F'; c++)
@@ -737,18 +704,16 @@ static void a_replacement_that_is_lost_too_is_replaced(void **state) {
         cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "stop a.service A");
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void a_machine_that_has_left_is_replaced_at_once(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         cluster_view_presence(&p, "A", PRESENCE_LEFT);
         plans(&p, "run a.service B");
-        cluster_view_free(&p);
 }
 
 /* The count of the engine, fleet_engine_moves_total. */
@@ -767,7 +732,7 @@ static void a_move_has_a_reason_and_a_first_place_has_none(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 EnginePlan plan = {};
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
                 size_t n = 0;
 
                 two_machines(&p);
@@ -797,19 +762,17 @@ static void a_move_has_a_reason_and_a_first_place_has_none(void **state) {
                 if (n != 1)
                         fail_msg("row %zu: %zu moves", i, n);
                 engine_plan_done(&plan);
-                cluster_view_free(&p);
         }
 }
 
 static void without_another_machine_the_assignment_remains(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static const ClusterAssignment *assignment_on(const ClusterView *p, const char *machine, const char *unit) {
@@ -825,7 +788,7 @@ static void takes_finished(ClusterView *p, const char *machine, bool takes) {
 }
 
 static void a_finished_unit_moves_and_is_not_run(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "job.service", "", TARGET_LAUNCHED);
@@ -847,22 +810,20 @@ static void a_finished_unit_moves_and_is_not_run(void **state) {
         cluster_view_presence(&p, "B", PRESENCE_LEFT);
         plans(&p, "run job.service A");
         assert_false(assignment_on(&p, "A", "job.service")->finished); /* its run was cut off */
-        cluster_view_free(&p);
 }
 
 static void a_failed_unit_is_not_moved(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "a.service", "failed");
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void a_unit_that_runs_without_an_assignment_gets_one_to_run_or_to_stop(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -886,11 +847,10 @@ static void a_unit_that_runs_without_an_assignment_gets_one_to_run_or_to_stop(vo
         cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
         cluster_view_state(&p, "B", "c.service", "failed");
         plans(&p, "run c.service A");
-        cluster_view_free(&p);
 }
 
 static void a_unit_that_runs_on_another_machine_than_assigned_stays_there(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -923,14 +883,13 @@ static void a_unit_that_runs_on_another_machine_than_assigned_stays_there(void *
         cluster_view_state(&p, "B", "c.service", "active");
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "run b.service B; run c.service B");
-        cluster_view_free(&p);
 }
 
 static void after_a_restore_the_engine_waits_for_all_reports_or_five_minutes_or_an_operator(void **state) {
         const ClusterMachine *missing;
         char key[128], id[MACHINE_ID_SIZE];
         uint64_t again_ms;
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         p.cluster.lineage = 0xab;
@@ -968,7 +927,6 @@ static void after_a_restore_the_engine_waits_for_all_reports_or_five_minutes_or_
         assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
         cluster_view_remove(&p, "/_fleet/cluster/adopting");
         assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
-        cluster_view_free(&p);
 }
 
 /* Its presence is written after its report: until then, it counts as lost, and its units would move. */
@@ -979,7 +937,7 @@ static void after_a_restore_a_lost_host_that_reports_is_awaited_until_it_is_up(v
         uint64_t again_ms;
 
         for (size_t i = 0; i < ELEMENTS(down); i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 p.cluster.lineage = 0xab;
@@ -997,7 +955,6 @@ static void after_a_restore_a_lost_host_that_reports_is_awaited_until_it_is_up(v
                 /* Lost again, its units move. */
                 cluster_view_presence(&p, "B", down[i]);
                 assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
-                cluster_view_free(&p);
         }
 }
 
@@ -1016,7 +973,7 @@ static void after_a_restore_assignments_get_the_texts_that_run(void **state) {
         char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE], text[192];
         _cleanup_rollout_step_ RolloutStep step = {};
         const ClusterAssignment *a;
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -1061,11 +1018,10 @@ static void after_a_restore_assignments_get_the_texts_that_run(void **state) {
         a = cluster_assignment(&p.cluster, cluster_view_id(id, "B"), "a.service");
         assert_string_equal(a->hash, a->of->unit->hash);
         assert_int_equal(a->revision, 1);
-        cluster_view_free(&p);
 }
 
 static void a_unit_in_conflict_on_one_machine_runs_on_another(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -1094,7 +1050,6 @@ static void a_unit_in_conflict_on_one_machine_runs_on_another(void **state) {
         cluster_view_conflicting(&p, "A", "g.service");
         cluster_view_state(&p, "B", "g.service", "active");
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 /* -- Properties -- */
@@ -1169,7 +1124,7 @@ static void forget_names(Chance *c) {
 
 static void a_unit_in_conflict_is_planned_when_a_machine_joins(void **state) {
         Chance c = {};
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
@@ -1188,7 +1143,6 @@ static void a_unit_in_conflict_is_planned_when_a_machine_joins(void **state) {
         assert_string_equal(c.names[0], "a.service");
         forget_names(&c);
         plans(&p, "run a.service B");
-        cluster_view_free(&p);
 }
 
 /* A host of a later version writes one of the keys. The object of the key still exists; otherwise this would
@@ -1414,7 +1368,7 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
         unsigned planned = 0, steps = 0;
 
         for (unsigned seed = 1; seed <= 60; seed++) {
-                ClusterView p = { .cluster.now_ms = 1000000 };
+                _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
                 uint64_t due_ms = UINT64_MAX; /* when time alone may change the plan */
                 Chance c = {};
 
@@ -1422,7 +1376,7 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                 for (unsigned i = 0; i < 4; i++)
                         cluster_view_machine(&p, all_machines[i], ANY(&c, all_metadata), PRESENCE_UP);
                 for (unsigned i = 0; i < 300; i++) {
-                        EnginePlan full = {}, part = {};
+                        _cleanup_(engine_plan_done) EnginePlan full = {}, part = {};
 
                         p.cluster.now_ms += random_below(&c.random, 20000);
                         for (uint64_t n = random_below(&c.random, 3); n > 0; n--)
@@ -1460,11 +1414,9 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                         due_ms = full.again_ms == UINT64_MAX ? UINT64_MAX : p.cluster.now_ms + full.again_ms;
                         planned += full.n;
                         steps++;
-                        engine_plan_done(&full);
                         engine_plan_done(&part);
                 }
                 forget_names(&c);
-                cluster_view_free(&p);
         }
         assert_true(planned > steps / 4); /* the change affected a unit */
 }
@@ -1476,7 +1428,7 @@ static void an_unreadable_unit_remains_unchanged_and_others_are_planned(void **s
 
         for (size_t i = 0; i < ELEMENTS(kinds); i++) {
                 bool of_machine = kinds[i] == LAYOUT_ASSIGNMENT || kinds[i] == LAYOUT_STATE;
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -1498,12 +1450,11 @@ static void an_unreadable_unit_remains_unchanged_and_others_are_planned(void **s
                 p.cluster.now_ms += 60000;
                 cluster_view_presence(&p, "A", PRESENCE_LOST);
                 assert_plan(&p, "");
-                cluster_view_free(&p);
         }
 }
 
 static void an_unreadable_assignment_is_not_written_a_second_time(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -1517,7 +1468,6 @@ static void an_unreadable_assignment_is_not_written_a_second_time(void **state) 
         assert_plan(&p, "");
         cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         assert_plan(&p, "stop a.service A");
-        cluster_view_free(&p);
 }
 
 static void an_unreadable_machine_keeps_its_units_and_gets_no_others(void **state) {
@@ -1527,7 +1477,7 @@ static void an_unreadable_machine_keeps_its_units_and_gets_no_others(void **stat
         } keys[] = { { LAYOUT_PRESENCE, NULL }, { LAYOUT_FACTS, NULL }, { LAYOUT_METADATA, "zone" } };
 
         for (size_t i = 0; i < ELEMENTS(keys); i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
@@ -1544,15 +1494,14 @@ static void an_unreadable_machine_keeps_its_units_and_gets_no_others(void **stat
                 cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
                 cluster_view_unit(&p, "h.service", "Global=true", TARGET_LAUNCHED);
                 assert_plan(&p, "run b.service B; run c.service B; run h.service B");
-                cluster_view_free(&p);
         }
 }
 
 /* The event is about one unit; the change of that unit frees a machine for the other one. */
 static void a_unit_that_a_change_frees_is_part_of_the_same_plan(void **state) {
         const char *named = "d.service";
-        EnginePlan plan = {};
-        ClusterView p;
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         p.below_updates = true;
@@ -1573,14 +1522,12 @@ static void a_unit_that_a_change_frees_is_part_of_the_same_plan(void **state) {
         assert_int_equal(plan.changes[0].kind, ASSIGNMENT_STOP);
         assert_string_equal(plan.changes[1].unit, "h.service");
         assert_string_equal(plan.changes[1].reason, "its unit file has changed");
-        engine_plan_done(&plan);
-        cluster_view_free(&p);
 }
 
 static void a_unit_that_is_started_during_its_stop_keeps_its_machine(void **state) {
         const char *named = "a.service";
-        EnginePlan plan = {};
-        ClusterView p;
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -1592,8 +1539,6 @@ static void a_unit_that_is_started_during_its_stop_keeps_its_machine(void **stat
         assert_int_equal(plan.changes[0].machine[0], 'b');
         assert_int_equal(plan.changes[0].kind, ASSIGNMENT_RUN);
         assert_string_equal(plan.changes[0].reason, "start requested; keeps its machine");
-        engine_plan_done(&plan);
-        cluster_view_free(&p);
 }
 
 /* Plan 'names' as the engine does: some at a time, apply each plan, and continue with the rest. Return the
@@ -1609,7 +1554,7 @@ static size_t plan_in_parts(ClusterView *p, const char *const *names, size_t n_n
                 assert_int_equal(names_add(&queue, names[i], strlen(names[i])), 0);
         while (first < queue.n) {
                 size_t n = MIN(queue.n - first, (size_t) SLICE);
-                EnginePlan plan = {};
+                _cleanup_(engine_plan_done) EnginePlan plan = {};
 
                 assert_int_equal(
                         engine_plan(&p->cluster, (const char *const *) queue.items + first, n, 30000,
@@ -1624,7 +1569,6 @@ static size_t plan_in_parts(ClusterView *p, const char *const *names, size_t n_n
                 assert_rules_hold(p, &plan);
                 ++*ret_plans;
                 cluster_view_apply(p, &plan);
-                engine_plan_done(&plan);
         }
         return most;
 }
@@ -1641,8 +1585,8 @@ static void all_units_that_a_change_affects_are_part_of_the_same_plan(void **sta
         const char *named = "d.service";
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                EnginePlan plan = {};
-                ClusterView p;
+                _cleanup_(engine_plan_done) EnginePlan plan = {};
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 p.below_updates = true;
@@ -1665,15 +1609,13 @@ static void all_units_that_a_change_affects_are_part_of_the_same_plan(void **sta
                 assert_int_equal(plan.changes[0].kind, ASSIGNMENT_STOP);
                 assert_string_equal(plan.changes[1].unit, "h.service");
                 assert_string_equal(plan.changes[2].unit, "i.service");
-                engine_plan_done(&plan);
-                cluster_view_free(&p);
         }
 }
 
 static void followers_are_part_of_the_plan_that_places_their_unit(void **state) {
         const char *named = "z.service";
-        EnginePlan plan = {};
-        ClusterView p;
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "b.service", "MachineOf=z.service", TARGET_LAUNCHED);
@@ -1683,15 +1625,13 @@ static void followers_are_part_of_the_plan_that_places_their_unit(void **state) 
         assert_int_equal(plan.n, 3);
         assert_string_equal(plan.changes[1].unit, "b.service");
         assert_string_equal(plan.changes[2].unit, "c.service");
-        engine_plan_done(&plan);
-        cluster_view_free(&p);
 }
 
 /* A name, not a pattern: a star matches no other unit, and a backslash stands for itself. */
 static void a_name_in_machine_of_is_not_a_pattern(void **state) {
         const char *named = "a\\x2db.service";
-        EnginePlan plan = {};
-        ClusterView p;
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "b.service", "MachineOf=a\\x2db.service", TARGET_LAUNCHED);
@@ -1700,8 +1640,6 @@ static void a_name_in_machine_of_is_not_a_pattern(void **state) {
         assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &cluster_view_limits, &plan), 0);
         assert_int_equal(plan.n, 2);
         assert_string_equal(plan.changes[1].unit, "b.service");
-        engine_plan_done(&plan);
-        cluster_view_free(&p);
 }
 
 static void chain(ClusterView *p) {
@@ -1737,8 +1675,8 @@ static void a_plan_ends_after_the_unit_that_reaches_the_work_limit(void **state)
         static const struct { size_t work_max, n; } rows[] = { { 0, 2 }, { 1, 1 }, { 3, 1 }, { 4, 2 } };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                EnginePlan plan = {};
-                ClusterView p;
+                _cleanup_(engine_plan_done) EnginePlan plan = {};
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -1755,14 +1693,12 @@ static void a_plan_ends_after_the_unit_that_reaches_the_work_limit(void **state)
                 assert_int_equal(plan.rest.n, 2 - rows[i].n);
                 if (plan.rest.n > 0)
                         assert_string_equal(plan.rest.items[0], "b.service");
-                engine_plan_done(&plan);
-                cluster_view_free(&p);
         }
 }
 
 static void plans_converge(void **state) {
         for (unsigned seed = 1; seed <= 60; seed++) {
-                ClusterView p = { .cluster.now_ms = 1000000 };
+                _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
                 Chance c = {};
 
                 random_seed(&c.random, seed);
@@ -1823,7 +1759,6 @@ static void plans_converge(void **state) {
                         assert_int_equal(scheduler_pick(view, u, &m, NULL), -ENOENT);
                         scheduler_view_free(view);
                 }
-                cluster_view_free(&p);
         }
 }
 
@@ -1878,7 +1813,7 @@ static void a_plan_of_thousands_of_units_with_rules_consists_of_short_parts(void
                 const char *fresh[CROWD_NEW];
                 unsigned plans = 0;
                 size_t most;
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 crowd(&p, rows[i].option, rows[i].new_option, names, fresh);
                 most = plan_in_parts(&p, fresh, CROWD_NEW, CROWD_WORK, &plans);
@@ -1891,7 +1826,6 @@ static void a_plan_of_thousands_of_units_with_rules_consists_of_short_parts(void
                         assert_int_equal(!LIST_EMPTY(&cluster_unit(&p.cluster, fresh[k])->assignments),
                                          rows[i].placed);
                 free(names);
-                cluster_view_free(&p);
         }
 }
 
@@ -1908,7 +1842,7 @@ static void an_assignment_affects_the_units_on_its_machine_that_have_rules(void 
                                   .unit = "a.service",
                                   .machine = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
         Chance c = {};
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -1935,7 +1869,6 @@ static void an_assignment_affects_the_units_on_its_machine_that_have_rules(void 
         assert_int_equal(concerned(&p.cluster, &change, add_name, &c), 0);
         assert_true(has_name(&c, "b.service") && !has_name(&c, "a.service"));
         forget_names(&c);
-        cluster_view_free(&p);
 }
 
 static int add_until(void *userdata, const char *unit) {
@@ -1948,7 +1881,7 @@ static int add_until(void *userdata, const char *unit) {
 static void marks_that_could_not_be_expanded_remain(void **state) {
         EngineMarks marks = {};
         Chance c = {};
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -1967,7 +1900,6 @@ static void marks_that_could_not_be_expanded_remain(void **state) {
         assert_false(engine_marks_any(&marks));
         assert_int_equal(c.n, 4);
         forget_names(&c);
-        cluster_view_free(&p);
 }
 
 /* The units that several changes affect, for one plan. */
@@ -1997,7 +1929,7 @@ static void facts_that_change_nothing_for_a_unit_plan_nothing(void **state) {
                           facts[] = "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/facts";
 
         for (unsigned restricted = 0; restricted < 2; restricted++) {
-                ClusterView p = {};
+                _cleanup_cluster_view_ ClusterView p = {};
 
                 if (restricted)
                         cluster_view_put(
@@ -2019,7 +1951,6 @@ static void facts_that_change_nothing_for_a_unit_plan_nothing(void **state) {
                                 fail_msg("row %zu, restricted: %u", i, restricted);
                         engine_marks_done(&marks);
                 }
-                cluster_view_free(&p);
         }
 }
 
@@ -2034,7 +1965,7 @@ static void several_changes_affect_the_sum_of_their_units(void **state) {
                                     presence = { .kind = CHANGED_PRESENCE,
                                                  .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" };
         Chance c = {};
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_machine(&p, "C", "", PRESENCE_UP);
@@ -2064,12 +1995,11 @@ static void several_changes_affect_the_sum_of_their_units(void **state) {
         concern(&p, (RegistryChange[]) { order, presence }, 2, &c);
         assert_true(has_name(&c, "b.service") && has_name(&c, "d.service") && !has_name(&c, "c.service"));
         forget_names(&c);
-        cluster_view_free(&p);
 }
 
 static void one_machine_lost_moves_only_its_own_units(void **state) {
-        ClusterView p = { .cluster.now_ms = 1000000 };
-        EnginePlan plan = {};
+        _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
         char id[MACHINE_ID_SIZE], name[32];
 
         six_machines(&p);
@@ -2088,13 +2018,11 @@ static void one_machine_lost_moves_only_its_own_units(void **state) {
                 assert_string_not_equal(plan.changes[i].machine, id);
                 assert_int_equal(plan.changes[i].kind, ASSIGNMENT_RUN);
         }
-        engine_plan_done(&plan);
-        cluster_view_free(&p);
 }
 
 /* The rest consists of ordinary units, or of the last machine of a global unit. */
 static void a_trigger_that_its_unit_follows_is_placed_first(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         char *plan;
 
         two_machines(&p);
@@ -2104,14 +2032,13 @@ static void a_trigger_that_its_unit_follows_is_placed_first(void **state) {
         plan = cluster_view_plan(&p, true);
         assert_string_equal(plan, "load t.service A; run t.timer A; run x.service A");
         free(plan);
-        cluster_view_free(&p);
 }
 
 static void a_large_plan_consists_of_parts(void **state) {
         for (unsigned with_global = 0; with_global < 2; with_global++) {
                 unsigned n_units = with_global ? ENGINE_PLAN_MAX - 1 : ENGINE_PLAN_MAX + 200;
                 size_t total = 0, n_plans = 0;
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 two_machines(&p);
                 for (unsigned i = 0; i < n_units; i++) {
@@ -2123,7 +2050,7 @@ static void a_large_plan_consists_of_parts(void **state) {
                 if (with_global)
                         cluster_view_unit(&p, "z.service", "Global=true", TARGET_LAUNCHED);
                 for (bool more = true; more;) {
-                        EnginePlan plan = {};
+                        _cleanup_(engine_plan_done) EnginePlan plan = {};
 
                         assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan),
                                          0);
@@ -2136,11 +2063,9 @@ static void a_large_plan_consists_of_parts(void **state) {
                         cluster_view_apply(&p, &plan);
                         total += plan.n;
                         more = plan.more;
-                        engine_plan_done(&plan);
                 }
                 assert_int_equal(total, with_global ? n_units + 2 : n_units);
                 plans(&p, "");
-                cluster_view_free(&p);
         }
 }
 

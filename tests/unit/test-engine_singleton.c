@@ -28,7 +28,7 @@ static EnginePlan plan_of(const ClusterView *p, uint64_t leads_ms) {
 }
 
 static void it_starts_elsewhere_when_its_lease_has_ended(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         EnginePlan plan;
 
         singleton_on_a(&p);
@@ -43,13 +43,12 @@ static void it_starts_elsewhere_when_its_lease_has_ended(void **state) {
         plans(&p, "");
         p.cluster.now_ms++;
         plans(&p, "run one.service B");
-        cluster_view_free(&p);
 }
 
 /* The former leader may have confirmed a lease until this one was elected. */
 static void each_leader_waits_from_its_begin(void **state) {
-        ClusterView p;
-        EnginePlan plan;
+        _cleanup_cluster_view_ ClusterView p;
+        _cleanup_(engine_plan_done) EnginePlan plan;
 
         singleton_on_a(&p);
         cluster_view_presence(&p, "A", PRESENCE_LOST);
@@ -58,12 +57,10 @@ static void each_leader_waits_from_its_begin(void **state) {
         plan = plan_of(&p, p.cluster.now_ms - 10);
         assert_int_equal(plan.n, 0);
         assert_int_equal(plan.again_ms, HOLD_MS - 10);
-        engine_plan_done(&plan);
-        cluster_view_free(&p);
 }
 
 static void it_starts_elsewhere_when_its_end_was_reported(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, ONE, "Singleton=yes\n", TARGET_LAUNCHED);
@@ -76,11 +73,10 @@ static void it_starts_elsewhere_when_its_end_was_reported(void **state) {
         plans(&p, ""); /* it is being stopped */
         cluster_view_execute(&p);
         plans(&p, "run one.service B");
-        cluster_view_free(&p);
 }
 
 static void a_machine_that_returns_keeps_it(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         singleton_on_a(&p);
         cluster_view_presence(&p, "A", PRESENCE_LOST);
@@ -88,12 +84,11 @@ static void a_machine_that_returns_keeps_it(void **state) {
         p.cluster.now_ms += 1000;
         cluster_view_presence(&p, "A", PRESENCE_UP);
         plans(&p, "run one.service A");
-        cluster_view_free(&p);
 }
 
 /* An ordinary unit stays where it is. */
 static void a_machine_that_is_away_renews_no_lease(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         singleton_on_a(&p);
         cluster_view_presence(&p, "A", PRESENCE_AWAY);
@@ -104,22 +99,20 @@ static void a_machine_that_is_away_renews_no_lease(void **state) {
         plans(&p, "stop one.service A");
         p.cluster.now_ms += HOLD_MS;
         plans(&p, "run one.service B");
-        cluster_view_free(&p);
 }
 
 static void without_another_machine_nothing_stops(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         singleton_on_a(&p);
         cluster_view_presence(&p, "B", PRESENCE_LEFT);
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 /* Its process has no guard: only its machine can tell that it has ended. */
 static void a_unit_that_becomes_a_singleton_is_stopped_first(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, ONE, "", TARGET_LAUNCHED);
@@ -135,7 +128,6 @@ static void a_unit_that_becomes_a_singleton_is_stopped_first(void **state) {
         plans(&p, "");
         cluster_view_execute(&p);
         plans(&p, "run one.service A");
-        cluster_view_free(&p);
 }
 
 /* -- Texts of assignments: a rollout alone changes them -- */
@@ -171,7 +163,7 @@ static const ClusterAssignment *on(const ClusterView *p, const char *machine) {
 /* No move changes a text: also the next machine runs the former one, with its guard. */
 static void a_former_text_keeps_its_guard(void **state) {
         char former[UNIT_HASH_SIZE];
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         with_former_text(&p, "Singleton=yes\n", "");
         memcpy(former, on(&p, "A")->hash, sizeof(former));
@@ -185,19 +177,17 @@ static void a_former_text_keeps_its_guard(void **state) {
         assert_string_equal(on(&p, "B")->hash, former);
         assert_int_equal(on(&p, "B")->hold_ms, HOLD_MS);
         assert_int_equal(named(&p), 0);
-        cluster_view_free(&p);
 }
 
 /* It has no guard yet: it gets one with the text of the rollout. */
 static void a_former_text_without_a_guard_moves_as_before(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         with_former_text(&p, "", "Singleton=yes\n");
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         assert_int_equal(named(&p), 1);
         assert_int_equal(on(&p, "B")->kind, ASSIGNMENT_RUN);
         assert_int_equal(on(&p, "B")->hold_ms, 0);
-        cluster_view_free(&p);
 }
 
 /* The process may have the text from before. */
@@ -205,7 +195,7 @@ static void the_longest_stop_of_its_texts_counts(void **state) {
         static const char shorter[] =
                 "{\"hash\":\"\",\"owner\":\"\",\"path\":\"\",\"text\":\"[Service]\\nExecStart=/bin/true\\n"
                 "TimeoutStopSec=1\\n[X-Fleet]\\nSingleton=yes\\n\"}";
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         singleton_on_a(&p);
         p.below_updates = true;
@@ -217,16 +207,14 @@ static void the_longest_stop_of_its_texts_counts(void **state) {
         plans(&p, "");
         p.cluster.now_ms++;
         plans(&p, "run one.service B");
-        cluster_view_free(&p);
 }
 
 static void of_two_machines_one_keeps_it(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         singleton_on_a(&p);
         cluster_view_assign(&p, "B", ONE, ASSIGNMENT_RUN); /* as an older leader does */
         plans(&p, "stop one.service B");
-        cluster_view_free(&p);
 }
 
 static void a_machine_that_reports_it_keeps_it(void **state) {
@@ -243,8 +231,8 @@ static void a_machine_that_reports_it_keeps_it(void **state) {
 }
 
 static void a_lost_machine_that_reported_it_is_waited_for(void **state) {
-        ClusterView p;
-        EnginePlan plan;
+        _cleanup_cluster_view_ ClusterView p;
+        _cleanup_(engine_plan_done) EnginePlan plan;
 
         two_machines(&p);
         cluster_view_unit(&p, ONE, "Singleton=yes\n", TARGET_LAUNCHED);
@@ -253,8 +241,6 @@ static void a_lost_machine_that_reported_it_is_waited_for(void **state) {
         plan = plan_of(&p, p.cluster.now_ms);
         assert_int_equal(plan.n, 0);
         assert_int_equal(plan.again_ms, HOLD_MS);
-        engine_plan_done(&plan);
-        cluster_view_free(&p);
 }
 
 static uint64_t stop_ms(const char *service) {

@@ -384,7 +384,7 @@ static const char *content(const ClusterView *view, uint64_t n_keys, bool discar
 }
 
 static void content_of_its_own_keeps_a_host_from_joining(void **state) {
-        ClusterView view = {};
+        _cleanup_cluster_view_ ClusterView view = {};
         Error err;
 
         cluster_view_machine(&view, "A", "", PRESENCE_UP);
@@ -397,11 +397,10 @@ static void content_of_its_own_keeps_a_host_from_joining(void **state) {
         cluster_view_unit(&view, "a.service", "", TARGET_LAUNCHED);
         assert_non_null(strstr(content(&view, 40, false, &err), "1 unit and 40 keys of its own"));
         assert_null(content(&view, 40, true, &err));
-        cluster_view_free(&view);
 }
 
 static void units_of_its_own_directory_are_no_content(void **state) {
-        ClusterView view = {};
+        _cleanup_cluster_view_ ClusterView view = {};
         char value[256], id[MACHINE_ID_SIZE];
         Error err;
 
@@ -415,12 +414,11 @@ static void units_of_its_own_directory_are_no_content(void **state) {
                  cluster_view_id(id, "B"));
         cluster_view_put(&view, "/_fleet/unit/b.service", value);
         assert_non_null(strstr(content(&view, 0, false, &err), "1 unit and 0 keys"));
-        cluster_view_free(&view);
 }
 
 static void a_host_of_a_cluster_with_others_says_where_it_is(void **state) {
         char key[128], id[MACHINE_ID_SIZE];
-        ClusterView view = {};
+        _cleanup_cluster_view_ ClusterView view = {};
         Error err;
 
         cluster_view_machine(&view, "A", "", PRESENCE_UP);
@@ -440,7 +438,6 @@ static void a_host_of_a_cluster_with_others_says_where_it_is(void **state) {
         assert_null(content_of(&view, true, 0, false, &err));
         assert_null(content_of(&view, true, 1, true, &err));
         assert_non_null(strstr(content_of(&view, true, 1, false, &err), "0 units and 1 key of its own"));
-        cluster_view_free(&view);
 }
 
 int main(void) {

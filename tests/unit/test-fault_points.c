@@ -117,7 +117,7 @@ static void look_at_key(void *host, char *key) {
 /* One host: bootstraps, writes, makes checkpoints, compacts, closes; then the machine boots again, and it
  * rebuilds. */
 static void load_alone(const char *folder) {
-        ThreeHosts t;
+        _cleanup_(three_hosts_free) ThreeHosts t;
 
         three_hosts_new(&t, folder, false);
         t.checkpoint_entries = 8;
@@ -131,11 +131,10 @@ static void load_alone(const char *folder) {
         must_open(&t, 0);
         MUST(three_hosts_until(&t, three_hosts_is_led, &t.hosts[0]));
         put_many(&t.hosts[0], "second", 20);
-        three_hosts_free(&t);
 }
 
 static void look_alone(const char *folder, unsigned boot) {
-        ThreeHosts t;
+        _cleanup_(three_hosts_free) ThreeHosts t;
 
         three_hosts_new(&t, folder, false);
         t.checkpoint_entries = 8;
@@ -146,7 +145,6 @@ static void look_alone(const char *folder, unsigned boot) {
         each_acknowledged(folder, look_at_key, &t.hosts[0]);
         MUST(store_check(t.hosts[0].store, NULL) == 0);
         MUST(three_hosts_put(&t.hosts[0], "/after", "1") == KV_OK);
-        three_hosts_free(&t);
 }
 
 /* One host whose tree fails while it is in service: it is rebuilt, off the loop. */
@@ -166,7 +164,7 @@ static bool has_stopped(void *host) {
 
 static void load_rebuilt(const char *folder) {
         Replica *replica;
-        ThreeHosts t;
+        _cleanup_(three_hosts_free) ThreeHosts t;
 
         three_hosts_new(&t, folder, false);
         t.checkpoint_entries = 8;
@@ -180,12 +178,11 @@ static void load_rebuilt(const char *folder) {
         MUST(three_hosts_until(&t, has_stopped, &t.hosts[0]));
         MUST(three_hosts_until(&t, is_back, &t.hosts[0]));
         put_many(&t.hosts[0], "rebuilt", 10);
-        three_hosts_free(&t);
 }
 
 /* One host whose file of the keys is mostly free when it starts. */
 static void load_shrunk(const char *folder) {
-        ThreeHosts t;
+        _cleanup_(three_hosts_free) ThreeHosts t;
 
         three_hosts_new(&t, folder, false);
         must_open(&t, 0);
@@ -196,7 +193,6 @@ static void load_shrunk(const char *folder) {
         must_open(&t, 0);
         MUST(three_hosts_until(&t, three_hosts_is_led, &t.hosts[0]));
         put_many(&t.hosts[0], "shrunk", 5);
-        three_hosts_free(&t);
 }
 
 /* Two hosts, of which the second falls behind and is given the tree. */
@@ -205,7 +201,7 @@ static bool was_reset(void *host) {
 }
 
 static void load_pair(const char *folder) {
-        ThreeHosts t;
+        _cleanup_(three_hosts_free) ThreeHosts t;
 
         three_hosts_new(&t, folder, true);
         t.checkpoint_entries = 10;
@@ -221,12 +217,11 @@ static void load_pair(const char *folder) {
         MUST(three_hosts_until(&t, was_reset, &t.hosts[1]));
         MUST(three_hosts_sync(&t.hosts[1]) == KV_OK);
         put_many(&t.hosts[1], "late", 5);
-        three_hosts_free(&t);
 }
 
 static void look_pair(const char *folder, unsigned boot) {
         struct stat st;
-        ThreeHosts t;
+        _cleanup_(three_hosts_free) ThreeHosts t;
 
         three_hosts_new(&t, folder, true);
         t.boot = boot;
@@ -244,7 +239,6 @@ static void look_pair(const char *folder, unsigned boot) {
                 }
         }
         MUST(three_hosts_put(&t.hosts[0], "/after", "1") == KV_OK);
-        three_hosts_free(&t);
 }
 
 /* -- The log alone: what only a follower's log does -- */

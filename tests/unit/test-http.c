@@ -175,7 +175,7 @@ static void ask(Web *web, End *e, const char *request) {
 
 static void a_request_is_answered_and_the_connection_kept(void **state) {
         Web *web = *state;
-        End e;
+        _cleanup_(end_done) End e;
 
         ask(web, &e, "GET /a%20b?c=d HTTP/1.1\r\nHost: h:1\r\nContent-Type: x/y \r\n\r\n");
         assert_true(starts_with(end_text(&e), "HTTP/1.1 200 OK\r\n"));
@@ -189,7 +189,6 @@ static void a_request_is_answered_and_the_connection_kept(void **state) {
         RUN_UNTIL(&web->pair, answered(&e, 1));
         assert_string_equal(last_body(&e), "DELETE / host=h type=-*0 body=");
         assert_int_equal(web->server->n_connections, 1);
-        end_done(&e);
 }
 
 static void bytes_one_by_one_are_understood_alike(void **state) {
@@ -198,7 +197,7 @@ static void bytes_one_by_one_are_understood_alike(void **state) {
                                       "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;ext=1\r\n "
                                       "world\r\n0\r\nTrailer: t\r\n\r\n";
         Web *web = *state;
-        End e;
+        _cleanup_(end_done) End e;
 
         end_connect(&e, &web->pair);
         for (size_t i = 0; i < strlen(request); i++) {
@@ -214,7 +213,6 @@ static void bytes_one_by_one_are_understood_alike(void **state) {
         }
         RUN_UNTIL(&web->pair, answered(&e, 1));
         assert_string_equal(last_body(&e), "PUT /x?y host=other:8 type=a/b*2 body=hello world");
-        end_done(&e);
 }
 
 static void targets_in_absolute_form_are_reduced(void **state) {
@@ -231,12 +229,11 @@ static void targets_in_absolute_form_are_reduced(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(forms); i++) {
                 char request[200];
-                End e;
+                _cleanup_(end_done) End e;
 
                 snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", forms[i].target);
                 ask(web, &e, request);
                 assert_string_equal(last_body(&e), forms[i].body);
-                end_done(&e);
         }
 }
 
@@ -246,20 +243,19 @@ static void an_unknown_method_reaches_the_handler(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(methods); i++) {
                 char request[100];
-                End e;
+                _cleanup_(end_done) End e;
 
                 snprintf(request, sizeof(request), "%s /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab",
                          methods[i]);
                 ask(web, &e, request);
                 assert_true(starts_with(last_body(&e), methods[i]));
                 assert_true(ends_with(last_body(&e), "body=ab"));
-                end_done(&e);
         }
 }
 
 static void an_upgrade_is_not_taken_up(void **state) {
         Web *web = *state;
-        End e;
+        _cleanup_(end_done) End e;
 
         ask(web, &e,
             "GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
@@ -269,12 +265,11 @@ static void an_upgrade_is_not_taken_up(void **state) {
         end_send(&e, "GET /y HTTP/1.1\r\nHost: h\r\n\r\n");
         RUN_UNTIL(&web->pair, answered(&e, 1));
         assert_string_equal(last_body(&e), "GET /y host=h type=-*0 body=");
-        end_done(&e);
 }
 
 static void head_and_204_have_no_body_but_head_counts_it(void **state) {
         Web *web = *state;
-        End e;
+        _cleanup_(end_done) End e;
 
         end_connect(&e, &web->pair);
         end_send(&e, "HEAD /x HTTP/1.1\r\nHost: h\r\n\r\nGET /empty HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -282,16 +277,14 @@ static void head_and_204_have_no_body_but_head_counts_it(void **state) {
         assert_contains(end_text(&e), "Content-Length: 29\r\n");
         assert_lacks(end_text(&e), "HEAD /x");
         assert_lacks(strstr(end_text(&e), "204"), "Content-Length");
-        end_done(&e);
 }
 
 static void a_value_with_a_line_break_makes_no_second_field(void **state) {
         Web *web = *state;
-        End e;
+        _cleanup_(end_done) End e;
 
         ask(web, &e, "GET /fields HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_contains(end_text(&e), "Location: /a  Set-Cookie: b\r\n");
-        end_done(&e);
 }
 
 static void only_clients_with_expect_get_100_continue(void **state) {
@@ -334,7 +327,7 @@ static void http_1_0_is_closed_unless_it_asks_otherwise(void **state) {
 
 static void pipelined_requests_are_answered_one_by_one_in_order(void **state) {
         Web *web = *state;
-        End e;
+        _cleanup_(end_done) End e;
 
         web->park_all = true;
         end_connect(&e, &web->pair);
@@ -353,14 +346,13 @@ static void pipelined_requests_are_answered_one_by_one_in_order(void **state) {
         assert_non_null(one);
         assert_true(two > one);
         assert_true(strstr(end_text(&e), "GET /3 ") > two);
-        end_done(&e);
 }
 
 static void many_requests_ahead_are_held_back_and_all_answered(void **state) {
         enum { N = 3000 };
         _cleanup_text_ Text all = {};
         Web *web = *state;
-        End e;
+        _cleanup_(end_done) End e;
 
         for (int i = 0; i < N; i++)
                 text_printf(
@@ -373,7 +365,6 @@ static void many_requests_ahead_are_held_back_and_all_answered(void **state) {
         RUN_UNTIL(&web->pair, web->n_parked == 1 && strstr(end_text(&e), "/2999 "));
         assert_int_equal(web->n_requests, N + 1);
         assert_true(answered(&e, N));
-        end_done(&e);
 }
 
 static void broken_requests_are_refused_and_closed(void **state) {
@@ -437,7 +428,7 @@ static void broken_requests_are_refused_and_closed(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(broken); i++) {
                 char status[32];
-                End e;
+                _cleanup_(end_done) End e;
 
                 ask(web, &e, broken[i].request);
                 snprintf(status, sizeof(status), "HTTP/1.1 %s ", broken[i].status);
@@ -447,7 +438,6 @@ static void broken_requests_are_refused_and_closed(void **state) {
                         assert_reason(last_body(&e), broken[i].body);
                 assert_contains(end_text(&e), "Connection: close\r\n");
                 RUN_UNTIL(&web->pair, e.finished);
-                end_done(&e);
         }
         assert_int_equal(web->n_requests, 0);
 }
@@ -460,7 +450,7 @@ static void a_fold_is_seen_wherever_the_pieces_are_cut(void **state) {
         for (size_t i = 0; i < ELEMENTS(requests); i++)
                 for (size_t cut = 24; cut < strlen(requests[i]) - 4; cut++) {
                         Deferred stop = { .run = (void (*)(void *)) loop_uv_stop, .userdata = web->pair.uv };
-                        End e;
+                        _cleanup_(end_done) End e;
 
                         end_connect(&e, &web->pair);
                         assert_int_equal(stream_write(e.stream, requests[i], cut), 0);
@@ -473,14 +463,13 @@ static void a_fold_is_seen_wherever_the_pieces_are_cut(void **state) {
                         RUN_UNTIL(&web->pair, answered(&e, 1));
                         if (!starts_with(end_text(&e), "HTTP/1.1 400 "))
                                 fail_msg("cut at %zu: %s", cut, end_text(&e));
-                        end_done(&e);
                 }
 }
 
 static void a_fold_in_three_pieces_is_seen(void **state) {
         static const char *const pieces[] = { "GET / HTTP/1.1\r\nHost: a\r\nX: b", "\r\n ", "c\r\n\r\n" };
         Web *web = *state;
-        End e;
+        _cleanup_(end_done) End e;
 
         end_connect(&e, &web->pair);
         for (size_t i = 0; i < ELEMENTS(pieces); i++) {
@@ -490,7 +479,6 @@ static void a_fold_in_three_pieces_is_seen(void **state) {
         }
         RUN_UNTIL(&web->pair, answered(&e, 1));
         assert_reason(last_body(&e), "400 Bad Request: a folded field");
-        end_done(&e);
 }
 
 static void what_is_too_large_is_refused_and_what_is_just_large_works(void **state) {
@@ -507,7 +495,7 @@ static void what_is_too_large_is_refused_and_what_is_just_large_works(void **sta
         for (size_t i = 0; i < ELEMENTS(sizes); i++) {
                 _cleanup_text_ Text t = {};
                 char status[32];
-                End e;
+                _cleanup_(end_done) End e;
 
                 text_append(&t, "GET /");
                 for (size_t n = 0; n < sizes[i].path; n++)
@@ -524,7 +512,6 @@ static void what_is_too_large_is_refused_and_what_is_just_large_works(void **sta
                 snprintf(status, sizeof(status), "HTTP/1.1 %s ", sizes[i].status);
                 if (!starts_with(end_text(&e), status))
                         fail_msg("case %zu: %.200s", i, end_text(&e));
-                end_done(&e);
         }
 }
 
@@ -618,7 +605,7 @@ static void a_request_that_begins_in_the_packet_of_another_has_the_same_time(voi
 
 static void a_stream_waits_and_its_leaving_client_is_noticed(void **state) {
         Web *web = *state;
-        End e;
+        _cleanup_(end_done) End e;
 
         web_limit(web, (HttpLimits) { .head_ms = 200, .idle_ms = 20 });
         end_connect(&e, &web->pair);
@@ -636,14 +623,13 @@ static void a_stream_waits_and_its_leaving_client_is_noticed(void **state) {
         stream_close(e.stream);
         RUN_UNTIL(&web->pair, web->n_gone == 1);
         RUN_UNTIL(&web->pair, e.closed && web->server->n_connections == 0);
-        end_done(&e);
 }
 
 static void a_stream_comes_in_chunks_and_its_last_with_the_end(void **state) {
         Web *web = *state;
         Shared *shared = shared_new("shared", 6);
         uint64_t work;
-        End e;
+        _cleanup_(end_done) End e;
 
         end_connect(&e, &web->pair);
         end_send(&e, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -671,12 +657,11 @@ static void a_stream_comes_in_chunks_and_its_last_with_the_end(void **state) {
         end_send(&e, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
         RUN_UNTIL(&web->pair, strstr(end_text(&e), "GET /x"));
         assert_lacks(end_text(&e), "not sent");
-        end_done(&e);
 }
 
 static void a_stream_to_http_1_0_has_no_chunks_and_ends_with_the_connection(void **state) {
         Web *web = *state;
-        End e;
+        _cleanup_(end_done) End e;
 
         end_connect(&e, &web->pair);
         end_send(&e, "GET /park HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
@@ -686,14 +671,13 @@ static void a_stream_to_http_1_0_has_no_chunks_and_ends_with_the_connection(void
         http_last(web->parked[0], "two", 3);
         RUN_UNTIL(&web->pair, e.finished);
         assert_string_equal(last_body(&e), "onetwo");
-        end_done(&e);
 }
 
 static void a_client_that_does_not_read_bounds_the_stream_and_draining_continues(void **state) {
         static char block[50000];
         Web *web = *state;
         size_t sent = 0;
-        End e;
+        _cleanup_(end_done) End e;
         int r;
 
         memset(block, 'z', sizeof(block));
@@ -719,17 +703,15 @@ static void a_client_that_does_not_read_bounds_the_stream_and_draining_continues
         for (const char *p = strstr(end_text(&e), "\r\n\r\n"); *p; p++)
                 got += *p == 'z';
         assert_int_equal(got, sent);
-        end_done(&e);
 }
 
 static void a_large_answer_arrives_whole(void **state) {
         Web *web = *state;
-        End e;
+        _cleanup_(end_done) End e;
 
         ask(web, &e, "GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_int_equal(strlen(last_body(&e)), 1000000);
         assert_int_equal(strspn(last_body(&e), "x"), 1000000);
-        end_done(&e);
 }
 
 static void above_the_limit_of_connections_stands_503(void **state) {
@@ -767,7 +749,7 @@ static void given_limits_count_and_are_named(void **state) {
         web_limit(web, (HttpLimits) { .line_size = 50, .head_size = 100, .fields = 2 });
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char status[32];
-                End e;
+                _cleanup_(end_done) End e;
 
                 ask(web, &e, rows[i].request);
                 snprintf(status, sizeof(status), "HTTP/1.1 %s ", rows[i].status);
@@ -776,7 +758,6 @@ static void given_limits_count_and_are_named(void **state) {
                 assert_contains(last_body(&e), rows[i].message);
                 assert_contains(end_text(&e), "Connection: close\r\n");
                 RUN_UNTIL(&web->pair, e.finished);
-                end_done(&e);
         }
         assert_int_equal(web->n_requests, 0);
 }
@@ -1022,7 +1003,7 @@ static void what_all_readers_leave_is_bounded_and_the_oldest_goes(void **state) 
 static void a_parked_request_does_not_keep_its_body(void **state) {
         static char body[50001];
         Web *web = *state;
-        End e;
+        _cleanup_(end_done) End e;
 
         memset(body, 'b', sizeof(body) - 1);
         web->body_limit = 100000;
@@ -1038,7 +1019,6 @@ static void a_parked_request_does_not_keep_its_body(void **state) {
         RUN_UNTIL(&web->pair, answered(&e, 1));
         end_send(&e, "GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
         RUN_UNTIL(&web->pair, answered(&e, 2));
-        end_done(&e);
 }
 
 static void requests_that_cost_a_turn_are_handled_one_a_turn_in_the_order_of_arrival(void **state) {
@@ -1179,7 +1159,7 @@ static void requests_that_wait_count_among_what_is_held_and_the_oldest_goes(void
 
 static void a_cut_stream_just_ends(void **state) {
         Web *web = *state;
-        End e;
+        _cleanup_(end_done) End e;
 
         end_connect(&e, &web->pair);
         end_send(&e, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -1190,7 +1170,6 @@ static void a_cut_stream_just_ends(void **state) {
         RUN_UNTIL(&web->pair, e.finished || e.closed);
         assert_lacks(end_text(&e), "0\r\n\r\n");
         assert_int_equal(web->n_gone, 0);
-        end_done(&e);
 }
 
 static void parameters_are_read_as_go_reads_them(void **state) {

@@ -98,26 +98,24 @@ static void assert_no_change(Watch *w, LivenessSign sign, unsigned ticks) {
 }
 
 static void a_host_that_sends_heartbeats_stays_up(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, healthy, 100);
-        end(&w);
 }
 
 static void a_new_host_is_up_with_its_first_heartbeat_and_has_no_presence_before(void **state) {
-        Watch w = {};
+        _cleanup_(end) Watch w = {};
         char key[128], id[MACHINE_ID_SIZE];
 
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "A"));
         cluster_view_put(&w.view, key, "{\"raftId\":2,\"peer\":\"10.0.0.1:2380\"}");
         assert_no_change(&w, silent, 20);
         assert_change(&w, healthy, 1, "up: ");
-        end(&w);
 }
 
 static void a_host_with_a_silent_kernel_is_lost_after_six_ticks(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, healthy, 3);
@@ -126,22 +124,20 @@ static void a_host_with_a_silent_kernel_is_lost_after_six_ticks(void **state) {
         assert_no_change(&w, silent, 100);
         assert_no_change(&w, closed, 100); /* a sign of the kernel alone does not end the loss */
         assert_change(&w, healthy, 1, "up: ");
-        end(&w);
 }
 
 static void a_heartbeat_begins_a_new_period(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         for (unsigned i = 0; i < 10; i++) {
                 assert_no_change(&w, silent, 5);
                 assert_no_change(&w, healthy, 1);
         }
-        end(&w);
 }
 
 static void short_silences_do_not_add_up_a_daemon_that_then_hangs_is_away(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         for (unsigned i = 0; i < 3; i++) {
@@ -149,12 +145,11 @@ static void short_silences_do_not_add_up_a_daemon_that_then_hangs_is_away(void *
                 assert_no_change(&w, healthy, 1);
         }
         assert_change(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
-        end(&w);
 }
 
 /* Its writer may exclude the machine from placement: a sign of life does not overwrite it. */
 static void an_unreadable_presence_is_not_overwritten(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         cluster_view_unreadable(&w.view, LAYOUT_PRESENCE, NULL, "A");
@@ -162,38 +157,34 @@ static void an_unreadable_presence_is_not_overwritten(void **state) {
         assert_no_change(&w, silent, 200);
         cluster_view_presence(&w.view, "A", PRESENCE_LOST);
         assert_change(&w, healthy, 1, "up: ");
-        end(&w);
 }
 
 static void a_closed_session_is_away_and_lost_after_its_limit(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_change(&w, closed, 1, "away: its fleetd lost its session");
         assert_change(&w, closed, 60, "lost: its fleetd lost its session, and has been away for too long");
-        end(&w);
 }
 
 static void a_hung_daemon_is_away_after_six_ticks_and_lost_after_its_limit(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_change(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
         assert_change(&w, hung, 120, "lost: its fleetd does not answer, and has been away for too long");
-        end(&w);
 }
 
 /* After a power cut, the last answer of the kernel is of the time of the last heartbeat: the host is lost,
  * and was never away with a kernel that answers. */
 static void a_kernel_that_stops_with_the_heartbeats_does_not_count_as_answering(void **state) {
         static const LivenessSign cut = { .session = true };
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, healthy, 3);
         assert_no_change(&w, hung, 3); /* the last sign of the kernel may be 1.5 s old */
         assert_change(&w, cut, 4, "lost: no message from its fleetd or its kernel");
-        end(&w);
 }
 
 /* A replica that reaches another one and not the leader runs its units, and gets no others. */
@@ -201,7 +192,7 @@ static void a_replica_without_its_leader_is_away_after_ten_seconds_and_never_los
         const LivenessSign indirect = {
                 .heartbeat = true, .indirect = true, .kernel = true, .session = true
         };
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, indirect, 19);
@@ -213,17 +204,15 @@ static void a_replica_without_its_leader_is_away_after_ten_seconds_and_never_los
         assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
         assert_change(&w, indirect, 1, "away: it does not reach the leader, but another replica");
         assert_change(&w, healthy, 1, "up: ");
-        end(&w);
 }
 
 static void an_announced_stop_has_ten_minutes(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_change(&w, stopped, 1, "away: its fleetd was stopped");
         assert_no_change(&w, stopped, 1199);
         assert_change(&w, stopped, 1, "lost: its fleetd was stopped, and has been away for too long");
-        end(&w);
 }
 
 static void a_lost_host_has_the_time_at_which_its_absence_began(void **state) {
@@ -231,7 +220,7 @@ static void a_lost_host_has_the_time_at_which_its_absence_began(void **state) {
                 .heartbeat = true, .indirect = true, .kernel = true, .session = true
         };
         uint64_t away_ms;
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         w.view.cluster.now_ms = 7000;
@@ -256,11 +245,10 @@ static void a_lost_host_has_the_time_at_which_its_absence_began(void **state) {
         assert_change(&w, indirect, 1, "away: it does not reach the leader, but another replica");
         assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
         assert_int_equal(w.away_ms, 0);
-        end(&w);
 }
 
 static void a_daemon_that_returns_in_time_is_up_again(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_change(&w, stopped, 1, "away: its fleetd was stopped");
@@ -270,21 +258,19 @@ static void a_daemon_that_returns_in_time_is_up_again(void **state) {
         assert_change(&w, closed, 60,
                       "lost: its fleetd lost its session, and has been away for too long"); /* counted from
                                                                                                  zero */
-        end(&w);
 }
 
 static void a_host_that_is_away_keeps_the_limit_of_its_first_cause(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_change(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
         assert_no_change(&w, hung, 30);
         assert_change(&w, closed, 90, "lost: its fleetd does not answer, and has been away for too long");
-        end(&w);
 }
 
 static void a_host_that_was_away_under_the_previous_leader_has_a_whole_period(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_change(&w, closed, 1, "away: its fleetd lost its session");
@@ -294,12 +280,11 @@ static void a_host_that_was_away_under_the_previous_leader_has_a_whole_period(vo
         w.view.cluster.now_ms += 3600000;
         liveness_reset(&w.liveness, 0);
         assert_change(&w, closed, 7, "lost: its fleetd lost its session, and has been away for too long");
-        end(&w);
 }
 
 static void changes_of_one_tick_are_sorted_by_machine(void **state) {
         static const char *const names[] = { "B", "C", "A" };
-        Watch w = { .sign = silent };
+        _cleanup_(end) Watch w = { .sign = silent };
         PresenceChange *changes;
         size_t n;
 
@@ -312,12 +297,11 @@ static void changes_of_one_tick_are_sorted_by_machine(void **state) {
                         assert_int_equal(changes[k].machine[0], 'a' + (int) k);
                 free(changes);
         }
-        end(&w);
 }
 
 /* Only a token brings a host with a certificate back: a heartbeat from before its removal does not. */
 static void a_removed_host_is_not_up_again_by_a_late_heartbeat(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         w = (Watch) { .sign = healthy };
         cluster_view_put(&w.view, "/_fleet/cluster/removed/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
@@ -326,12 +310,11 @@ static void a_removed_host_is_not_up_again_by_a_late_heartbeat(void **state) {
         /* A host without a certificate returns by itself. */
         cluster_view_put(&w.view, "/_fleet/cluster/removed/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "{}");
         assert_non_null(tick(&w, false));
-        end(&w);
 }
 
 static void a_machine_that_leaves_the_cluster_view_is_removed(void **state) {
         char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, silent, 5);
@@ -341,13 +324,12 @@ static void a_machine_that_leaves_the_cluster_view_is_removed(void **state) {
         liveness_remove(&w.liveness, id);
         cluster_view_machine(&w.view, "A", "", PRESENCE_UP);
         assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
-        end(&w);
 }
 
 /* Its session is new, and its first heartbeat is due: the wait may end with its report. */
 static void a_host_that_has_just_reported_after_a_restore_has_a_whole_period(void **state) {
         char key[128], id[MACHINE_ID_SIZE];
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         w.view.cluster.lineage = 0xab;
@@ -357,24 +339,22 @@ static void a_host_that_has_just_reported_after_a_restore_has_a_whole_period(voi
         cluster_view_put(&w.view, key, "00000000000000ab");
         assert_no_change(&w, silent, 5);
         assert_no_change(&w, healthy, 5);
-        end(&w);
 }
 
 static void a_presence_key_of_index_1_is_a_presence(void **state) {
-        Watch w = { .sign = healthy };
+        _cleanup_(end) Watch w = { .sign = healthy };
         char id[MACHINE_ID_SIZE];
 
         cluster_view_presence(&w.view, "A", PRESENCE_UP);
         assert_int_equal(cluster_machine(&w.view.cluster, cluster_view_id(id, "A"))->presence_index, 1);
         assert_no_change(&w, healthy, 3);
-        end(&w);
 }
 
 /* The cluster view does not show its return yet. */
 static void a_silent_host_that_has_just_returned_is_not_reported_up_again(void **state) {
         PresenceChange *changes;
         size_t n;
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_AWAY);
         for (unsigned i = 1; i <= 10; i++) {
@@ -383,33 +363,30 @@ static void a_silent_host_that_has_just_returned_is_not_reported_up_again(void *
                 free(changes);
                 assert_int_equal(n, i == 1);
         }
-        end(&w);
 }
 
 static void a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_lost(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_change(&w, stopped, 1, "away: its fleetd was stopped");
         assert_no_change(&w, stopped, 20);
         assert_change(&w, (LivenessSign) { .stopped = true }, 4,
                       "lost: no message from its fleetd or its kernel");
-        end(&w);
 }
 
 static void a_shutdown_is_known_at_once(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_change(&w, shut_down, 1, "left: it shut down");
         assert_no_change(&w, shut_down, 100);
         assert_change(&w, healthy, 1, "up: ");
-        end(&w);
 }
 
 static void a_host_that_has_not_reported_since_a_restore_is_lost_for_that_reason(void **state) {
         char key[128], id[MACHINE_ID_SIZE];
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         w.view.cluster.lineage = 0xab;
@@ -419,11 +396,10 @@ static void a_host_that_has_not_reported_since_a_restore_is_lost_for_that_reason
         snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", cluster_view_id(id, "A"));
         cluster_view_put(&w.view, key, "00000000000000ab");
         assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
-        end(&w);
 }
 
 static void late_ticks_do_not_count(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         w.sign = silent;
@@ -434,22 +410,20 @@ static void late_ticks_do_not_count(void **state) {
         /* A heartbeat in a late tick counts. */
         w.sign = healthy;
         assert_string_equal(tick(&w, true), "up: ");
-        end(&w);
 }
 
 static void a_new_leader_counts_a_whole_period_itself(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, silent, 5);
         liveness_reset(&w.liveness, 0);
         assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
-        end(&w);
 }
 
 /* The hosts had contact with the former leader until then, and all of them have half a period left. */
 static void a_new_leader_begins_at_the_last_contact_of_the_former_one(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         liveness_reset(&w.liveness, 2 * LIVENESS_TICK_MS);
@@ -460,14 +434,13 @@ static void a_new_leader_begins_at_the_last_contact_of_the_former_one(void **sta
         assert_change(&w, healthy, 1, "up: ");
         liveness_reset(&w.liveness, 3600000);
         assert_change(&w, hung, 3, "away: its fleetd does not answer, its kernel does");
-        end(&w);
 }
 
 static const LivenessSign unattached = { .unattached = true };
 
 static void an_unattached_host_is_lost_after_its_grace(void **state) {
         const LivenessSign moving = { .unattached = true, .moving = true };
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, moving, 40);
@@ -475,13 +448,12 @@ static void an_unattached_host_is_lost_after_its_grace(void **state) {
         assert_no_change(&w, moving, 40);
         assert_change(&w, healthy, 1, "up: ");
         assert_change(&w, unattached, 6, "lost: no message from its fleetd or its kernel");
-        end(&w);
 }
 
 static void an_unattached_host_that_ended_its_session_is_away(void **state) {
         const LivenessSign ended = { .unattached = true, .kernel = true },
                            stops = { .unattached = true, .kernel = true, .stopped = true };
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_change(&w, ended, 1, "away: its fleetd lost its session");
@@ -495,36 +467,33 @@ static void an_unattached_host_that_ended_its_session_is_away(void **state) {
         assert_change(&w, healthy, 1, "up: ");
         assert_change(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
         assert_change(&w, unattached, 4, "lost: no message from its fleetd or its kernel");
-        end(&w);
 }
 
 /* The replica of the session in use has ended. */
 static void a_restart_begins_a_whole_period(void **state) {
         const LivenessSign restart = { .unattached = true, .restart = true };
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, silent, 5);
         w.sign = restart;
         assert_null(tick(&w, true));
         assert_change(&w, unattached, 6, "lost: no message from its fleetd or its kernel");
-        end(&w);
 }
 
 /* An idle session has a heartbeat in two seconds: it is silent for five ticks when that is noticed. */
 static void silence_of_several_ticks_counts_as_such(void **state) {
         const LivenessSign idle = { .session = true, .ticks = 5 };
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, idle, 1);
         assert_change(&w, idle, 1, "lost: no message from its fleetd or its kernel");
-        end(&w);
 }
 
 /* A host that joins has a session before its keys are in the view. */
 static void a_host_is_up_as_soon_as_it_is_in_the_view(void **state) {
-        Watch w = { .sign = healthy };
+        _cleanup_(end) Watch w = { .sign = healthy };
         PresenceChange *changes;
         char id[MACHINE_ID_SIZE];
         size_t n;
@@ -539,13 +508,12 @@ static void a_host_is_up_as_soon_as_it_is_in_the_view(void **state) {
         assert_int_equal(n, 1);
         assert_int_equal(changes[0].presence, PRESENCE_UP);
         free(changes);
-        end(&w);
 }
 
 /* One transaction takes at most so many; the rest follows with the next one. */
 static void many_changes_are_several_transactions(void **state) {
         enum { HOSTS = LIVENESS_CHANGES_MAX + 100 };
-        Watch w = { .sign = shut_down };
+        _cleanup_(end) Watch w = { .sign = shut_down };
         PresenceChange *changes;
         size_t n;
 
@@ -561,11 +529,10 @@ static void many_changes_are_several_transactions(void **state) {
         assert_int_equal(liveness_changes(&w.liveness, &w.view.cluster, &changes, &n), 0);
         assert_int_equal(n, HOSTS - LIVENESS_CHANGES_MAX);
         free(changes);
-        end(&w);
 }
 
 static void a_new_leader_reads_why_and_since_when_a_host_is_away(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_change(&w, stopped, 1, "away: its fleetd was stopped");
@@ -580,11 +547,10 @@ static void a_new_leader_reads_why_and_since_when_a_host_is_away(void **state) {
         w.view.cluster.now_ms += 3600000;
         liveness_reset(&w.liveness, 0);
         assert_change(&w, closed, 7, "lost: its fleetd lost its session, and has been away for too long");
-        end(&w);
 }
 
 static void a_change_is_not_repeated_until_the_cluster_view_can_have_it(void **state) {
-        Watch w;
+        _cleanup_(end) Watch w;
         PresenceChange *changes;
         size_t n;
 
@@ -596,7 +562,6 @@ static void a_change_is_not_repeated_until_the_cluster_view_can_have_it(void **s
                 assert_int_equal(n, i == 6 || i == 10 || i == 14); /* repeated when the cluster view does not
                                                                       show it for two seconds */
         }
-        end(&w);
 }
 
 static int watch_twice(void *userdata) {

@@ -58,7 +58,7 @@ static void hold(Play *play, size_t i) {
 /* -- Without faults -- */
 
 static void a_unit_runs_on_the_other_machine_before_it_stops(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_move(&p, "");
         plans(&p, "run web.service B");
@@ -72,11 +72,10 @@ static void a_unit_runs_on_the_other_machine_before_it_stops(void **state) {
         plans(&p, "moved to B");
         assert_null(cluster_any_unit(&p.cluster, unit)->move);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void a_unit_serves_until_it_is_available_there(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_move(&p, "");
         plans(&p, "run web.service B");
@@ -87,12 +86,11 @@ static void a_unit_serves_until_it_is_available_there(void **state) {
         cluster_view_active(&p, "B", unit, "failing");
         plans(&p, "move of web.service to B failed: it failed its checks there");
         plans(&p, "stop web.service B");
-        cluster_view_free(&p);
 }
 
 /* Its checks pass and fail in turn: it never becomes available, and never fails. */
 static void a_unit_that_is_not_available_there_in_time_stays(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_move(&p, "UpdateDeadlineSec=5min");
         plans(&p, "run web.service B");
@@ -104,7 +102,6 @@ static void a_unit_that_is_not_available_there_in_time_stays(void **state) {
         p.cluster.now_ms += 10000;
         plans(&p, "move of web.service to B failed: it was not available there within UpdateDeadlineSec=");
         plans(&p, "stop web.service B");
-        cluster_view_free(&p);
 }
 
 /* The request has decided about Move=no, which --force overrides. */
@@ -112,7 +109,7 @@ static void a_unit_that_stops_first_starts_there_when_it_has_ended(void **state)
         static const char *const options[] = { "Move=stop-first", "Singleton=yes", "Move=no" };
 
         for (size_t i = 0; i < ELEMENTS(options); i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 begin_move(&p, options[i]);
                 plans(&p, "stop web.service A");
@@ -124,12 +121,11 @@ static void a_unit_that_stops_first_starts_there_when_it_has_ended(void **state)
                 cluster_view_state(&p, "B", unit, "active");
                 plans(&p, "moved to B");
                 plans(&p, "");
-                cluster_view_free(&p);
         }
 }
 
 static void a_unit_that_is_loaded_moves(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         three_machines(&p);
         cluster_view_unit(&p, unit, "", TARGET_LOADED);
@@ -141,11 +137,10 @@ static void a_unit_that_is_loaded_moves(void **state) {
         plans(&p, "stop web.service A");
         cluster_view_execute(&p);
         plans(&p, "moved to C");
-        cluster_view_free(&p);
 }
 
 static void a_move_leaves_no_pin(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_move(&p, "");
         plans(&p, "run web.service B");
@@ -155,12 +150,11 @@ static void a_move_leaves_no_pin(void **state) {
         plans(&p, "moved to B");
         maintain(&p, "B", "draining", "");
         plans(&p, "run web.service A");
-        cluster_view_free(&p);
 }
 
 /* One that does not run moves, too: it need not be available where it is. */
 static void a_failed_unit_moves(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_move(&p, "");
         cluster_view_state(&p, "A", unit, "failed");
@@ -168,13 +162,12 @@ static void a_failed_unit_moves(void **state) {
         cluster_view_state(&p, "B", unit, "active");
         plans(&p, "stop web.service A");
         plans(&p, "moved to B");
-        cluster_view_free(&p);
 }
 
 /* -- Ends -- */
 
 static void a_unit_that_fails_there_stays(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_move(&p, "");
         plans(&p, "run web.service B");
@@ -184,7 +177,6 @@ static void a_unit_that_fails_there_stays(void **state) {
         assert_string_equal(order_on(&p, "B")->reason, "it runs on A now");
         has_ended(&p, "B", unit);
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 /* The reason states whether systemd has executed it there, and the result. */
@@ -209,7 +201,7 @@ static void the_end_of_a_move_has_the_result_of_the_unit_there(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX], end[128];
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 begin_move(&p, "");
                 plans(&p, "run web.service B");
@@ -218,12 +210,11 @@ static void the_end_of_a_move_has_the_result_of_the_unit_there(void **state) {
                                  rows[i].state);
                 snprintf(end, sizeof(end), "move of web.service to B failed: %s", rows[i].end);
                 plans(&p, end);
-                cluster_view_free(&p);
         }
 }
 
 static void a_unit_that_does_not_begin_to_start_there_stays(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_move(&p, "");
         plans(&p, "run web.service B");
@@ -232,12 +223,11 @@ static void a_unit_that_does_not_begin_to_start_there_stays(void **state) {
         p.cluster.now_ms += DRAIN_START_MS;
         plans(&p, "move of web.service to B failed: it did not start there");
         plans(&p, "stop web.service B");
-        cluster_view_free(&p);
 }
 
 /* With Move=stop-first, it is there, and has failed. */
 static void a_unit_that_stopped_first_and_fails_remains_there(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_move(&p, "Move=stop-first");
         plans(&p, "stop web.service A");
@@ -246,12 +236,11 @@ static void a_unit_that_stopped_first_and_fails_remains_there(void **state) {
         cluster_view_state(&p, "B", unit, "failed");
         plans(&p, "move of web.service to B failed: it failed there");
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void a_move_ends_when_its_machine_is_lost(void **state) {
         for (int step = 0; step < 3; step++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 begin_move(&p, "");
                 if (step > 0)
@@ -264,23 +253,21 @@ static void a_move_ends_when_its_machine_is_lost(void **state) {
                 plans(&p, "move of web.service to B failed: it is lost");
                 plans(&p, step > 0 ? "stop web.service B" : "");
                 plans(&p, "");
-                cluster_view_free(&p);
         }
 }
 
 static void a_move_ends_when_its_machine_stays_away(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_move(&p, "");
         plans(&p, "run web.service B");
         cluster_view_presence(&p, "B", PRESENCE_AWAY);
         p.cluster.now_ms += DRAIN_AWAY_MS;
         plans(&p, "move of web.service to B failed: the machine went away before it was available there");
-        cluster_view_free(&p);
 }
 
 static void a_move_ends_when_its_machine_rejects_the_unit(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_move(&p, "");
         maintain(&p, "B", "cordoned", "");
@@ -292,7 +279,6 @@ static void a_move_ends_when_its_machine_rejects_the_unit(void **state) {
         plans(&p, "run web.service B");
         maintain(&p, "B", "draining", "");
         plans(&p, "move of web.service to B failed: it is draining");
-        cluster_view_free(&p);
 }
 
 static void a_stop_a_removal_and_a_drain_end_a_move(void **state) {
@@ -343,7 +329,7 @@ static void a_cancelled_move_is_withdrawn(void **state) {
 }
 
 static void another_request_replaces_a_move(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_move(&p, "");
         plans(&p, "run web.service B");
@@ -352,13 +338,12 @@ static void another_request_replaces_a_move(void **state) {
         cluster_view_state(&p, "C", unit, "active");
         plans(&p, "stop web.service A; stop web.service B");
         plans(&p, "moved to C");
-        cluster_view_free(&p);
 }
 
 /* A job would run a second time. */
 static void a_job_moves_when_it_has_ended(void **state) {
         char id[MACHINE_ID_SIZE];
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         three_machines(&p);
         cluster_view_unit(&p, unit, "[Service]\nType=oneshot\n[X-Fleet]", TARGET_LAUNCHED);
@@ -372,13 +357,12 @@ static void a_job_moves_when_it_has_ended(void **state) {
                 cluster_assignment_on(cluster_machine(&p.cluster, cluster_view_id(id, "B")), unit)->finished);
         cluster_view_done(&p, "B", unit);
         plans(&p, "stop web.service A");
-        cluster_view_free(&p);
 }
 
 /* -- With others -- */
 
 static void moves_wait_for_the_brake(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         six_machines(&p);
         put_units(&p, "F", "other", 1);
@@ -390,12 +374,11 @@ static void moves_wait_for_the_brake(void **state) {
         plans(&p, "");
         p.cluster.now_ms += 31000;
         plans(&p, "run other00.service B; run web.service B");
-        cluster_view_free(&p);
 }
 
 /* Drains and moves share the number of units that start elsewhere. */
 static void moves_count_among_the_units_that_start_elsewhere(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         char name[32];
         _cleanup_free_ char *plan = NULL;
 
@@ -410,7 +393,6 @@ static void moves_count_among_the_units_that_start_elsewhere(void **state) {
         plans(&p, "");
         cluster_view_state(&p, "B", "m00.service", "active");
         plans(&p, "stop m00.service A; run m08.service B");
-        cluster_view_free(&p);
 }
 
 /* An instance that stops first needs budget: at most one of three is unavailable. */
@@ -453,7 +435,7 @@ static void each_step_is_planned_alike_by_the_next_leader(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(states); i++) {
                 _cleanup_(engine_plan_done) EnginePlan all = {}, one = {};
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
 
                 begin_move(&p, "");
                 plans(&p, "run web.service B");
@@ -471,19 +453,17 @@ static void each_step_is_planned_alike_by_the_next_leader(void **state) {
                 assert_int_equal(all.n, i == 2);
                 assert_int_equal(all.n_ends, one.n_ends);
                 assert_int_equal(all.n_ends, i == 3);
-                cluster_view_free(&p);
         }
 }
 
 static void an_unreadable_move_leaves_its_unit_as_it_is(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_move(&p, "");
         plans(&p, "run web.service B");
         cluster_view_unreadable(&p, LAYOUT_MOVE, unit, NULL);
         cluster_view_state(&p, "B", unit, "active");
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static int add_name(void *userdata, const char *name) {
@@ -494,7 +474,7 @@ static int add_name(void *userdata, const char *name) {
 static void a_change_of_a_machine_is_one_of_the_units_that_move(void **state) {
         EngineMarks marks = {};
         Named *units = NULL;
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         char id[MACHINE_ID_SIZE];
 
         begin_move(&p, "");
@@ -507,7 +487,6 @@ static void a_change_of_a_machine_is_one_of_the_units_that_move(void **state) {
         assert_int_equal(engine_marks_expand(&marks, &p.cluster, add_name, &units), 0);
         assert_non_null(named_find(units, unit));
         named_clear(&units);
-        cluster_view_free(&p);
 }
 
 int main(void) {

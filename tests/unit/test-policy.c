@@ -305,7 +305,7 @@ static void the_table_grants_these_rights_and_denies_all_others(void **state) {
                 { "forwarded revoked user", "-- --- --- -- - -" },
                 { "forwarded machine", "-- --- --- -- - -" },
         };
-        PolicyTable table;
+        _cleanup_(policy_table_done) PolicyTable table;
 
         policy_table_open(&table);
         assert_int_equal(table.n, ELEMENTS(rows));
@@ -323,7 +323,6 @@ static void the_table_grants_these_rights_and_denies_all_others(void **state) {
                 }
                 assert_int_equal(*allowed, 0);
         }
-        policy_table_done(&table);
 }
 
 static void a_machine_has_rights_to_what_is_its_own(void **state) {
@@ -336,7 +335,7 @@ static void a_machine_has_rights_to_what_is_its_own(void **state) {
                 { "restricted machine", true, false, true },
                 { "removed machine", false, false, false },
         };
-        PolicyTable table;
+        _cleanup_(policy_table_done) PolicyTable table;
 
         policy_table_open(&table);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -352,11 +351,10 @@ static void a_machine_has_rights_to_what_is_its_own(void **state) {
                 assert_false(policy_allows(&row->principal, RIGHT_UNITS_CHANGE, other, &row->facts));
                 assert_false(policy_allows(&row->principal, RIGHT_REPORT, other, &row->facts));
         }
-        policy_table_done(&table);
 }
 
 static void a_principal_sees_the_directories_above_its_prefixes(void **state) {
-        PolicyTable table;
+        _cleanup_(policy_table_done) PolicyTable table;
         const PolicyTableRow *row;
 
         policy_table_open(&table);
@@ -367,7 +365,6 @@ static void a_principal_sees_the_directories_above_its_prefixes(void **state) {
         assert_false(policy_shows(&row->principal, kv_string("/ap"), true, &row->facts));
         row = policy_table_row(&table, "revoked user");
         assert_false(policy_shows(&row->principal, kv_string("/"), true, &row->facts));
-        policy_table_done(&table);
 }
 
 #define PIN "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -427,7 +424,7 @@ static void a_host_proposes_what_it_has_a_right_to(void **state) {
                 { NULL, KV_RAISE, true, "y--y y--y ---- y--y" },
                 { NULL, KV_EXPIRE, true, "---- ---- ---- ----" },
         };
-        PolicyTable table;
+        _cleanup_(policy_table_done) PolicyTable table;
 
         policy_table_open(&table);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -481,7 +478,6 @@ static void a_host_proposes_what_it_has_a_right_to(void **state) {
                         }
                 assert_int_equal(*allowed, 0);
         }
-        policy_table_done(&table);
 }
 
 /* The text that an assignment names need not be the wanted one, which the host's slice has. */
@@ -496,7 +492,7 @@ static void a_restricted_host_reads_the_former_texts_that_it_is_assigned(void **
                 { "/_fleet/unit/other.service", false },
         };
         char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE], value[128];
-        PolicyTable table;
+        _cleanup_(policy_table_done) PolicyTable table;
 
         policy_table_open(&table);
         cluster_view_put(&table.view, layout_key(key, LAYOUT_UNIT, "web@1.service", NULL),
@@ -515,7 +511,6 @@ static void a_restricted_host_reads_the_former_texts_that_it_is_assigned(void **
                 assert_true(host_may_read(&table.view.cluster, cluster_view_id(id, "A"), read));
                 assert_false(host_may_read(&table.view.cluster, cluster_view_id(id, "C"), read));
         }
-        policy_table_done(&table);
 }
 
 static void a_host_claims_no_principal_of_another_host(void **state) {
@@ -535,14 +530,13 @@ static void a_host_claims_no_principal_of_another_host(void **state) {
         };
         KvCommand write = { .op = KV_SET, .key = kv_string("/app/x") };
         char id[MACHINE_ID_SIZE];
-        PolicyTable table;
+        _cleanup_(policy_table_done) PolicyTable table;
 
         policy_table_open(&table);
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 if (proposal_check(&table.view.cluster, NULL, cluster_view_id(id, "A"),
                                    kv_string(rows[i].text), &write, NULL) != rows[i].result)
                         fail_msg("%s", rows[i].text);
-        policy_table_done(&table);
 }
 
 /* The lesser of the rights of the client and of its host, whichever replica has the request. */
@@ -558,7 +552,7 @@ static void a_replica_proposes_for_clients_of_other_hosts(void **state) {
         };
         KvCommand write = { .op = KV_SET, .key = kv_string("/app/x") };
         char text[PRINCIPAL_TEXT_SIZE], id[MACHINE_ID_SIZE];
-        PolicyTable table;
+        _cleanup_(policy_table_done) PolicyTable table;
 
         policy_table_open(&table);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -567,7 +561,6 @@ static void a_replica_proposes_for_clients_of_other_hosts(void **state) {
                                    &write, NULL) != rows[i].result)
                         fail_msg("%s", text);
         }
-        policy_table_done(&table);
 }
 
 /* -- The number of reports -- */
@@ -643,17 +636,16 @@ static void a_host_without_a_replica_reports_a_limited_number_of_states(void **s
 }
 
 static void a_replica_reports_any_number_of_states(void **state) {
-        PolicyTable t;
+        _cleanup_(policy_table_done) PolicyTable t;
 
         policy_table_open(&t);
         assert_int_equal(report_state(&t, "D", 0, REPORTS), 0);
         assert_int_equal(report(&t, "D", LAYOUT_PROBLEM, 0, REPORTS, PROBLEM), 0);
-        policy_table_done(&t);
 }
 
 static void a_host_without_a_replica_reports_a_limited_number_of_problems(void **state) {
         char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE], unit[32];
-        PolicyTable t;
+        _cleanup_(policy_table_done) PolicyTable t;
 
         policy_table_open(&t);
         assert_int_equal(report(&t, "B", LAYOUT_PROBLEM, 0, 2000, PROBLEM), 0);
@@ -666,12 +658,11 @@ static void a_host_without_a_replica_reports_a_limited_number_of_problems(void *
         assert_int_equal(report(&t, "B", LAYOUT_PROBLEM, 2000, 1, PROBLEM), -EDQUOT);
         assert_int_equal(report(&t, "B", LAYOUT_PROBLEM, 0, 2000, PROBLEM), 0);
         assert_int_equal(report(&t, "B", LAYOUT_PROBLEM, 0, 2000, NULL), 0);
-        policy_table_done(&t);
 }
 
 static void a_report_of_a_host_without_a_replica_has_a_limited_size(void **state) {
         char value[8192 + 64];
-        PolicyTable t;
+        _cleanup_(policy_table_done) PolicyTable t;
 
         policy_table_open(&t);
         for (int size = 8192; size <= 8193; size++) {
@@ -681,14 +672,13 @@ static void a_report_of_a_host_without_a_replica_has_a_limited_size(void **state
                 assert_int_equal(report(&t, "B", LAYOUT_STATE, 0, 1, value), size <= 8192 ? 0 : -EDQUOT);
                 assert_int_equal(report(&t, "D", LAYOUT_STATE, 0, 1, value), 0);
         }
-        policy_table_done(&t);
 }
 
 /* Internal commands have no quota and no limit of users. */
 static void users_keys_are_not_written_by_internal_commands(void **state) {
         KvCommand write = { .op = KV_SET, .key = kv_string("/app/x") };
         char id[MACHINE_ID_SIZE];
-        PolicyTable t;
+        _cleanup_(policy_table_done) PolicyTable t;
 
         policy_table_open(&t);
         for (size_t i = 0; i < 2; i++) {
@@ -699,7 +689,6 @@ static void users_keys_are_not_written_by_internal_commands(void **state) {
                 assert_int_equal(proposal_check(&t.view.cluster, NULL, id, (KvBytes) {}, &write, NULL),
                                  -EACCES);
         }
-        policy_table_done(&t);
 }
 
 int main(void) {

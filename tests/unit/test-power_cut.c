@@ -80,7 +80,7 @@ static void note_orders(const char *folder, unsigned from, unsigned n) {
 /* One host founds, writes, makes checkpoints, cuts its log; is started again, and again after the machine
  * was. */
 static void live_alone(const char *folder) {
-        ThreeHosts t;
+        _cleanup_(three_hosts_free) ThreeHosts t;
 
         three_hosts_new(&t, folder, false);
         t.checkpoint_entries = 8;
@@ -95,12 +95,11 @@ static void live_alone(const char *folder) {
                 note_orders(folder, 1 + life * 4, 4);
                 three_hosts_close(&t, 0);
         }
-        three_hosts_free(&t);
 }
 
 /* Its file of the keys is mostly free at a start, and a smaller one takes its place. */
 static void live_with_a_file_that_shrinks(const char *folder) {
-        ThreeHosts t;
+        _cleanup_(three_hosts_free) ThreeHosts t;
 
         three_hosts_new(&t, folder, false);
         t.checkpoint_entries = 8;
@@ -113,7 +112,6 @@ static void live_with_a_file_that_shrinks(const char *folder) {
         must_open(&t, 0);
         assert_true(three_hosts_until(&t, three_hosts_is_led, &t.hosts[0]));
         put_many(&t.hosts[0], "second", 12);
-        three_hosts_free(&t);
 }
 
 static bool was_reset(void *host) {
@@ -122,7 +120,7 @@ static bool was_reset(void *host) {
 
 /* A standby falls behind, and is given the tree. */
 static void live_with_a_standby(const char *folder) {
-        ThreeHosts t;
+        _cleanup_(three_hosts_free) ThreeHosts t;
 
         three_hosts_new(&t, folder, true);
         t.checkpoint_entries = 10;
@@ -138,12 +136,11 @@ static void live_with_a_standby(const char *folder) {
         assert_true(three_hosts_until(&t, was_reset, &t.hosts[1]));
         assert_int_equal(three_hosts_sync(&t.hosts[1]), KV_OK);
         put_many(&t.hosts[1], "late", 5);
-        three_hosts_free(&t);
 }
 
 /* Both vote, so that neither forgets what the other counts on. */
 static void live_as_two_voters(const char *folder) {
-        ThreeHosts t;
+        _cleanup_(three_hosts_free) ThreeHosts t;
 
         three_hosts_new(&t, folder, true);
         t.checkpoint_entries = 8;
@@ -154,7 +151,6 @@ static void live_as_two_voters(const char *folder) {
         three_hosts_let_in(&t, 0, 1, true);
         put_many(&t.hosts[0], "leader", 20);
         put_many(&t.hosts[1], "follower", 20);
-        three_hosts_free(&t);
 }
 
 /* -- Recovery and restore: steps S3 to S5 -- */
@@ -175,7 +171,7 @@ static void live_with_a_recovery(const char *folder) {
         KvOfflineOptions o;
         char promise[64];
         Error err = {};
-        ThreeHosts t;
+        _cleanup_(three_hosts_free) ThreeHosts t;
 
         three_hosts_new(&t, folder, false);
         t.checkpoint_entries = 8;
@@ -190,7 +186,6 @@ static void live_with_a_recovery(const char *folder) {
         snprintf(promise, sizeof(promise), "lineage %" PRIx64, recovered.new_lineage);
         power_promise(promise);
         disk_real_close(o.log_disk);
-        three_hosts_free(&t);
 }
 
 static char *backup_path(const char *folder) {
@@ -213,7 +208,7 @@ static void live_with_a_restore(const char *folder) {
         char key[32], promise[64];
         KvOfflineOptions o;
         Error err = {};
-        ThreeHosts t;
+        _cleanup_(three_hosts_free) ThreeHosts t;
 
         three_hosts_new(&t, folder, false);
         must_open(&t, 1);
@@ -232,7 +227,6 @@ static void live_with_a_restore(const char *folder) {
                 fail_msg("%s", err.message);
         snprintf(promise, sizeof(promise), "lineage %" PRIx64, restored.new_lineage);
         power_promise(promise);
-        three_hosts_free(&t);
 }
 
 /* -- What is there afterwards -- */

@@ -196,7 +196,7 @@ static void each_case_is_found(void **state) {
 /* -- Searches in slices, and figures -- */
 
 static void slices_find_what_one_search_finds(void **state) {
-        ClusterView p = view_new();
+        _cleanup_cluster_view_ ClusterView p = view_new();
         ProblemSearch whole = search_new(&p), counted = search_new(&p);
         size_t counts[PROBLEM_ROWS_MAX] = {}, n = 0;
         _cleanup_text_ Text all = {}, some = {};
@@ -237,7 +237,6 @@ static void slices_find_what_one_search_finds(void **state) {
         assert_string_equal(some.chars, all.chars);
         search_done(&whole);
         search_done(&counted);
-        cluster_view_free(&p);
 }
 
 static bool sees_nothing(void *userdata, Right right) {
@@ -245,7 +244,7 @@ static bool sees_nothing(void *userdata, Right right) {
 }
 
 static void a_row_needs_its_right(void **state) {
-        ClusterView p = view_new();
+        _cleanup_cluster_view_ ClusterView p = view_new();
         ProblemSearch s = search_new(&p);
 
         put(&p, LOST_C);
@@ -253,12 +252,11 @@ static void a_row_needs_its_right(void **state) {
         assert_int_equal(problems_search(&s, SIZE_MAX, SIZE_MAX), 0);
         assert_int_equal(s.n, 0);
         search_done(&s);
-        cluster_view_free(&p);
 }
 
 /* Without a replica, a host knows its own problems only. */
 static void an_attached_host_has_those_of_itself(void **state) {
-        ClusterView p = view_new();
+        _cleanup_cluster_view_ ClusterView p = view_new();
         ProblemSearch s = search_new(&p);
 
         put(&p, LOST_C);
@@ -267,7 +265,6 @@ static void an_attached_host_has_those_of_itself(void **state) {
         assert_int_equal(problems_search(&s, SIZE_MAX, SIZE_MAX), 0);
         assert_int_equal(s.n, 1);
         search_done(&s);
-        cluster_view_free(&p);
 }
 
 static void each_row_is_complete(void **state) {

@@ -337,7 +337,7 @@ static void a_further_rule_never_adds_a_machine(void **state) {
         unsigned compared = 0, lost = 0;
 
         for (unsigned i = times(10000) / 12; i > 0; i--) {
-                ClusterView p = {};
+                _cleanup_cluster_view_ ClusterView p = {};
                 char less[200] = "", more[200];
                 SchedulerView *view;
 
@@ -378,7 +378,6 @@ static void a_further_rule_never_adds_a_machine(void **state) {
                                 lost += fits && !fits_still;
                         }
                 scheduler_view_free(view);
-                cluster_view_free(&p);
         }
         assert_true(compared > 9000 && lost > 500);
 }

@@ -295,7 +295,7 @@ static void lead(Bench *b, unsigned n) {
 /* -- Starting and leading alone -- */
 
 static void a_sole_voter_leads_in_a_new_term_that_it_voted_for(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "V", 4, 1);
         assert_int_equal(raft_core_term(b.core), 5);
@@ -306,7 +306,6 @@ static void a_sole_voter_leads_in_a_new_term_that_it_voted_for(void **state) {
         assert_int_equal(durable(&b), 0);
         assert_said(&b, "apply 2..2\n");
         assert_true(raft_core_leads(b.core));
-        done(&b);
 }
 
 static void a_sole_voter_that_lost_its_term_takes_a_new_one_when_it_leads_again(void **state) {
@@ -571,13 +570,12 @@ static void a_sole_voter_by_its_state_or_by_the_log_behind_it_begins_a_new_term(
                 _cleanup_conf_ Conf old = conf_of(cases[i].of_state), new = conf_of(cases[i].of_log ?: "V");
                 RaftStateInfo info = state_of(10, 4, &old);
                 RaftEntry entries[] = { command(4), change_entry(4, &new), command(4) };
-                Bench b;
+                _cleanup_(done) Bench b;
 
                 begin_with(&b, 1);
                 START(&b, 0, .term = 4, .state = &info, .first_index = 11, .entries = entries,
                       .n_entries = cases[i].of_log ? 3 : 0);
                 assert_int_equal(raft_core_term(b.core), cases[i].term);
-                done(&b);
         }
 }
 
@@ -585,18 +583,17 @@ static void a_log_with_a_configuration_that_is_none_is_not_started_from(void **s
         _cleanup_conf_ Conf conf = conf_of("VVV");
         RaftEntry entries[] = { { .term = 1, .type = RAFT_ENTRY_CHANGE, .data = "nonsense", .size = 8 },
                                 change_entry(1, &conf) };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         begin_with(&b, 1);
         START(&b, -EUCLEAN, .term = 1, .first_index = 1, .entries = entries, .n_entries = 2);
-        done(&b);
 }
 
 static void a_log_that_does_not_fit_is_not_started_from(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
         RaftStateInfo info = state_of(5, 2, &conf);
         RaftEntry entries[] = { command(1) };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         begin_with(&b, 1);
         assert_int_equal(raft_core_start(b.core, 1000,
@@ -606,7 +603,6 @@ static void a_log_that_does_not_fit_is_not_started_from(void **state) {
                                                             .entries = entries,
                                                             .n_entries = 1 }),
                          -EUCLEAN);
-        done(&b);
 }
 
 static void a_core_that_cannot_start_for_want_of_memory_says_so(void **state) {
@@ -618,7 +614,7 @@ static void a_core_that_cannot_start_for_want_of_memory_says_so(void **state) {
         for (unsigned n = 0; n < OWN;
              n++) { /* without those of libraft, which frees twice what it could not copy */
                 RaftEntry entries[] = { command(4), change_entry(4, &of_log), command(4) };
-                Bench b;
+                _cleanup_(done) Bench b;
                 int r;
 
                 begin_with(&b, 1);
@@ -634,7 +630,6 @@ static void a_core_that_cannot_start_for_want_of_memory_says_so(void **state) {
                 raft_heap_set_default();
                 assert_true(heap_failed);
                 assert_int_equal(r, -ENOMEM);
-                done(&b);
         }
         heap_fails_once = false;
         heap_left = 0;
@@ -643,7 +638,7 @@ static void a_core_that_cannot_start_for_want_of_memory_says_so(void **state) {
 static void submitting_is_the_leaders_and_bounded(void **state) {
         _cleanup_free_ char *large = calloc(1, RAFT_ENTRY_SIZE_MAX + 1);
         uint64_t index, term;
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 1);
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EREMOTE);
@@ -656,12 +651,11 @@ static void submitting_is_the_leaders_and_bounded(void **state) {
         assert_int_equal(term, raft_core_term(b.core));
         assert_int_equal(index, raft_core_last_index(b.core));
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EAGAIN);
-        done(&b);
 }
 
 static void what_the_owner_does_not_apply_at_once_follows_in_slices(void **state) {
         uint64_t index, term;
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "V", 4, 1);
         assert_int_equal(durable(&b), 0);
@@ -693,12 +687,11 @@ static void what_the_owner_does_not_apply_at_once_follows_in_slices(void **state
         assert_false(raft_core_is_behind(b.core));
         assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
         assert_said(&b, "");
-        done(&b);
 }
 
 static void a_leader_that_is_behind_with_applying_takes_nothing_new(void **state) {
         uint64_t index, term;
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "V", 4, 1);
         assert_int_equal(durable(&b), 0);
@@ -712,13 +705,12 @@ static void a_leader_that_is_behind_with_applying_takes_nothing_new(void **state
         while (raft_core_is_behind(b.core))
                 assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), 0);
-        done(&b);
 }
 
 static void a_state_that_is_installed_ends_what_was_to_be_applied(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVVV");
         RaftEntry entries[] = { command(1), command(1), command(1), command(1), command(1) };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 1);
         b.slice = 1;
@@ -736,7 +728,6 @@ static void a_state_that_is_installed_ends_what_was_to_be_applied(void **state) 
         assert_int_equal(raft_core_applied_index(b.core), 60);
         assert_false(raft_core_is_behind(b.core));
         assert_int_equal(raft_core_servers(b.core)->n, 4);
-        done(&b);
 }
 
 /* Its configuration is encoded for the disk. */
@@ -745,7 +736,7 @@ static void a_state_that_comes_without_memory_is_not_installed(void **state) {
         bool failed = true;
 
         for (unsigned n = 1; failed; n++) {
-                Bench b;
+                _cleanup_(done) Bench b;
                 int r;
 
                 start(&b, "VVV", 1, 1);
@@ -759,11 +750,10 @@ static void a_state_that_comes_without_memory_is_not_installed(void **state) {
                 heap_left = 0;
                 assert_int_equal(r, failed ? -ENOMEM : 0);
                 assert_int_equal(has_said(&b, "install 60"), !failed);
-                done(&b);
         }
 
         for (unsigned n = 0; n < 5; n++) { /* of the engine those that read its configuration */
-                Bench b;
+                _cleanup_(done) Bench b;
 
                 start(&b, "VVV", 1, 1);
                 heap_failed = false;
@@ -775,12 +765,11 @@ static void a_state_that_comes_without_memory_is_not_installed(void **state) {
                 heap_fails_once = false;
                 heap_left = 0;
                 assert_true(heap_failed);
-                done(&b);
         }
 }
 
 static void a_follower_that_there_is_no_memory_for_is_watched_later(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVs", 2, 1);
         lead(&b, 2);
@@ -797,24 +786,22 @@ static void a_follower_that_there_is_no_memory_for_is_watched_later(void **state
         assert_int_equal(b.core->n_peers, 1);
         raft_heap_set_default();
         heap_left = 0;
-        done(&b);
 }
 
 static void a_message_of_no_type_is_dropped(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 1);
         RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_TIMEOUT_NOW + 1, .term = 9);
         RECEIVE(&b, 2, 0, .term = 9);
         assert_int_equal(raft_core_term(b.core), 1);
         assert_said(&b, "");
-        done(&b);
 }
 
 static void a_rule_that_is_off_changes_nothing(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
         RaftEntry entries[] = { command(1), change_entry(1, &conf), command(1) };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 1);
         assert_int_equal(rule_split_at_change(b.core, entries, 3), 1);
@@ -822,14 +809,13 @@ static void a_rule_that_is_off_changes_nothing(void **state) {
         b.core->off.split_at_change = b.core->off.snapshot_stored_only = true;
         assert_int_equal(rule_split_at_change(b.core, entries, 3), 3);
         assert_int_equal(rule_snapshot_stored_only(b.core, &(RaftStateInfo) { .index = 9 }), 0);
-        done(&b);
 }
 
 /* -- The engine's defects -- */
 
 static void an_old_terms_leader_learns_the_term_and_no_index(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 5, 10);
         assert_int_equal(receive_append(&b, 2, 3, 0, 0, 0, NULL, 0), 0);
@@ -838,14 +824,13 @@ static void an_old_terms_leader_learns_the_term_and_no_index(void **state) {
         assert_said(&b, "send 2 append-result 5 rejected 0 last 0\n");
         assert_int_equal(receive_snapshot(&b, 2, 3, 50, &conf), 0);
         assert_said(&b, "send 2 append-result 5 rejected 0 last 0\n");
-        done(&b);
 }
 
 static void a_refused_pre_vote_learns_the_higher_term(void **state) {
         RaftMessage vote = { .type = RAFT_MESSAGE_VOTE,
                              .term = 3,
                              .vote = { .candidate = 2, .last_index = 90, .last_term = 3, .pre_vote = true } };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 5, 10);
         assert_int_equal(receive(&b, 2, vote), 0);
@@ -854,12 +839,11 @@ static void a_refused_pre_vote_learns_the_higher_term(void **state) {
         vote.vote.last_index = vote.vote.last_term = 1;
         assert_int_equal(receive(&b, 2, vote), 0);
         assert_said(&b, "send 2 vote-result 9 refused\n");
-        done(&b);
 }
 
 static void an_unrequested_vote_is_dropped(void **state) {
         RaftMessage result = { .type = RAFT_MESSAGE_VOTE_RESULT, .term = 5, .vote_result = { true, false } };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 5, 10);
         assert_int_equal(receive(&b, 2, result), 0);
@@ -873,12 +857,11 @@ static void an_unrequested_vote_is_dropped(void **state) {
         lead(&b, 3);
         assert_int_equal(receive(&b, 2, result), 0);
         assert_int_equal(raft_core_state(b.core), RAFT_STATE_LEADER);
-        done(&b);
 }
 
 static void entries_below_our_snapshot_are_left_out(void **state) {
         RaftEntry entries[] = { command(2), command(2), command(2), command(2), command(3) };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start_from_state(&b, "VVV", 2, 10);
         assert_int_equal(receive_append(&b, 2, 3, 7, 2, 7, entries, 5), 0);
@@ -891,14 +874,13 @@ static void entries_below_our_snapshot_are_left_out(void **state) {
         text_clear(&b.said);
         assert_int_equal(receive_append(&b, 2, 3, 2, 1, 7, entries, 3), 0);
         assert_said(&b, "send 2 append-result 3 rejected 0 last 10\n");
-        done(&b);
 }
 
 static void each_configuration_of_a_message_has_its_own_index(void **state) {
         _cleanup_conf_ Conf three = conf_of("VVVs"), four = conf_of("VVVV");
         RaftEntry entries[] = { command(2), change_entry(2, &three), command(2), change_entry(2, &four),
                                 command(2) };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 1);
         assert_int_equal(receive_append(&b, 2, 2, 1, 1, 1, entries, 5), 0);
@@ -912,7 +894,6 @@ static void each_configuration_of_a_message_has_its_own_index(void **state) {
         assert_int_equal(receive_append(&b, 2, 2, 6, 2, 6, NULL, 0), 0);
         assert_int_equal(b.core->raft.configuration_committed_index, 5);
         assert_false(raft_core_change_pending(b.core));
-        done(&b);
 }
 
 static void the_rest_of_a_message_that_is_rejected_is_left(void **state) {
@@ -920,7 +901,7 @@ static void the_rest_of_a_message_that_is_rejected_is_left(void **state) {
         RaftEntry entries[] = { command(2), change_entry(2, &four), command(2) };
         const char *said;
         unsigned n = 0;
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 2, 5);
         assert_int_equal(receive_append(&b, 2, 2, 50, 2, 0, entries, 3),
@@ -928,7 +909,6 @@ static void the_rest_of_a_message_that_is_rejected_is_left(void **state) {
         for (said = b.said.chars; said && (said = strstr(said, "append-result")); said++)
                 n++;
         assert_int_equal(n, 1);
-        done(&b);
 }
 
 static void the_first_of_two_configurations_in_the_log_is_remembered_when_it_is_applied(void **state) {
@@ -936,7 +916,7 @@ static void the_first_of_two_configurations_in_the_log_is_remembered_when_it_is_
         RaftStateInfo info = state_of(2, 1, &one);
         RaftEntry entries[] = { command(1), change_entry(1, &two), command(1), change_entry(1, &three) };
         RaftEntry other[] = { command(2) };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         begin_with(&b, 1);
         START(&b, 0, .term = 1, .state = &info, .first_index = 3, .entries = entries, .n_entries = 4);
@@ -947,12 +927,11 @@ static void the_first_of_two_configurations_in_the_log_is_remembered_when_it_is_
         assert_int_equal(receive_append(&b, 2, 2, 5, 1, 4, other, 1), 0);
         assert_int_equal(raft_core_servers(b.core)->items[3].role, RAFT_ROLE_STANDBY);
         assert_false(raft_core_change_pending(b.core));
-        done(&b);
 }
 
 static void a_second_snapshot_while_one_is_in_work_is_dropped(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 5);
         assert_int_equal(receive_snapshot(&b, 2, 2, 50, &conf), 0);
@@ -973,23 +952,21 @@ static void a_second_snapshot_while_one_is_in_work_is_dropped(void **state) {
         assert_said(&b, "send 2 append-result 2 rejected 0 last 50\n");
         assert_int_equal(raft_core_applied_index(b.core), 50);
         assert_int_equal(raft_core_first_index(b.core), 51);
-        done(&b);
 }
 
 static void a_core_that_ends_during_an_install_gives_everything_back(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 5);
         assert_int_equal(receive_snapshot(&b, 2, 2, 50, &conf), 0);
-        done(&b);
 }
 
 static void a_received_state_that_is_older_than_ours_does_not_replace_it(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
         RaftStateInfo info = state_of(5, 1, &conf);
         RaftEntry entries[] = { command(2), command(2), command(2) };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         /* Its log conflicts with what it has applied: it is a new one, behind the state. */
         begin_with(&b, 1);
@@ -1001,7 +978,6 @@ static void a_received_state_that_is_older_than_ours_does_not_replace_it(void **
         assert_false(raft_core_installing(b.core));
         assert_int_equal(receive_append(&b, 2, 3, 59, 2, 60, entries, 3), 0);
         assert_true(has_said(&b, "append 61..62\n"));
-        done(&b);
 }
 
 /* Applied entries stay applied, although the log begins again after an older snapshot. */
@@ -1010,7 +986,7 @@ static void a_state_behind_what_is_applied_makes_nothing_be_applied_twice(void *
         RaftEntry entries[] = { command(3), command(3), command(3) };
 
         for (unsigned at_once = 0; at_once < 2; at_once++) {
-                Bench b;
+                _cleanup_(done) Bench b;
 
                 start(&b, "VVV", 1, 5);
                 assert_int_equal(receive_append(&b, 2, 1, 5, 1, 5, NULL, 0), 0);
@@ -1021,14 +997,13 @@ static void a_state_behind_what_is_applied_makes_nothing_be_applied_twice(void *
                 assert_said(&b, at_once ? "meta 3 0\nappend 6..6\napply 6..6\n" : "meta 3 0\nappend 6..6\n");
                 assert_int_equal(b.core->handled, at_once ? 6 : 5);
                 assert_int_equal(raft_core_applied_index(b.core), at_once ? 6 : 5);
-                done(&b);
         }
 }
 
 static void entries_behind_a_configuration_are_applied_with_the_same_input(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVVs");
         RaftEntry entries[] = { change_entry(2, &conf), command(2), command(2) };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 1);
         assert_int_equal(receive_append(&b, 2, 2, 1, 1, 1, entries, 3), 0);
@@ -1036,12 +1011,11 @@ static void entries_behind_a_configuration_are_applied_with_the_same_input(void 
         text_clear(&b.said);
         assert_int_equal(receive_append(&b, 2, 2, 4, 2, 4, NULL, 0), 0);
         assert_said(&b, "send 2 append-result 2 rejected 0 last 4\napply 2..2\napply 3..4\n");
-        done(&b);
 }
 
 static void unapplied_committed_entries_are_reported(void **state) {
         RaftEntry entry = command(4);
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start_from_state(&b, "VVV", 4, 20);
         b.later = true;
@@ -1058,7 +1032,6 @@ static void unapplied_committed_entries_are_reported(void **state) {
         assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
         assert_int_equal(take_changed(&b), RAFT_CHANGED_COMMIT);
         assert_int_equal(raft_core_applied_index(b.core), 21);
-        done(&b);
 }
 
 /* -- Invalid messages -- */
@@ -1075,7 +1048,7 @@ static void messages_that_cannot_be_are_dropped(void **state) {
         const struct {
                 uint64_t index, index_term, configuration_index;
         } snapshots[] = { { 0, 2, 1 }, { 9, 0, 1 }, { 9, 10, 1 }, { 9, 2, 0 }, { 9, 2, 10 } };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 2, 5);
         assert_int_equal(receive_append(&b, 2, 2, 0, 1, 0, NULL, 0), 0);
@@ -1099,7 +1072,6 @@ static void messages_that_cannot_be_are_dropped(void **state) {
                                       snapshots[i].configuration_index, other.bytes, other.size });
         assert_said(&b, "");
         assert_int_equal(raft_core_term(b.core), 2);
-        done(&b);
 }
 
 static void messages_at_the_limits_are_taken(void **state) {
@@ -1147,17 +1119,16 @@ static void messages_at_the_limits_are_taken(void **state) {
 }
 
 static void another_leader_in_our_term_ends_the_core(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 2, 5);
         lead(&b, 3);
         assert_int_equal(receive_append(&b, 2, raft_core_term(b.core), 5, 2, 0, NULL, 0), -ESHUTDOWN);
         assert_int_equal(raft_core_tick(b.core, b.now_ms), -ESHUTDOWN);
-        done(&b);
 }
 
 static void an_observed_leader_counts_in_its_term(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVV", 2, 5);
         assert_int_equal(receive_append(&b, 4, 2, 5, 2, 0, NULL, 0), 0);
@@ -1177,12 +1148,11 @@ static void an_observed_leader_counts_in_its_term(void **state) {
         assert_int_equal(raft_core_leader(b.core), 0);
         assert_int_equal(receive_append(&b, 2, 5, 5, 2, 0, NULL, 0), 0);
         assert_int_equal(raft_core_leader(b.core), 2);
-        done(&b);
 }
 
 static void only_changes_are_notified(void **state) {
         RaftEntry entry = command(2);
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 2, 5);
         assert_true(take_changed(&b) & RAFT_CHANGED_CONFIGURATION);
@@ -1202,12 +1172,11 @@ static void only_changes_are_notified(void **state) {
         tick_until_due(&b);
         assert_int_equal(take_changed(&b) & (RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER),
                          RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER); /* a candidate */
-        done(&b);
 }
 
 static void what_apply_cannot_do_ends_the_core(void **state) {
         uint64_t index, term;
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "V", 1, 1);
         b.apply_error = -EIO;
@@ -1215,14 +1184,13 @@ static void what_apply_cannot_do_ends_the_core(void **state) {
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EIO);
         assert_int_equal(raft_core_tick(b.core, b.now_ms), -EIO);
         assert_true(raft_core_timeout_ms(b.core) == UINT64_MAX); /* or its owner would tick it for ever */
-        done(&b);
 }
 
 /* -- The disk -- */
 
 static void what_was_submitted_is_so_also_where_the_core_ends_right_behind_it(void **state) {
         uint64_t index = 0, term = 0;
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "V", 4, 1);
         assert_int_equal(durable(&b), 0);
@@ -1239,14 +1207,13 @@ static void what_was_submitted_is_so_also_where_the_core_ends_right_behind_it(vo
         assert_true(has_said(&b, "append 6..6\n"));
         assert_int_equal(raft_core_error(b.core), -ENOMEM);
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -ENOMEM);
-        done(&b);
 }
 
 static void a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing(void **state) {
         RaftEntry entry = command(4);
         uint64_t index, term;
         Error err = {};
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 4, 3);
         assert_int_equal(receive_append(&b, 2, 4, 3, 4, 0, &entry, 1), 0); /* its write is under way */
@@ -1276,7 +1243,6 @@ static void a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing(
                          -EIO);
         assert_int_equal(raft_core_transfer(b.core, b.now_ms, 2), -EIO);
         assert_said(&b, "");
-        done(&b);
 }
 
 static void an_entry_of_a_term_that_cannot_be_written_is_neither_taken_nor_kept(void **state) {
@@ -1293,7 +1259,7 @@ static void an_entry_of_a_term_that_cannot_be_written_is_neither_taken_nor_kept(
 static void a_replaced_write_is_not_reported(void **state) {
         RaftEntry first[] = { command(2), command(2), command(2) }, second[] = { command(3) };
         uint64_t old_generation;
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 1);
         assert_int_equal(receive_append(&b, 2, 2, 1, 1, 1, first, 3), 0);
@@ -1308,7 +1274,6 @@ static void a_replaced_write_is_not_reported(void **state) {
         assert_said(&b, "send 3 append-result 3 rejected 0 last 2\n");
         assert_int_equal(durable(&b), 0);
         assert_int_equal(raft_core_stored_index(b.core), 3);
-        done(&b);
 }
 
 /* To the very index: of what was replaced, and of what is reported. */
@@ -1352,7 +1317,7 @@ static void what_is_received_is_kept_as_it_came_or_not_at_all(void **state) {
                         { .term = 2, .type = RAFT_ENTRY_COMMAND, .data = "another", .size = 7 },
                         command(2)
                 };
-                Bench b;
+                _cleanup_(done) Bench b;
                 int r;
 
                 assert_true(n < 20);
@@ -1377,14 +1342,13 @@ static void what_is_received_is_kept_as_it_came_or_not_at_all(void **state) {
                         assert_int_equal(raft_core_entry(b.core, 3)->size, 7);
                         assert_memory_equal(raft_core_entry(b.core, 3)->data, "another", 7);
                 }
-                done(&b);
         }
 }
 
 static void a_write_that_a_state_has_replaced_is_not_reported(void **state) {
         RaftEntry entries[] = { command(1), command(1), command(1), command(1), command(1) };
         _cleanup_conf_ Conf conf = conf_of("VVV");
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 1);
         assert_int_equal(receive_append(&b, 2, 1, 1, 1, 1, entries, ELEMENTS(entries)), 0);
@@ -1396,26 +1360,24 @@ static void a_write_that_a_state_has_replaced_is_not_reported(void **state) {
         assert_int_equal(raft_core_last_index(b.core), 4);
         assert_int_equal(durable(&b), 0); /* what was under way when it came */
         assert_int_equal(raft_core_stored_index(b.core), 4);
-        done(&b);
 }
 
 static void a_report_covers_the_writes_before_it(void **state) {
         RaftEntry entries[] = { command(2), command(2), command(2) };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 1);
         for (unsigned i = 0; i < 3; i++)
                 assert_int_equal(receive_append(&b, 2, 2, 1 + i, i == 0 ? 1 : 2, 1, &entries[i], 1), 0);
         assert_int_equal(durable(&b), 0);
         assert_int_equal(raft_core_stored_index(b.core), 4);
-        done(&b);
 }
 
 static void a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV"), next = conf_of("VVVs");
         RaftStateInfo info = state_of(4, 2, &conf);
         RaftEntry entries[] = { command(2), command(2), command(2), change_entry(2, &next), command(2) };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 1);
         assert_int_equal(receive_append(&b, 2, 2, 1, 1, 4, entries, 3), 0);
@@ -1447,13 +1409,12 @@ static void a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_conf
         assert_int_equal(durable(&b), 0);
         assert_true(raft_core_checkpointed(b.core, b.now_ms, &info, 1) < 0);
         assert_int_equal(raft_core_first_index(b.core), 6);
-        done(&b);
 }
 
 static void a_follower_behind_the_log_gets_a_snapshot(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
         RaftStateInfo info = state_of(20, 2, &conf);
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 2, 20);
         lead(&b, 2);
@@ -1462,7 +1423,6 @@ static void a_follower_behind_the_log_gets_a_snapshot(void **state) {
         RECEIVE(&b, 3, 0, .type = RAFT_MESSAGE_APPEND_RESULT, .term = raft_core_term(b.core),
                 .append_result = { .rejected = 20, .last_index = 3 });
         assert_said(&b, "snapshot 3 at 20\n");
-        done(&b);
 }
 
 /* -- Membership -- */
@@ -1479,7 +1439,7 @@ static int change(Bench *b, RaftChangeKind kind, uint64_t id, const char *addres
 }
 
 static void invalid_configuration_changes_are_rejected_with_a_message(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVs", 2, 5);
         assert_int_equal(change(&b, RAFT_CHANGE_ADD, 9, "z:1", false), -EREMOTE);
@@ -1500,7 +1460,6 @@ static void invalid_configuration_changes_are_rejected_with_a_message(void **sta
         assert_int_equal(change(&b, RAFT_CHANGE_ADD, 9, "z:1", false), 0);
         assert_int_equal(change(&b, RAFT_CHANGE_ADD, 10, "y:1", false), -EBUSY);
         assert_int_equal(raft_core_servers(b.core)->n, 5);
-        done(&b);
 }
 
 static void a_rejected_address_is_reported_with_its_reason(void **state) {
@@ -1515,7 +1474,7 @@ static void a_rejected_address_is_reported_with_its_reason(void **state) {
                 { { .kind = RAFT_CHANGE_MOVE, .id = 2, .address = "d:1" },
                   "address d:1 belongs to server 4" },
         };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVs", 2, 5);
         lead(&b, 3);
@@ -1528,7 +1487,6 @@ static void a_rejected_address_is_reported_with_its_reason(void **state) {
                 assert_string_equal(err.message, rows[i].message);
         }
         assert_int_equal(change(&b, RAFT_CHANGE_MOVE, 2, "b:1", false), 0); /* its own */
-        done(&b);
 }
 
 static void a_change_without_memory_changes_nothing(void **state) {
@@ -1542,7 +1500,7 @@ static void a_change_without_memory_changes_nothing(void **state) {
                 for (unsigned n = 1, failed = 1; failed; n++) {
                         Error err = {};
                         uint64_t index;
-                        Bench b;
+                        _cleanup_(done) Bench b;
                         int r;
 
                         start(&b, "VVVs", 2, 5);
@@ -1560,7 +1518,6 @@ static void a_change_without_memory_changes_nothing(void **state) {
                                 assert_int_equal(
                                         raft_core_change(b.core, b.now_ms, &changes[i], &index, &err), 0);
                         }
-                        done(&b);
                 }
 }
 
@@ -1653,18 +1610,17 @@ static void votes_and_their_results_say_all_that_the_engine_says(void **state) {
 static void the_rest_is_left_also_where_the_first_entry_is_rejected(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVVs");
         RaftEntry entries[] = { command(3), change_entry(3, &conf) };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         begin_with(&b, 1);
         START(&b, 0, .first_index = 1);
         assert_int_equal(receive_append(&b, 2, 3, 1, 2, 0, entries, 2), 0);
         assert_said(&b, "meta 3 0\nsend 2 append-result 3 rejected 1 last 0\n");
-        done(&b);
 }
 
 static void a_leader_begins_with_an_entry_without_data(void **state) {
         uint64_t index, term, bytes;
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "V", 4, 1);
         assert_int_equal(durable(&b), 0);
@@ -1677,7 +1633,6 @@ static void a_leader_begins_with_an_entry_without_data(void **state) {
         assert_int_equal(term, 5);
         assert_int_equal(raft_core_entry(b.core, 3)->size, 3);
         assert_true(raft_core_entries_bytes(b.core) > bytes);
-        done(&b);
 }
 
 /* 4 follows closely for long enough. */
@@ -1693,7 +1648,7 @@ static void catch_up(Bench *b) {
 }
 
 static void a_standby_that_is_far_behind_or_silent_has_not_caught_up(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVs", 2, 5);
         lead(&b, 3);
@@ -1705,7 +1660,6 @@ static void a_standby_that_is_far_behind_or_silent_has_not_caught_up(void **stat
                         assert_int_equal(receive_result(&b, from, raft_core_last_index(b.core)), 0);
         }
         assert_false(raft_core_caught_up(b.core, b.now_ms, 4));
-        done(&b);
 }
 
 static void tick_with(Bench *b, uint64_t ms, uint64_t last_of_4) {
@@ -1719,7 +1673,7 @@ static void tick_with(Bench *b, uint64_t ms, uint64_t last_of_4) {
 
 static void a_standby_has_caught_up_within_100_entries_and_may_be_silent_for_a_second(void **state) {
         uint64_t last;
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVs", 2, 150);
         lead(&b, 3);
@@ -1735,14 +1689,13 @@ static void a_standby_has_caught_up_within_100_entries_and_may_be_silent_for_a_s
         assert_true(raft_core_caught_up(b.core, b.now_ms, 4));
         tick_with(&b, 1, 0);
         assert_false(raft_core_caught_up(b.core, b.now_ms, 4));
-        done(&b);
 }
 
 /* A former voter that asks for votes is not one that follows. */
 static void a_candidate_does_not_catch_up(void **state) {
         Error err = {};
         uint64_t index;
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVs", 4, 1);
         lead(&b, 3);
@@ -1760,12 +1713,11 @@ static void a_candidate_does_not_catch_up(void **state) {
                                           &(RaftChange) { .kind = RAFT_CHANGE_PROMOTE, .id = 4 }, &index,
                                           &err),
                          -EAGAIN);
-        done(&b);
 }
 
 static void a_promotion_is_on_our_disk_only_after_the_promoted_server_has_it(void **state) {
         uint64_t index, term, last;
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVs", 2, 5);
         lead(&b, 3);
@@ -1792,11 +1744,10 @@ static void a_promotion_is_on_our_disk_only_after_the_promoted_server_has_it(voi
         assert_int_equal(receive_result(&b, 4, last + 2), 0);
         assert_false(has_said(&b, "append"));
         assert_int_equal(raft_core_stored_index(b.core), last + 2);
-        done(&b);
 }
 
 static void nothing_is_changed_before_an_entry_of_the_leaders_own_term_is_committed(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVV", 2, 5);
         elect(&b);
@@ -1805,11 +1756,10 @@ static void nothing_is_changed_before_an_entry_of_the_leaders_own_term_is_commit
         assert_int_equal(change(&b, RAFT_CHANGE_MOVE, 3, "c:9", false), -EBUSY);
         assert_int_equal(receive_result(&b, 3, 6), 0);
         assert_int_equal(change(&b, RAFT_CHANGE_MOVE, 3, "c:9", false), 0);
-        done(&b);
 }
 
 static void a_promotion_reaches_others_only_after_the_promoted_server_has_it(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVs", 2, 5);
         lead(&b, 3);
@@ -1826,11 +1776,10 @@ static void a_promotion_reaches_others_only_after_the_promoted_server_has_it(voi
         RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_APPEND_RESULT, .term = raft_core_term(b.core),
                 .append_result = { .rejected = 7, .last_index = 6 });
         assert_true(has_said(&b, "send 2 append 3 behind 6 1\n"));
-        done(&b);
 }
 
 static void leadership_lost_during_a_promotion_means_to_start_again(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVs", 2, 5);
         lead(&b, 3);
@@ -1840,7 +1789,6 @@ static void leadership_lost_during_a_promotion_means_to_start_again(void **state
         assert_int_equal(receive_append(&b, 2, raft_core_term(b.core) + 1, 0, 0, 0, NULL, 0), -ERESTART);
         assert_said(&b, "meta 4 0\n");
         assert_int_equal(raft_core_tick(b.core, b.now_ms), -ERESTART);
-        done(&b);
 }
 
 static void a_promoted_server_that_stays_silent_ends_its_promotion(void **state) {
@@ -1885,7 +1833,7 @@ static void a_promoted_server_that_stays_silent_ends_its_promotion(void **state)
 }
 
 static void a_demotion_leaves_only_when_it_is_on_our_disk(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVV", 2, 5);
         elect(&b);
@@ -1906,7 +1854,6 @@ static void a_demotion_leaves_only_when_it_is_on_our_disk(void **state) {
         RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_APPEND_RESULT, .term = raft_core_term(b.core),
                 .append_result = { .rejected = 7, .last_index = 6 });
         assert_true(has_said(&b, "send 2 append 3 behind 6 1\n"));
-        done(&b);
 }
 
 static void no_voter_leaves_while_too_few_have_the_configuration(void **state) {
@@ -1936,7 +1883,7 @@ static void no_voter_leaves_while_too_few_have_the_configuration(void **state) {
 
 static void an_address_has_255_bytes_and_a_configuration_64_servers_at_most(void **state) {
         char address[RAFT_ADDRESS_MAX + 2];
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVs", 2, 5);
         lead(&b, 3);
@@ -1953,7 +1900,6 @@ static void an_address_has_255_bytes_and_a_configuration_64_servers_at_most(void
                 snprintf(address, sizeof(address), "s%" PRIu64 ":1", id);
         }
         assert_int_equal(change(&b, RAFT_CHANGE_ADD, RAFT_SERVERS_MAX + 1, "t:1", false), -ENOSPC);
-        done(&b);
 }
 
 static void below_three_voters_a_removal_needs_force_and_during_a_transfer_nothing_changes(void **state) {
@@ -2052,7 +1998,7 @@ static void a_server_knows_its_role_and_that_a_configuration_is_not_committed(vo
 
         for (size_t i = 0; i < ELEMENTS(roles); i++) {
                 RaftEntry entry = change_entry(2, &conf);
-                Bench b;
+                _cleanup_(done) Bench b;
 
                 begin_with(&b, i + 1);
                 START(&b, 0, .term = 2, .first_index = 1);
@@ -2061,7 +2007,6 @@ static void a_server_knows_its_role_and_that_a_configuration_is_not_committed(vo
                 assert_int_equal(receive_append(&b, i == 1 ? 1 : 2, 2, 0, 0, 0, &entry, 1), 0);
                 assert_int_equal(raft_core_role(b.core), roles[i]);
                 assert_true(raft_core_change_pending(b.core));
-                done(&b);
         }
 }
 
@@ -2115,7 +2060,7 @@ static void an_engine_without_memory_ends_the_core(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(acts); i++)
                 for (unsigned n = 0, failed = 1; failed && n < acts[i].n; n++) {
-                        Bench b;
+                        _cleanup_(done) Bench b;
                         int r;
 
                         assert_true(n < 50);
@@ -2129,7 +2074,6 @@ static void an_engine_without_memory_ends_the_core(void **state) {
                         failed = heap_failed;
                         if (r != (failed ? -ENOMEM : 0) || raft_core_error(b.core) != r)
                                 fail_msg("act %zu, allocation %u: %d", i, n, r);
-                        done(&b);
                 }
 }
 
@@ -2171,7 +2115,7 @@ static void what_is_committed_is_applied_between_the_parts_of_a_message(void **s
         _cleanup_conf_ Conf conf = conf_of("VVVs");
         RaftEntry first[] = { command(2), command(2) },
                   second[] = { command(2), change_entry(2, &conf), command(2) };
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 1);
         assert_int_equal(receive_append(&b, 2, 2, 1, 1, 1, first, 2), 0);
@@ -2179,11 +2123,10 @@ static void what_is_committed_is_applied_between_the_parts_of_a_message(void **s
         text_clear(&b.said);
         assert_int_equal(receive_append(&b, 2, 2, 3, 2, 3, second, 3), 0);
         assert_said(&b, "append 4..4\napply 2..3\nappend 5..6\n");
-        done(&b);
 }
 
 static void a_vote_stays_where_a_follower_asks_for_others(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 2, 5);
         RECEIVE(&b, 3, 0, .type = RAFT_MESSAGE_VOTE, .term = 3,
@@ -2193,11 +2136,10 @@ static void a_vote_stays_where_a_follower_asks_for_others(void **state) {
         assert_true(has_said(&b, " pre\n"));
         assert_int_equal(b.core->raft.voted_for, 3);
         assert_int_equal(raft_core_term(b.core), 3);
-        done(&b);
 }
 
 static void what_a_voter_can_do_is_known_by_its_vote(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVVV", 2, 5);
         tick_until_due(&b);
@@ -2206,24 +2148,22 @@ static void what_a_voter_can_do_is_known_by_its_vote(void **state) {
         assert_true(b.core->raft.candidate_state.votes[1].grant);
         assert_int_equal(b.core->raft.candidate_state.votes[1].features, 5);
         assert_int_equal(b.core->raft.candidate_state.votes[1].capacity, 9);
-        done(&b);
 }
 
 static void the_sender_of_a_snapshot_is_the_leader(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVV", 1, 5);
         assert_int_equal(receive_snapshot(&b, 3, 2, 50, &conf), 0);
         assert_int_equal(raft_core_leader(b.core), 3);
-        done(&b);
 }
 
 static void what_is_applied_beyond_an_installed_state_stays_so(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
 
         for (uint64_t applied = 49; applied <= 51; applied++) {
-                Bench b;
+                _cleanup_(done) Bench b;
 
                 start(&b, "VVV", 1, 5);
                 b.core->applied = applied;
@@ -2234,13 +2174,12 @@ static void what_is_applied_beyond_an_installed_state_stays_so(void **state) {
                 assert_int_equal(raft_core_applied_index(b.core), MAX(applied, 50));
                 assert_int_equal(b.core->applied_term, applied < 50 ? 2 : 1);
                 assert_int_equal(b.core->handled, 50);
-                done(&b);
         }
 }
 
 /* The configuration in force is the one at the very index that a voter holds. */
 static void a_voter_knows_the_configuration_that_it_just_holds(void **state) {
-        Bench b;
+        _cleanup_(done) Bench b;
 
         start(&b, "VVVV", 2, 5);
         elect(&b);
@@ -2253,7 +2192,6 @@ static void a_voter_knows_the_configuration_that_it_just_holds(void **state) {
         assert_int_equal(receive_result(&b, 3, 7), 0);
         assert_int_equal(b.core->raft.configuration_committed_index, 7);
         assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 3, NULL, false), 0); /* 1 and 2 of 1, 2 and 4 */
-        done(&b);
 }
 
 /* Else it would lead with entries that may be lost with it. */

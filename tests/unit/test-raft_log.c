@@ -148,18 +148,17 @@ static void assert_holds(Bench *b, uint64_t first, uint64_t last, const uint64_t
 
 static void a_folder_without_a_log_says_so_and_a_second_log_is_refused(void **state) {
         Error err = {};
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         assert_int_equal(open_log(&b, &err), -ENOENT);
         create_and_open(&b);
         assert_int_equal(raft_log_create(b.disk, &meta, 1, NULL, 0, &small, &err), -EEXIST);
-        bench_done(&b);
 }
 
 static void whose_log_it_is_and_term_and_vote_survive(void **state) {
         const char *where;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -175,13 +174,12 @@ static void whose_log_it_is_and_term_and_vote_survive(void **state) {
         assert_memory_equal(raft_log_meta(b.log)->machine, meta.machine, sizeof(meta.machine));
         assert_int_equal(raft_log_meta(b.log)->start_number, 6);
         assert_false(raft_log_torn(b.log, &where));
-        bench_done(&b);
 }
 
 static void an_opening_that_is_cancelled_ends_and_loses_nothing(void **state) {
         _Atomic bool cancelled = true;
         RaftLogOptions options = { .file_size = small.file_size, .cancelled = &cancelled };
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -194,12 +192,11 @@ static void an_opening_that_is_cancelled_ends_and_loses_nothing(void **state) {
         cancelled = false;
         assert_int_equal(raft_log_open(b.disk, &b.loop.base, &options, &events, &b, &b.log, NULL), 0);
         assert_holds(&b, 1, 16, NULL);
-        bench_done(&b);
 }
 
 static void entries_are_read_back_over_several_files(void **state) {
         uint64_t bytes;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -215,11 +212,10 @@ static void entries_are_read_back_over_several_files(void **state) {
         assert_int_equal(log_size(&b), bytes);
         assert_int_equal(raft_log_last_index(b.log), 160);
         assert_holds(&b, 1, 160, NULL);
-        bench_done(&b);
 }
 
 static void what_is_queued_during_a_write_goes_with_the_next_and_the_last_is_reported(void **state) {
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -235,7 +231,6 @@ static void what_is_queued_during_a_write_goes_with_the_next_and_the_last_is_rep
         assert_int_equal(b.appended_index, 5);
         assert_int_equal(b.n_appended, 2);
         assert_int_equal(raft_log_oldest_write_ms(b.log), 0);
-        bench_done(&b);
 }
 
 static bool is_on_disk(Bench *b, const char *name) {
@@ -261,7 +256,7 @@ static void a_new_log_begins_at_the_given_index(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(firsts); i++) {
                 Error err = {};
-                Bench b;
+                _cleanup_(bench_done) Bench b;
 
                 bench_init(&b, 1);
                 assert_int_equal(raft_log_create(b.disk, &meta, firsts[i], NULL, 0, &small, &err), 0);
@@ -270,13 +265,12 @@ static void a_new_log_begins_at_the_given_index(void **state) {
                 assert_int_equal(open_log(&b, &err), 0);
                 assert_int_equal(raft_log_first_index(b.log), firsts[i]);
                 assert_int_equal(raft_log_last_index(b.log), firsts[i] - 1);
-                bench_done(&b);
         }
 }
 
 static void the_next_file_is_made_beside_the_writes(void **state) {
         uint64_t next;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -304,7 +298,6 @@ static void the_next_file_is_made_beside_the_writes(void **state) {
         reopen(&b);
         assert_false(is_on_disk(&b, "log.next")); /* what was left is not trusted */
         assert_holds(&b, 1, next - 1, NULL);
-        bench_done(&b);
 }
 
 /* In any order of the two works: a file that is ready is taken before the next one is made. */
@@ -312,7 +305,7 @@ static void one_next_file_is_made_at_a_time(void **state) {
         for (uint64_t seed = 1; seed <= 200; seed++) {
                 uint64_t next = 1;
                 Random random;
-                Bench b;
+                _cleanup_(bench_done) Bench b;
 
                 random_seed(&random, seed);
                 bench_init(&b, seed);
@@ -337,13 +330,12 @@ static void one_next_file_is_made_at_a_time(void **state) {
                 assert_int_equal(b.n_failed, 0);
                 reopen(&b);
                 assert_holds(&b, 1, next - 1, NULL);
-                bench_done(&b);
         }
 }
 
 static void a_next_file_that_cannot_be_made_ahead_stops_nothing(void **state) {
         uint64_t next;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -363,11 +355,10 @@ static void a_next_file_that_cannot_be_made_ahead_stops_nothing(void **state) {
         assert_int_equal(b.n_failed, 0);
         reopen(&b);
         assert_holds(&b, 1, next - 1, NULL);
-        bench_done(&b);
 }
 
 static void closing_while_the_next_file_is_made_waits_for_it(void **state) {
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -376,12 +367,11 @@ static void closing_while_the_next_file_is_made_waits_for_it(void **state) {
         assert_int_equal(b.n_closed, 0);
         turn_all(&b);
         assert_int_equal(b.n_closed, 1);
-        bench_done(&b);
 }
 
 static void a_conflicting_tail_is_replaced(void **state) {
         const uint64_t terms[] = { 1, 1, 1, 2, 2, 3 };
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -391,11 +381,10 @@ static void a_conflicting_tail_is_replaced(void **state) {
         turn_all(&b);
         reopen(&b);
         assert_holds(&b, 1, 6, terms);
-        bench_done(&b);
 }
 
 static void a_reset_log_begins_behind_the_state_and_drops_its_files(void **state) {
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -413,11 +402,10 @@ static void a_reset_log_begins_behind_the_state_and_drops_its_files(void **state
         turn_all(&b);
         reopen(&b);
         assert_holds(&b, 501, 503, NULL);
-        bench_done(&b);
 }
 
 static void a_log_that_cannot_be_reset_has_failed(void **state) {
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -430,7 +418,6 @@ static void a_log_that_cannot_be_reset_has_failed(void **state) {
         assert_int_equal(b.n_failed, 1);
         assert_int_equal(b.error, -ENOSPC);
         assert_int_equal(append(&b, 2, 501, 1, 1), -ENOSPC);
-        bench_done(&b);
 }
 
 /* The record of it is on the disk before the first file goes: it has happened, or not begun. */
@@ -440,7 +427,7 @@ static void a_reset_that_a_crash_ends_has_happened_or_not_begun(void **state) {
         for (unsigned i_run = 0; i_run < 200; i_run++) {
                 uint64_t first;
                 Error err = {};
-                Bench b;
+                _cleanup_(bench_done) Bench b;
 
                 bench_init(&b, i_run);
                 create_and_open(&b);
@@ -461,14 +448,13 @@ static void a_reset_that_a_crash_ends_has_happened_or_not_begun(void **state) {
                                  (unsigned) raft_log_last_index(b.log));
                 assert_holds(&b, first, first == 1 ? 160 : 500, NULL);
                 outcomes[first == 501]++;
-                bench_done(&b);
         }
         assert_true(outcomes[0] > 0 && outcomes[1] > 0);
 }
 
 static void cutting_removes_only_files_that_are_wholly_behind(void **state) {
         uint64_t before, first;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -484,14 +470,13 @@ static void cutting_removes_only_files_that_are_wholly_behind(void **state) {
         reopen(&b);
         assert_int_equal(raft_log_first_index(b.log), first);
         assert_holds(&b, first, 160, NULL);
-        bench_done(&b);
 }
 
 static void what_is_applied_is_checked_at_opening_and_not_kept_in_memory(void **state) {
         RaftEntry *entries;
         uint64_t first, bytes = 0;
         size_t n;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -525,12 +510,11 @@ static void what_is_applied_is_checked_at_opening_and_not_kept_in_memory(void **
         b.applied = 0;
         reopen(&b);
         assert_holds(&b, 1, 168, NULL);
-        bench_done(&b);
 }
 
 /* The cut is by what lies on disk. */
 static void a_truncation_before_what_was_kept_at_opening_still_loads(void **state) {
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -545,14 +529,13 @@ static void a_truncation_before_what_was_kept_at_opening_still_loads(void **stat
         b.applied = 44;
         reopen(&b);
         assert_holds(&b, 44, 47, NULL); /* of the first ones, none were left when the truncation came */
-        bench_done(&b);
 }
 
 static void a_truncation_whose_entries_were_cut_away_still_loads(void **state) {
         RaftEntry *entries;
         uint64_t first;
         size_t n;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -568,13 +551,12 @@ static void a_truncation_whose_entries_were_cut_away_still_loads(void **state) {
         assert_true(first >= 40 && first <= 101);
         assert_int_equal(first + n - 1, 159);
         raft_log_entries_free(entries, n);
-        bench_done(&b);
 }
 
 static void entries_that_replace_those_before_the_beginning_begin_the_log(void **state) {
         const uint64_t terms[] = { 2, 2, 2 };
         uint64_t first;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -596,7 +578,6 @@ static void entries_that_replace_those_before_the_beginning_begin_the_log(void *
         reopen(&b);
         assert_int_equal(raft_log_first_index(b.log), first);
         assert_holds(&b, first, first + 2, terms);
-        bench_done(&b);
 }
 
 static void an_entry_of_any_size_up_to_the_limit_is_kept(void **state) {
@@ -608,7 +589,7 @@ static void an_entry_of_any_size_up_to_the_limit_is_kept(void **state) {
                   *entries;
         uint64_t first;
         size_t n, size;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         memset(data, 'x', RAFT_ENTRY_SIZE_MAX);
         bench_init(&b, 1);
@@ -625,12 +606,11 @@ static void an_entry_of_any_size_up_to_the_limit_is_kept(void **state) {
         assert_int_equal(entries[0].size, RAFT_ENTRY_SIZE_MAX);
         assert_memory_equal(entries[0].data, data, RAFT_ENTRY_SIZE_MAX);
         raft_log_entries_free(entries, n);
-        bench_done(&b);
 }
 
 static void a_torn_last_write_is_dropped_and_reported(void **state) {
         const char *where;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -658,7 +638,6 @@ static void a_torn_last_write_is_dropped_and_reported(void **state) {
         reopen(&b);
         assert_false(raft_log_torn(b.log, &where));
         assert_holds(&b, 1, 4, NULL);
-        bench_done(&b);
 }
 
 static void fill(Bench *b) {
@@ -678,7 +657,7 @@ static void a_flipped_byte_is_never_a_shorter_log_in_silence(void **state) {
         unsigned refused = 0, torn = 0, whole = 0;
         const char *where;
         Error err;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         fill(&b);
         for (size_t i = 0; i < ELEMENTS(names); i++) {
@@ -717,18 +696,16 @@ static void a_flipped_byte_is_never_a_shorter_log_in_silence(void **state) {
         }
         assert_true(refused > 1000);
         assert_true(torn > 10);
-        bench_done(&b);
 }
 
 static void a_missing_file_is_refused(void **state) {
         Error err = {};
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         fill(&b);
         assert_int_equal(b.disk->ops->remove(b.disk, "log.00000002"), 0);
         assert_int_equal(open_log(&b, &err), -EUCLEAN);
         assert_non_null(strstr(err.message, "log.00000002"));
-        bench_done(&b);
 }
 
 static uint32_t u32_at(const uint8_t *bytes, size_t at) {
@@ -761,7 +738,7 @@ static void a_lost_write_is_refused_even_if_the_indexes_fit(void **state) {
                 uint8_t *bytes, *second;
                 size_t size, begin, end;
                 Error err = {};
-                Bench b;
+                _cleanup_(bench_done) Bench b;
 
                 bench_init(&b, seed);
                 assert_int_equal(raft_log_create(b.disk, &meta, next, NULL, 0, &small, &err), 0);
@@ -781,7 +758,6 @@ static void a_lost_write_is_refused_even_if_the_indexes_fit(void **state) {
                         assert_non_null(strstr(err.message, "log.00000002 is corrupt at offset 32"));
                         tried++;
                 }
-                bench_done(&b);
         }
         assert_true(tried > 3);
 }
@@ -789,7 +765,7 @@ static void a_lost_write_is_refused_even_if_the_indexes_fit(void **state) {
 static void the_next_file_is_begun_when_half_of_the_last_one_is_used(void **state) {
         size_t size, begin, end;
         uint8_t *bytes;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -797,7 +773,6 @@ static void the_next_file_is_begun_when_half_of_the_last_one_is_used(void **stat
         bytes = memory_disk_file(&b.memory, "log.00000001", &size);
         begin = last_write_of(bytes, size, &end);
         assert_true(begin < 2048 && end >= 2048);
-        bench_done(&b);
 }
 
 /* -- Numbers of writes that go round -- */
@@ -935,7 +910,7 @@ static void cutting_before_an_empty_file_keeps_where_the_log_ends(void **state) 
         for (unsigned i_run = 0; i_run < 400; i_run++) {
                 Error err = {};
                 uint64_t last;
-                Bench b;
+                _cleanup_(bench_done) Bench b;
 
                 bench_init(&b, i_run);
                 create_and_open(&b);
@@ -954,14 +929,13 @@ static void cutting_before_an_empty_file_keeps_where_the_log_ends(void **state) 
                 turn_all(&b);
                 reopen(&b);
                 assert_int_equal(raft_log_last_index(b.log), last);
-                bench_done(&b);
         }
 }
 
 static void term_and_vote_are_written_beside_those_before(void **state) {
         uint8_t before[128], *a, *b_file;
         size_t size;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -972,12 +946,11 @@ static void term_and_vote_are_written_beside_those_before(void **state) {
                 assert_int_equal(raft_log_write_meta(b.log, term, 1), 0);
                 assert_memory_equal(term % 2 ? b_file : a, before, sizeof(before));
         }
-        bench_done(&b);
 }
 
 static void term_and_hardware_that_cannot_be_written_end_the_log(void **state) {
         for (int hardware = 0; hardware < 2; hardware++) {
-                Bench b;
+                _cleanup_(bench_done) Bench b;
 
                 bench_init(&b, 1);
                 create_and_open(&b);
@@ -990,7 +963,6 @@ static void term_and_hardware_that_cannot_be_written_end_the_log(void **state) {
                 assert_int_equal(append(&b, 1, 1, 1, 1), -EIO);
                 assert_int_equal(raft_log_write_meta(b.log, 2, 1), -EIO);
                 assert_int_equal(raft_log_write_hardware(b.log, meta.machine), -EIO);
-                bench_done(&b);
         }
 }
 
@@ -1077,7 +1049,7 @@ static void a_log_that_cannot_be_read_says_which_file(void **state) {
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 Error err = {};
                 DiskOps ops;
-                Bench b;
+                _cleanup_(bench_done) Bench b;
 
                 bench_init(&b, 1);
                 create_and_open(&b);
@@ -1101,7 +1073,6 @@ static void a_log_that_cannot_be_read_says_which_file(void **state) {
                 assert_string_equal(err.message, cases[i].text);
                 b.disk->ops = spared;
                 assert_int_equal(open_log(&b, &err), 0);
-                bench_done(&b);
         }
 }
 
@@ -1121,7 +1092,7 @@ static int reversed_list(Disk *disk, char ***ret, size_t *ret_n) {
 static void all_files_are_loaded_or_none(void **state) {
         bool failed = true;
         DiskOps ops;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -1154,13 +1125,12 @@ static void all_files_are_loaded_or_none(void **state) {
                 b.log = raft_log_close(b.log, NULL, NULL);
         }
         b.disk->ops = spared;
-        bench_done(&b);
 }
 
 static void one_entry_that_is_not_needed_is_not_kept(void **state) {
         uint64_t first;
         size_t n;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -1172,7 +1142,6 @@ static void one_entry_that_is_not_needed_is_not_kept(void **state) {
         assert_int_equal(first, 2);
         assert_int_equal(n, 2);
         assert_int_equal(raft_log_first_index(b.log), 1);
-        bench_done(&b);
 }
 
 /* Each allocation fails once: of making it, of opening it, of writing term and vote and entries. */
@@ -1185,7 +1154,7 @@ static void a_log_without_memory_says_so_and_can_be_opened_again(void **state) {
         for (unsigned n = 1; failed; n++) {
                 Error err = {};
                 int r = 0;
-                Bench b;
+                _cleanup_(bench_done) Bench b;
 
                 assert_true(n < 500);
                 bench_init(&b, 1);
@@ -1221,7 +1190,6 @@ static void a_log_without_memory_says_so_and_can_be_opened_again(void **state) {
                         assert_int_equal(r, -ENOMEM);
                 if (!failed)
                         assert_int_equal(r, 0);
-                bench_done(&b);
         }
 }
 
@@ -1230,7 +1198,7 @@ static void an_entry_that_could_not_be_read_again_is_not_written(void **state) {
         RaftEntry entry = {
                 .term = 1, .type = RAFT_ENTRY_COMMAND, .data = large, .size = RAFT_ENTRY_SIZE_MAX + 1
         };
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         assert_non_null(large);
         bench_init(&b, 1);
@@ -1239,12 +1207,11 @@ static void an_entry_that_could_not_be_read_again_is_not_written(void **state) {
         turn_all(&b);
         assert_int_equal(b.n_failed, 1);
         assert_int_equal(b.error, -EFBIG);
-        bench_done(&b);
 }
 
 static void a_log_that_crashes_gives_all_back_and_says_nothing(void **state) {
         RaftLog *log;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         assert_null(raft_log_crash(NULL));
         bench_init(&b, 1);
@@ -1258,7 +1225,6 @@ static void a_log_that_crashes_gives_all_back_and_says_nothing(void **state) {
         b.loop.n = 0; /* nothing of it goes on */
         assert_null(raft_log_crash(log));
         assert_int_equal(b.n_closed, 0);
-        bench_done(&b);
 }
 
 static void loaded_entries_can_be_read_and_taken(void **state) {
@@ -1266,7 +1232,7 @@ static void loaded_entries_can_be_read_and_taken(void **state) {
         RaftEntry *taken;
         uint64_t first;
         size_t n;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -1284,12 +1250,11 @@ static void loaded_entries_can_be_read_and_taken(void **state) {
         assert_null(raft_log_entries(b.log, &n, &first));
         assert_int_equal(n, 0);
         assert_int_equal(first, 1);
-        bench_done(&b);
 }
 
 /* While the cut is under way, what is behind it is replaced. */
 static void a_log_begins_at_most_behind_its_end(void **state) {
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -1302,11 +1267,10 @@ static void a_log_begins_at_most_behind_its_end(void **state) {
         assert_int_equal(raft_log_last_index(b.log), 2);
         assert_true(manual_loop_work(&b.loop));
         assert_int_equal(raft_log_first_index(b.log), 3);
-        bench_done(&b);
 }
 
 static void after_a_failed_write_nothing_is_accepted_any_more(void **state) {
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -1321,11 +1285,10 @@ static void after_a_failed_write_nothing_is_accepted_any_more(void **state) {
         assert_int_equal(raft_log_write_meta(b.log, 9, 9), -ENOSPC);
         assert_int_equal(raft_log_cut(b.log, 1), -ENOSPC);
         assert_int_equal(raft_log_write_hardware(b.log, meta.machine), -ENOSPC);
-        bench_done(&b);
 }
 
 static void closing_during_a_write_lets_it_end_without_an_event(void **state) {
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -1340,11 +1303,10 @@ static void closing_during_a_write_lets_it_end_without_an_event(void **state) {
         assert_int_equal(open_log(&b, &err), 0);
         b.log = raft_log_close(b.log, on_closed, &b);
         assert_int_equal(b.n_closed, 2);
-        bench_done(&b);
 }
 
 static void no_write_is_in_flight_when_all_is_durable(void **state) {
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
@@ -1357,7 +1319,6 @@ static void no_write_is_in_flight_when_all_is_durable(void **state) {
         assert_int_equal(raft_log_oldest_write_ms(b.log), 0);
         assert_int_equal(b.appended_index, 2);
         assert_int_equal(b.error, 0);
-        bench_done(&b);
 }
 
 static void the_founders_first_entry_is_there_before_the_log_counts(void **state) {
@@ -1366,7 +1327,7 @@ static void the_founders_first_entry_is_there_before_the_log_counts(void **state
         Error err = {};
 
         for (unsigned die_at = 1; die_at < 20; die_at++) {
-                Bench b;
+                _cleanup_(bench_done) Bench b;
                 int r;
 
                 bench_init(&b, die_at);
@@ -1378,7 +1339,6 @@ static void the_founders_first_entry_is_there_before_the_log_counts(void **state
                 if (!b.log && open_log(&b, &err) < 0)
                         fail_msg("%s", err.message);
                 assert_holds(&b, 1, 1, NULL);
-                bench_done(&b);
         }
 }
 
@@ -1388,7 +1348,7 @@ static void after_a_crash_at_any_write_all_that_was_acknowledged_is_there(void *
         for (uint64_t seed = 1; seed <= 40; seed++) {
                 uint64_t acked = 0, term = 1, floor = 0, next = 1;
                 Random random;
-                Bench b;
+                _cleanup_(bench_done) Bench b;
 
                 random_seed(&random, seed);
                 bench_init(&b, seed);
@@ -1450,7 +1410,6 @@ static void after_a_crash_at_any_write_all_that_was_acknowledged_is_there(void *
                         next = first + n;
                         raft_log_entries_free(entries, n);
                 }
-                bench_done(&b);
         }
 }
 

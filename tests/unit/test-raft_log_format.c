@@ -109,7 +109,7 @@ static void the_files_are_laid_out_as_other_versions_know_them(void **state) {
         RaftEntry entries[3];
         uint8_t *bytes, head[16] = { 1 }; /* the file's number, and 8 bytes of zeroes */
         size_t size;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         create_and_open(&b);
         for (size_t i = 0; i < 3; i++)
@@ -136,7 +136,6 @@ static void the_files_are_laid_out_as_other_versions_know_them(void **state) {
         bytes = memory_disk_file(&b.memory, "log.00000001", &size);
         assert_true(size >= w.size);
         assert_memory_equal(bytes, w.bytes, w.size);
-        bench_done(&b);
 }
 
 /* Term and vote, and whose log it is; 'number': of the write. */
@@ -178,7 +177,7 @@ static void term_and_vote_are_written_to_two_files_in_turn(void **state) {
         uint8_t *other;
         Error err = {};
         size_t size;
-        Bench b = {};
+        _cleanup_(bench_done) Bench b = {};
 
         manual_loop_init(&b.loop, 1);
         memory_disk_init(&b.memory, 1);
@@ -215,7 +214,6 @@ static void term_and_vote_are_written_to_two_files_in_turn(void **state) {
                 other[40] ^= 1;
         }
         assert_int_equal(open_log(&b, &err), 0);
-        bench_done(&b);
 }
 
 /* As a crash leaves it between making and writing. */
@@ -224,7 +222,7 @@ static void a_file_for_term_and_vote_that_was_never_written_is_none(void **state
 
         for (size_t size = 0; size <= 128; size += 64) {
                 Error err = {};
-                Bench b = {};
+                _cleanup_(bench_done) Bench b = {};
 
                 manual_loop_init(&b.loop, 1);
                 memory_disk_init(&b.memory, 1);
@@ -245,7 +243,6 @@ static void a_file_for_term_and_vote_that_was_never_written_is_none(void **state
                 assert_string_equal(err.message, "Failed to write meta.a: Input/output error");
                 b.memory.fail = 0;
                 assert_int_equal(open_log(&b, &err), 0);
-                bench_done(&b);
         }
 }
 
@@ -274,7 +271,7 @@ static void a_file_of_the_log_has_4_mib_and_4_kib_at_least(void **state) {
                 RaftLogOptions options = { .file_size = i < ELEMENTS(cases) ? cases[i].wanted : 0 };
                 Error err = {};
                 size_t size;
-                Bench b = {};
+                _cleanup_(bench_done) Bench b = {};
 
                 manual_loop_init(&b.loop, 1);
                 memory_disk_init(&b.memory, 1);
@@ -285,7 +282,6 @@ static void a_file_of_the_log_has_4_mib_and_4_kib_at_least(void **state) {
                 assert_non_null(memory_disk_file(&b.memory, "log.00000001", &size));
                 assert_int_equal(size, cases[i % ELEMENTS(cases)].size);
                 assert_int_equal(raft_log_open(b.disk, &b.loop.base, &options, &events, &b, &b.log, &err), 0);
-                bench_done(&b);
         }
 }
 
@@ -370,7 +366,7 @@ static void what_records_may_follow_each_other(void **state) {
                 for (unsigned more = 0; more < 2; more++) {
                         Error err = {};
                         const char *where;
-                        Bench b;
+                        _cleanup_(bench_done) Bench b;
                         int r;
 
                         begin_without_files(&b);
@@ -384,7 +380,6 @@ static void what_records_may_follow_each_other(void **state) {
                                 assert_int_equal(raft_log_last_index(b.log), cases[i].last);
                                 assert_int_equal(raft_log_torn(b.log, &where), cases[i].torn);
                         }
-                        bench_done(&b);
                 }
 }
 
@@ -395,7 +390,7 @@ static void a_file_that_was_only_made_is_empty(void **state) {
         for (unsigned i = 0; i < 5; i++) {
                 Error err = {};
                 const char *where;
-                Bench b;
+                _cleanup_(bench_done) Bench b;
 
                 begin_without_files(&b);
                 assert_int_equal(memory_disk_put(&b.memory, "log.00000001", i < 3 ? zeroes : one,
@@ -407,7 +402,6 @@ static void a_file_that_was_only_made_is_empty(void **state) {
                 assert_int_equal(raft_log_last_index(b.log), 0);
                 assert_int_equal(raft_log_torn(b.log, &where), i >= 3);
                 assert_string_equal(where, i >= 3 ? "log.00000001 at offset 0" : "");
-                bench_done(&b);
         }
 }
 
@@ -419,7 +413,7 @@ static void the_next_file_is_made_with_half_of_the_last_one(void **state) {
                         .term = 1, .type = RAFT_ENTRY_COMMAND, .data = (void *) data, .size = size
                 };
                 size_t n;
-                Bench b;
+                _cleanup_(bench_done) Bench b;
 
                 create_and_open(&b);
                 assert_int_equal(raft_log_append(b.log, 1, 1, &entry, 1), 0);
@@ -428,7 +422,6 @@ static void the_next_file_is_made_with_half_of_the_last_one(void **state) {
                         assert_null(memory_disk_file(&b.memory, "log.next", &n));
                 else
                         assert_non_null(memory_disk_file(&b.memory, "log.next", &n));
-                bench_done(&b);
         }
 }
 
@@ -438,7 +431,7 @@ static void files_of_other_names_are_none_of_the_log(void **state) {
                                              "log.",         "log.00000000", "log-00000002" };
         Error err = {};
         size_t size;
-        Bench b;
+        _cleanup_(bench_done) Bench b;
 
         begin_without_files(&b);
         make_log_file(&b, 1, (Made[]) { { COMMAND, 1, 5 }, { 0 } }, 0, 0, 0);
@@ -448,7 +441,6 @@ static void files_of_other_names_are_none_of_the_log(void **state) {
         assert_int_equal(raft_log_last_index(b.log), 1);
         for (size_t i = 0; i < ELEMENTS(names); i++)
                 assert_non_null(memory_disk_file(&b.memory, names[i], &size));
-        bench_done(&b);
 }
 
 /* The second file is of one record; the first of three entries, which go. */
@@ -467,7 +459,7 @@ static void a_file_says_where_the_log_begins_once_those_before_are_gone(void **s
                         RaftLogOptions options = { .file_size = 4096, .applied = applied ? 100 : 0 };
                         Error err = {};
                         size_t size;
-                        Bench b;
+                        _cleanup_(bench_done) Bench b;
 
                         begin_without_files(&b);
                         make_log_file(
@@ -490,7 +482,6 @@ static void a_file_says_where_the_log_begins_once_those_before_are_gone(void **s
                         assert_non_null(memory_disk_file(&b.memory, "log.00000002", &size));
                         assert_int_equal(size, 32 + 32 + (cases[i].record.size + 7) / 8 * 8 + 512);
                         assert_null(memory_disk_file(&b.memory, "log.00000003", &size));
-                        bench_done(&b);
                 }
 }
 
@@ -506,7 +497,7 @@ static void a_record_that_cannot_be_is_not_taken(void **state) {
                 uint8_t *record;
                 Error err = {};
                 size_t size;
-                Bench b;
+                _cleanup_(bench_done) Bench b;
 
                 create_and_open(&b);
                 append(&b, 1);
@@ -517,7 +508,6 @@ static void a_record_that_cannot_be_is_not_taken(void **state) {
                 assert_int_equal(open_log(&b, &err), 0);
                 assert_int_equal(raft_log_last_index(b.log), 0);
                 assert_true(raft_log_torn(b.log, &where));
-                bench_done(&b);
         }
 }
 
@@ -532,7 +522,7 @@ static void a_file_with_another_head_is_refused(void **state) {
                 uint8_t *bytes;
                 uint32_t crc;
                 size_t size;
-                Bench b;
+                _cleanup_(bench_done) Bench b;
 
                 create_and_open(&b);
                 append(&b, 1);
@@ -546,7 +536,6 @@ static void a_file_with_another_head_is_refused(void **state) {
                         bytes[12 + k] = (uint8_t) (crc >> 8 * k);
                 assert_int_equal(open_log(&b, &err), -EUCLEAN);
                 assert_non_null(strstr(err.message, "log.00000001 is corrupt at offset 0"));
-                bench_done(&b);
         }
 }
 

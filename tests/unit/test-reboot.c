@@ -116,7 +116,7 @@ static void each_state_of_a_reboot_has_its_next_one(void **state) {
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
                 RebootStep step;
                 KvState kv;
 
@@ -148,7 +148,6 @@ static void each_state_of_a_reboot_has_its_next_one(void **state) {
                         assert_int_equal(step.maintenance, rows[i].becomes);
                         assert_true(*step.reason);
                 }
-                cluster_view_free(&p);
         }
 }
 
@@ -164,7 +163,7 @@ static void comes_to(ClusterView *p, const KvState *kv, const char *expected) {
 /* The units that were available before; not those that were broken, or are new. */
 static void a_host_is_back_when_its_units_have_been_available_again(void **state) {
         static const char *const units[] = { "bad.service", "good.service", "new.service" };
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         Error why = {};
         KvState kv;
 
@@ -200,11 +199,10 @@ static void a_host_is_back_when_its_units_have_been_available_again(void **state
         comes_to(&p, &kv, "back");
         p.cluster.now_ms++;
         comes_to(&p, &kv, "");
-        cluster_view_free(&p);
 }
 
 static void the_drain_of_a_reboot_ends_as_any_other(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         two_machines(&p);
         maintain(&p, "A", "draining", "\"for\":\"reboot\",");
@@ -215,14 +213,13 @@ static void the_drain_of_a_reboot_ends_as_any_other(void **state) {
         plans(&p, "run a.service B");
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
-        cluster_view_free(&p);
 }
 
 /* At the deadline, units that fit another machine leave. The others stop and start with the host. */
 static void what_fits_no_other_machine_starts_with_the_boot(void **state) {
         static const char *const options[] = { "MachineID=aaaaaaaa", "Move=no",
                                                "Singleton=yes\nMachineID=aaaaaaaa", "MachineOf=u1.service" };
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         KvState kv;
 
         two_machines(&p);
@@ -260,7 +257,6 @@ static void what_fits_no_other_machine_starts_with_the_boot(void **state) {
         p.cluster.now_ms += REBOOT_STEADY_MS;
         comes_to(&p, &kv, "");
         plans(&p, "");
-        cluster_view_free(&p);
 }
 
 static void a_reboot_keeps_the_cordon_of_an_operator(void **state) {
@@ -321,7 +317,7 @@ static void order_of(ClusterView *p, const KvState *kv, Text *ret) {
 
 static void hosts_reboot_one_by_one_with_the_leader_last(void **state) {
         _cleanup_text_ Text order = {};
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         KvState kv;
 
         six_machines(&p);
@@ -332,12 +328,11 @@ static void hosts_reboot_one_by_one_with_the_leader_last(void **state) {
         reboots(&p, "C", "queued", "\"seq\":3,");
         order_of(&p, &kv, &order);
         assert_string_equal(order.chars, "E C B A ");
-        cluster_view_free(&p);
 }
 
 static void several_slots_reboot_one_voter_at_a_time(void **state) {
         _cleanup_text_ Text order = {};
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         KvState kv;
 
         six_machines(&p);
@@ -346,13 +341,12 @@ static void several_slots_reboot_one_voter_at_a_time(void **state) {
                 reboots(&p, (char[]) { *c, 0 }, "queued", "\"seq\":1,\"slots\":2,");
         order_of(&p, &kv, &order);
         assert_string_equal(order.chars, "B C +E F ");
-        cluster_view_free(&p);
 }
 
 static void no_two_zones_reboot_at_a_time(void **state) {
         static const char *const zones[] = { "zone=b", "zone=a", "", "zone=b", "zone=a" };
         _cleanup_text_ Text order = {};
-        ClusterView p = { .cluster.now_ms = 1000000 };
+        _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
         KvState kv = {};
 
         for (size_t i = 0; i < ELEMENTS(zones); i++) {
@@ -363,7 +357,6 @@ static void no_two_zones_reboot_at_a_time(void **state) {
         }
         order_of(&p, &kv, &order);
         assert_string_equal(order.chars, "B +E A +D C ");
-        cluster_view_free(&p);
 }
 
 /* Each request has its own key; the zones alone would put C before A, A before B and B before C. */
@@ -390,7 +383,7 @@ static void requests_reboot_in_their_order(void **state) {
 
 static void hosts_without_the_key_reboot_one_by_one(void **state) {
         _cleanup_text_ Text order = {};
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         KvState kv;
 
         six_machines(&p);
@@ -399,11 +392,10 @@ static void hosts_without_the_key_reboot_one_by_one(void **state) {
                 reboots(&p, (char[]) { *c, 0 }, "queued", "\"seq\":1,\"slots\":1000,\"zone\":\"zoen\",");
         order_of(&p, &kv, &order);
         assert_string_equal(order.chars, "B C D E F ");
-        cluster_view_free(&p);
 }
 
 static void a_voter_waits_for_all_others(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         KvState kv;
         Error why = {};
 
@@ -425,12 +417,11 @@ static void a_voter_waits_for_all_others(void **state) {
         /* A host that does not vote does not wait. */
         reboots(&p, "E", "queued", "\"seq\":9,");
         assert_true(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "E"), &why));
-        cluster_view_free(&p);
 }
 
 /* A drain may last for hours: the votes count when it has ended, too. */
 static void a_drained_voter_waits_for_the_others_again(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         RebootStep step;
         KvState kv;
 
@@ -450,7 +441,6 @@ static void a_drained_voter_waits_for_the_others_again(void **state) {
         step = reboot_step(&p.cluster, &kv, false);
         assert_non_null(step.machine);
         assert_int_equal(step.next.state, REBOOT_REBOOTING);
-        cluster_view_free(&p);
 }
 
 /* -- The budget of global units -- */
@@ -487,7 +477,7 @@ static void a_reboot_asks_the_budget_of_global_units(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 Error why = {};
-                ClusterView p;
+                _cleanup_cluster_view_ ClusterView p;
                 char more[64];
 
                 begin_global_reboots(&p, rows[i].options);
@@ -502,36 +492,33 @@ static void a_reboot_asks_the_budget_of_global_units(void **state) {
                                 strstr(why.message, " of 6 instances of agent.service are unavailable"));
                 }
                 assert_string_equal(execute(&p, &kv), rows[i].second ? "B" : "");
-                cluster_view_free(&p);
         }
 }
 
 /* C is down for another reason, and for long: it is none of the set. */
 static void a_host_that_is_down_does_not_use_the_budget_of_global_units(void **state) {
         const KvState kv = {};
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_global_reboots(&p, "");
         cluster_view_presence(&p, "C", PRESENCE_LOST);
         assert_string_equal(execute(&p, &kv), "A");
-        cluster_view_free(&p);
 }
 
 static void no_host_reboots_while_the_brake_is_on(void **state) {
         const KvState kv = {};
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_global_reboots(&p, "");
         reboots(&p, "C", "queued", "\"slots\":9,");
         assert_null(reboot_step(&p.cluster, &kv, true).machine);
         assert_non_null(reboot_step(&p.cluster, &kv, false).machine);
-        cluster_view_free(&p);
 }
 
 static void an_unreadable_reboot_holds_its_slot(void **state) {
         const KvState kv = {};
         Error why = {};
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         three_machines(&p);
         cluster_view_unreadable(&p, LAYOUT_REBOOT, NULL, "B");
@@ -540,12 +527,11 @@ static void an_unreadable_reboot_holds_its_slot(void **state) {
         assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "A"), &why));
         assert_string_equal(why.message,
                             "the reboot of B: its key cannot be read by this fleetd: upgrade the host");
-        cluster_view_free(&p);
 }
 
 static void a_restored_queue_reboots_nothing(void **state) {
         static const KvState kv = { .lineage = 0x12 };
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         three_machines(&p);
         reboots(&p, "A", "queued", "\"lineage\":\"0000000000000011\",");
@@ -558,13 +544,12 @@ static void a_restored_queue_reboots_nothing(void **state) {
         assert_null(machine_of(&p, "B")->reboot);
         assert_null(machine_of(&p, "B")->maintenance);
         assert_string_equal(execute(&p, &kv), "C");
-        cluster_view_free(&p);
 }
 
 /* -- Failures -- */
 
 static void the_queue_stops_at_a_missing_host(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         KvState kv;
 
         six_machines(&p);
@@ -592,7 +577,6 @@ static void the_queue_stops_at_a_missing_host(void **state) {
         assert_string_equal(execute(&p, &kv), "");
         cluster_view_remove(&p, machine_key("D", "reboot"));
         assert_string_equal(execute(&p, &kv), "E");
-        cluster_view_free(&p);
 }
 
 /* Neither a return in the same boot, nor another start of its daemon, is a reboot; a soft reboot is one. */
@@ -605,7 +589,7 @@ static void a_boot_is_another_one_by_its_identity(void **state) {
                      { "{\"boot\":\"b\",\"softReboots\":3}", true },
                      { "{\"boot\":\"c\"}", true },
                      { "{}", false } };
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         KvState kv;
 
         two_machines(&p);
@@ -616,11 +600,10 @@ static void a_boot_is_another_one_by_its_identity(void **state) {
                 assert_int_equal(reboot_has_booted(machine_of(&p, "A")), rows[i].booted);
                 assert_int_equal(reboot_step(&p.cluster, &kv, false).machine != NULL, rows[i].booted);
         }
-        cluster_view_free(&p);
 }
 
 static void a_host_is_back_when_its_boot_is_complete(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         RebootStep step;
         KvState kv;
 
@@ -640,11 +623,10 @@ static void a_host_is_back_when_its_boot_is_complete(void **state) {
         step = reboot_step(&p.cluster, &kv, false);
         assert_int_equal(step.next.state, REBOOT_FAILED);
         assert_string_equal(step.next.why, "it is up, but boot-complete.target is not reached in time");
-        cluster_view_free(&p);
 }
 
 static void no_host_begins_in_a_new_lineage_or_with_other_maintenance(void **state) {
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         KvState kv;
         Error why = {};
 
@@ -662,14 +644,13 @@ static void no_host_begins_in_a_new_lineage_or_with_other_maintenance(void **sta
         /* A key of a later version: no step. */
         cluster_view_unreadable(&p, LAYOUT_REBOOT, NULL, "A");
         assert_null(reboot_step(&p.cluster, &kv, false).machine);
-        cluster_view_free(&p);
 }
 
 /* A condition of the global unit is met on A only: the others do not lack it. */
 static void machines_on_which_a_condition_is_not_met_use_no_budget(void **state) {
         const KvState kv = {};
         Error why = {};
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
 
         begin_global_reboots(&p, "");
         for (char c = 'B'; c <= 'F'; c++) {
@@ -690,13 +671,12 @@ static void machines_on_which_a_condition_is_not_met_use_no_budget(void **state)
         }
         (void) execute(&p, &kv);
         assert_int_equal(reboot_may_go_on(&p.cluster, &kv, machine_of(&p, "A"), &why), 1);
-        cluster_view_free(&p);
 }
 
 /* A unit whose condition is not met after the reboot does not run, as systemd would have it. */
 static void a_unit_whose_condition_is_not_met_does_not_hold_the_queue(void **state) {
         char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX], value[256], hash[UNIT_HASH_SIZE];
-        ClusterView p;
+        _cleanup_cluster_view_ ClusterView p;
         KvState kv;
 
         two_machines(&p);
@@ -717,7 +697,6 @@ static void a_unit_whose_condition_is_not_met_does_not_hold_the_queue(void **sta
         comes_to(&p, &kv, "back");
         p.cluster.now_ms += REBOOT_STEADY_MS;
         comes_to(&p, &kv, "");
-        cluster_view_free(&p);
 }
 
 int main(void) {

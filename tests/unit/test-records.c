@@ -98,14 +98,13 @@ static int scratch_teardown(void **state) {
 
 static void the_first_records_are_empty_and_create_their_folder(void **state) {
         _cleanup_free_ char *dir = scratch_path(*state, "a/b");
-        AssignmentRecords n;
+        _cleanup_(records_close) AssignmentRecords n;
 
         assert_int_equal(records_open(&n, dir, NULL), 0);
         assert_null(n.table);
         assert_int_equal(n.lineage, 0);
         assert_int_equal(records_save(&n), 0);
         assert_int_equal(access(dir, F_OK), 0);
-        records_close(&n);
 }
 
 /* A copied disk, or a changed machine ID, on a host that has no certificate. Records of an older version name
@@ -286,7 +285,7 @@ static void a_corrupt_file_is_kept_under_another_name_and_the_daemon_starts(void
 
         for (size_t i = 0; i < ELEMENTS(broken); i++) {
                 _cleanup_free_ char *kept = NULL;
-                AssignmentRecords n;
+                _cleanup_(records_close) AssignmentRecords n;
 
                 (void) unlink(bad);
                 scratch_write(path, broken[i]);
@@ -299,7 +298,6 @@ static void a_corrupt_file_is_kept_under_another_name_and_the_daemon_starts(void
                 assert_string_equal(kept, broken[i]);
                 record(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20);
                 assert_int_equal(records_save(&n), 0);
-                records_close(&n);
         }
 }
 
@@ -401,7 +399,7 @@ static void a_corrupt_file_that_cannot_be_renamed_is_an_error_or_is_read_as_empt
 static void texts_of_a_mebibyte_in_total_are_in_one_file(void **state) {
         enum { UNITS = 16, TEXT_SIZE = RECORDS_INLINE_MAX / UNITS, LINE_SIZE = 64 };
         _cleanup_free_ char *text = malloc(TEXT_SIZE + 1);
-        AssignmentRecords n;
+        _cleanup_(records_close) AssignmentRecords n;
 
         for (size_t i = 0; i < TEXT_SIZE; i++)
                 text[i] = i % LINE_SIZE == 0 ? '#' : i % LINE_SIZE == LINE_SIZE - 1 ? '\n' : 'a';
@@ -419,7 +417,6 @@ static void texts_of_a_mebibyte_in_total_are_in_one_file(void **state) {
         (void) record(&n, "more.service", ONE, ASSIGNMENT_RUN, 99);
         assert_int_equal(records_save(&n), 0);
         assert_int_equal(n_texts(*state), 1); /* they differ in comments only */
-        records_close(&n);
 }
 
 static void fill(char *big, size_t size, unsigned i) {
@@ -605,7 +602,7 @@ static void *run_write(void *write) {
 static void a_write_that_is_run_twice_at_once_is_made_once(void **state) {
         pthread_t worker, other;
         RecordsWrite *write;
-        AssignmentRecords n;
+        _cleanup_(records_close) AssignmentRecords n;
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
         record_large_ones(&n); /* of texts with a folder that is synced */
@@ -627,7 +624,6 @@ static void a_write_that_is_run_twice_at_once_is_made_once(void **state) {
         assert_int_equal(hold.n, 1);
         assert_int_equal(records_write_end(&n, write), 0);
         records_write_free(write);
-        records_close(&n);
 }
 
 /* As by rm -rf while the daemon runs: without a change, and with texts in files of their own. */
@@ -636,7 +632,7 @@ static void a_removed_folder_is_made_again_with_all_that_is_recorded(void **stat
                             *elsewhere = scratch_path(*state, "elsewhere");
         RecordsWrite *write;
         struct stat st;
-        AssignmentRecords n;
+        _cleanup_(records_close) AssignmentRecords n;
 
         assert_int_equal(records_open(&n, dir, NULL), 0);
         n.lineage = 77;
@@ -648,7 +644,7 @@ static void a_removed_folder_is_made_again_with_all_that_is_recorded(void **stat
         assert_false(n.dirty);
 
         for (unsigned i = 0; i < 2; i++) {
-                AssignmentRecords other;
+                _cleanup_(records_close) AssignmentRecords other;
 
                 if (i == 0)
                         assert_int_equal(remove_tree_at(AT_FDCWD, dir), 0);
@@ -666,7 +662,6 @@ static void a_removed_folder_is_made_again_with_all_that_is_recorded(void **stat
                 assert_int_equal(other.lineage, 77);
                 assert_int_equal(other.acted_index, 31);
                 assert_string_equal(records_get(&other, "u11.service")->unit->text, large_text);
-                records_close(&other);
         }
 
         /* No check in between: the next save finds it. */
@@ -685,12 +680,11 @@ static void a_removed_folder_is_made_again_with_all_that_is_recorded(void **stat
         assert_true(n.dirty);
         assert_int_equal(records_save(&n), 0);
         assert_int_equal(n_texts(dir), 12);
-        records_close(&n);
 }
 
 static void a_failed_write_leaves_the_records_dirty(void **state) {
         _cleanup_free_ char *path = scratch_path(*state, "assignment");
-        AssignmentRecords n;
+        _cleanup_(records_close) AssignmentRecords n;
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
         record(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20);
@@ -700,7 +694,6 @@ static void a_failed_write_leaves_the_records_dirty(void **state) {
         assert_int_equal(rmdir(path), 0);
         assert_int_equal(records_save(&n), 0);
         assert_false(n.dirty);
-        records_close(&n);
 }
 
 static void a_unit_started_in_another_era_of_the_same_boot_does_not_count_as_started(void **state) {
@@ -806,7 +799,7 @@ static void a_text_that_was_written_before_another_failed_is_not_written_again(v
         _cleanup_free_ char *texts = scratch_path(*state, "texts"), *taken = NULL, *path = NULL;
         const AssignmentRecord *first = NULL, *second = NULL; /* by hash, as they are written */
         struct stat before, after;
-        AssignmentRecords n;
+        _cleanup_(records_close) AssignmentRecords n;
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
         record_large_ones(&n);
@@ -826,13 +819,12 @@ static void a_text_that_was_written_before_another_failed_is_not_written_again(v
         assert_int_equal(records_save(&n), 0);
         assert_int_equal(stat(path, &after), 0);
         assert_int_equal(before.st_ino, after.st_ino); /* each write is a new file */
-        records_close(&n);
 }
 
 static void an_error_of_the_folder_of_texts_is_returned_by_the_save(void **state) {
         _cleanup_free_ char *path = scratch_path(*state, "assignment");
         int *errors[] = { &mkdir_error, &fsync_error };
-        AssignmentRecords n;
+        _cleanup_(records_close) AssignmentRecords n;
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
         record_large_ones(&n);
@@ -843,12 +835,11 @@ static void an_error_of_the_folder_of_texts_is_returned_by_the_save(void **state
                 assert_int_equal(access(path, F_OK), -1); /* it would refer to texts that may not exist */
         }
         assert_int_equal(records_save(&n), 0);
-        records_close(&n);
 }
 
 static void texts_that_cannot_be_listed_stay_and_leak_no_descriptor(void **state) {
         int fd_open;
-        AssignmentRecords n;
+        _cleanup_(records_close) AssignmentRecords n;
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
         record_large_ones(&n);
@@ -860,7 +851,6 @@ static void texts_that_cannot_be_listed_stay_and_leak_no_descriptor(void **state
         assert_int_equal(fdopendir_error, 0);
         assert_int_equal(lowest_fd(), fd_open);
         assert_int_equal(n_texts(*state), 12);
-        records_close(&n);
 }
 
 /* As in a daemon whose standard input is closed. */

@@ -316,7 +316,7 @@ static void put_rotation(ClusterView *p, const char *json) {
 
 static void a_rotation_waits_for_hosts_that_are_up(void **state) {
         const ClusterMachine *waits;
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         assert_int_equal(rotation_step(&p.cluster, 0, &waits), ROTATION_WAIT);
         put_host(&p, "A", PRESENCE_UP);
@@ -341,7 +341,6 @@ static void a_rotation_waits_for_hosts_that_are_up(void **state) {
         assert_int_equal(rotation_step(&p.cluster, 1000 + ROTATION_COMPROMISED_MS - 1, &waits),
                          ROTATION_WAIT);
         assert_int_equal(rotation_step(&p.cluster, 1000 + ROTATION_COMPROMISED_MS, &waits), ROTATION_END);
-        cluster_view_free(&p);
 }
 
 static void each_step_of_a_rotation_changes_the_roots(void **state) {

@@ -142,7 +142,7 @@ enum { ALL = 7, A = 1, B = 2, C = 4, D = 8 };
 static void the_leader_counts_as_the_replica_in_use(void **state) {
         unsigned silent[HOSTS] = {};
         Random random;
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         random_seed(&random, 1);
@@ -173,12 +173,11 @@ static void the_leader_counts_as_the_replica_in_use(void **state) {
                         assert_true(!open || sign.heartbeat == (silent[h] == 0));
                 }
         }
-        end(&w);
 }
 
 static void a_host_in_contact_is_in_no_report(void **state) {
         _cleanup_writer_ Writer first = {}, second = {};
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         for (unsigned h = 0; h < HOSTS; h++) {
@@ -191,11 +190,10 @@ static void a_host_in_contact_is_in_no_report(void **state) {
         write_report(&w, 0, true, &second);
         assert_true(first.size > HOSTS * 17);
         assert_true(second.size < 17);
-        end(&w);
 }
 
 static void the_replica_in_use_decides_as_long_as_it_reports(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -212,11 +210,10 @@ static void the_replica_in_use_decides_as_long_as_it_reports(void **state) {
                 tick(&w, B | C, true);
         assert_int_equal(w.silent[0], 0); /* it has not reported for 1.5 s: a whole period */
         assert_true(w.last[0].heartbeat);
-        end(&w);
 }
 
 static void the_idle_session_counts_when_it_is_silent_for_2_5_s(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -232,12 +229,11 @@ static void the_idle_session_counts_when_it_is_silent_for_2_5_s(void **state) {
         assert_true(w.last[0].moving);
         tick(&w, B | C, true);
         assert_int_equal(w.silent[0], REPORT_IDLE_TICKS + 1);
-        end(&w);
 }
 
 /* The former replica of a host that has moved does not know that, and no tick counts twice. */
 static void a_former_session_in_use_does_not_count_against_contact(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -255,12 +251,11 @@ static void a_former_session_in_use_does_not_count_against_contact(void **state)
                 tick(&w, ALL, true);
                 assert_int_equal(w.silent[0], i);
         }
-        end(&w);
 }
 
 /* Two heartbeats arrive between two reports, of which the first one says that the host has moved here. */
 static void a_move_is_reported_also_after_another_heartbeat(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -273,11 +268,10 @@ static void a_move_is_reported_also_after_another_heartbeat(void **state) {
                 tick(&w, ALL, true);
                 assert_int_equal(w.silent[0], 0);
         }
-        end(&w);
 }
 
 static void a_tick_that_was_not_kept_counts_nothing(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -290,11 +284,10 @@ static void a_tick_that_was_not_kept_counts_nothing(void **state) {
         assert_false(w.last[0].heartbeat);
         tick(&w, ALL, true);
         assert_int_equal(w.silent[0], 2);
-        end(&w);
 }
 
 static void a_late_tick_of_the_leader_ends_no_replica(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -305,12 +298,11 @@ static void a_late_tick_of_the_leader_ends_no_replica(void **state) {
         assert_int_equal(w.reports.n_unattached, 0);
         reports_tick(&w.reports, w.now_ms + REPORT_VALID_MS, false);
         assert_int_equal(w.reports.n_unattached, 1);
-        end(&w);
 }
 
 /* A host is not attached any more: the sign at the end of its session tells why, also to a new leader. */
 static void the_end_of_the_last_session_has_a_cause(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -337,14 +329,13 @@ static void the_end_of_the_last_session_has_a_cause(void **state) {
         close_session(&w, 0, 2, (LivenessSign) {});
         tick(&w, ALL, true);
         assert_true(w.last[0].unattached && !w.last[0].stopped && !w.last[0].kernel);
-        end(&w);
 }
 
 /* A host has ended a session, to use another one: to a new leader, that is no later news than the end of the
  * other one; the replicas report in any order. */
 static void an_end_without_a_sign_of_the_kernel_replaces_no_other(void **state) {
         for (unsigned first = 0; first < 2; first++) {
-                World w;
+                _cleanup_(end) World w;
 
                 begin(&w);
                 open_session(&w, 0, 0, false);
@@ -361,7 +352,6 @@ static void an_end_without_a_sign_of_the_kernel_replaces_no_other(void **state) 
                 tick(&w, first == 0 ? A : B, true);
                 tick(&w, first == 0 ? B : A, true);
                 assert_true(w.last[0].unattached && w.last[0].kernel);
-                end(&w);
         }
 }
 
@@ -369,7 +359,7 @@ static void an_end_without_a_sign_of_the_kernel_replaces_no_other(void **state) 
  * session to it has ended. */
 static void a_daemon_that_stops_just_after_a_move_is_stopped(void **state) {
         for (unsigned first = 0; first < 2; first++) {
-                World w;
+                _cleanup_(end) World w;
 
                 begin(&w);
                 open_session(&w, 0, 0, true);
@@ -383,14 +373,13 @@ static void a_daemon_that_stops_just_after_a_move_is_stopped(void **state) {
                         tick(&w, stops ? B : A, true);
                 }
                 assert_true(w.last[0].unattached && w.last[0].stopped);
-                end(&w);
         }
 }
 
 /* The end of a session, of which the kernel gave a sign, is that of the daemon if all others end with it. */
 static void the_sessions_of_a_daemon_that_ends_end_together(void **state) {
         for (unsigned ticks = 0; ticks < 10; ticks++) {
-                World w;
+                _cleanup_(end) World w;
 
                 begin(&w);
                 open_session(&w, 0, 0, true);
@@ -404,12 +393,11 @@ static void the_sessions_of_a_daemon_that_ends_end_together(void **state) {
                 tick(&w, ALL, true);
                 assert_true(w.last[0].unattached);
                 assert_int_equal(w.last[0].kernel, ticks < REPORT_ENDS_TICKS);
-                end(&w);
         }
 }
 
 static void a_host_without_a_session_that_is_not_expected_is_forgotten(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -421,14 +409,13 @@ static void a_host_without_a_session_that_is_not_expected_is_forgotten(void **st
         tick(&w, ALL, true);
         assert_int_equal(w.reports.n_unattached, 0);
         assert_null(w.reports.hosts);
-        end(&w);
 }
 
 /* A removed host is not in contact again by the session that it had. */
 static void a_forgotten_host_is_reported_with_its_next_session(void **state) {
         char id[MACHINE_ID_SIZE];
         LivenessSign sign;
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -442,7 +429,6 @@ static void a_forgotten_host_is_reported_with_its_next_session(void **state) {
         open_session(&w, 0, 0, true);
         tick(&w, ALL, true);
         assert_true(reports_sign(&w.reports, id, &sign) && sign.heartbeat);
-        end(&w);
 }
 
 /* All hosts are unattached when a term begins, and those of a replica when it ends. They have the time in
@@ -468,7 +454,7 @@ static void the_grace_is_the_time_to_admit_all_unattached_hosts(void **state) {
 }
 
 static void the_grace_ends_when_the_hosts_are_attached(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         for (unsigned h = 0; h < 5000; h++) {
@@ -496,7 +482,6 @@ static void the_grace_ends_when_the_hosts_are_attached(void **state) {
         for (unsigned i = 0; i < 3; i++)
                 tick(&w, A | B, true);
         assert_int_equal(w.reports.grace_ticks, 6); /* the end of a replica */
-        end(&w);
 }
 
 /* Attach the hosts from 'first' on at a, which reports them. */
@@ -509,7 +494,7 @@ static void attach(World *w, unsigned first, unsigned n) {
 /* Busy replicas admit one host in a second: the others are not lost meanwhile, but a second after the last
  * one that returns. A host that goes and returns counts once. */
 static void the_grace_does_not_end_while_hosts_return(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         for (unsigned h = 0; h < HOSTS; h++) {
@@ -528,14 +513,13 @@ static void the_grace_does_not_end_while_hosts_return(void **state) {
         attach(&w, 0, 1);
         assert_int_equal(w.reports.grace_ticks, 0);
         assert_false(w.last[49].moving);
-        end(&w);
 }
 
 /* New hosts, or hosts that were lost or shut down before. */
 static void hosts_that_were_not_expected_do_not_prolong_the_grace(void **state) {
         char id[MACHINE_ID_SIZE];
         unsigned n = 0;
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         assert_int_equal(reports_expect(&w.reports, host_id(id, 49)), 0);
@@ -544,11 +528,10 @@ static void hosts_that_were_not_expected_do_not_prolong_the_grace(void **state) 
                 n++;
         } while (w.reports.grace_ticks > 0 && n < 40);
         assert_int_equal(n, REPORT_GRACE_MS / TICK_MS + 1);
-        end(&w);
 }
 
 static void the_grace_of_hosts_that_return_is_bounded(void **state) {
-        World w;
+        _cleanup_(end) World w;
         unsigned n = 0;
 
         begin(&w);
@@ -563,12 +546,11 @@ static void the_grace_of_hosts_that_return_is_bounded(void **state) {
                 n++;
         } while (w.reports.grace_ticks > 0 && n < 1000);
         assert_int_equal(n, REPORT_GRACE_MAX_MS / TICK_MS + 1);
-        end(&w);
 }
 
 /* The host loses power with the replica that it used. */
 static void a_silent_idle_session_counts_when_the_grace_ends_and_not_with_the_next_report(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -588,7 +570,6 @@ static void a_silent_idle_session_counts_when_the_grace_ends_and_not_with_the_ne
         reports_tick(&w.reports, w.now_ms, false);
         assert_int_equal(w.reports.grace_ticks, 0);
         assert_false(w.last[0].moving);
-        end(&w);
 }
 
 /* It is not normal: the leader counts for how long. */
@@ -599,7 +580,7 @@ static unsigned single_ticks(const World *w, unsigned host) {
 }
 
 static void a_host_has_one_session_while_another_replica_reports(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -640,7 +621,6 @@ static void a_host_has_one_session_while_another_replica_reports(void **state) {
         tick(&w, ALL, true);
         assert_int_equal(single_ticks(&w, 0), 0);
         assert_int_equal(single_ticks(&w, 1), 2);
-        end(&w);
 }
 
 static void write_session(void *userdata, const char *machine_id, const char *in_use, const char *idle) {
@@ -655,7 +635,7 @@ static void expect_sessions(const World *w, const char *expected) {
 }
 
 static void each_host_has_the_replica_that_it_uses_and_the_idle_one(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         expect_sessions(&w, "");
@@ -675,12 +655,11 @@ static void each_host_has_the_replica_that_it_uses_and_the_idle_one(void **state
         for (unsigned i = 0; i < 4; i++) /* one that does not report any more has none */
                 tick(&w, A | B, true);
         expect_sessions(&w, "0:b, ");
-        end(&w);
 }
 
 static void a_replica_without_its_leader_is_in_each_report(void **state) {
         char id[MACHINE_ID_SIZE];
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -700,14 +679,13 @@ static void a_replica_without_its_leader_is_in_each_report(void **state) {
         reporter_remove(&w.reporters[0], host_id(id, 0)); /* its heartbeats come to the leader again */
         tick(&w, A, true);
         assert_true(w.last[0].unattached);
-        end(&w);
 }
 
 static void a_report_out_of_order_is_rejected(void **state) {
         _cleanup_writer_ Writer first = {}, second = {}, third = {};
         LivenessSign sign;
         char id[MACHINE_ID_SIZE];
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -730,12 +708,11 @@ static void a_report_out_of_order_is_rejected(void **state) {
         assert_int_equal(take(&w, 0, &third), 0);
         assert_int_equal(w.silent[0], 2);
         assert_true(reports_sign(&w.reports, host_id(id, 0), &sign));
-        end(&w);
 }
 
 static void a_report_that_is_cut_is_rejected(void **state) {
         _cleanup_writer_ Writer frame = {};
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         for (unsigned h = 0; h < 3; h++) {
@@ -757,12 +734,11 @@ static void a_report_that_is_cut_is_rejected(void **state) {
         assert_true(w.last[1].heartbeat);
         frame.bytes[0]++;
         assert_int_equal(take(&w, 0, &frame), -EBADMSG);
-        end(&w);
 }
 
 /* A replica that pauses, or whose report cannot be sent, begins again. */
 static void a_complete_report_has_all_hosts_and_the_others_are_gone(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -779,11 +755,10 @@ static void a_complete_report_has_all_hosts_and_the_others_are_gone(void **state
         w.hosts[0].silent[0] = true;
         tick(&w, A, true);
         assert_int_equal(w.silent[0], 1);
-        end(&w);
 }
 
 static void a_replica_that_failed_reports_again_on_the_same_session(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -792,12 +767,11 @@ static void a_replica_that_failed_reports_again_on_the_same_session(void **state
         reporter_done(&w.reporters[0]);
         tick(&w, A, true);
         assert_true(w.last[0].heartbeat);
-        end(&w);
 }
 
 static void a_report_of_many_hosts_is_bounded(void **state) {
         _cleanup_writer_ Writer frame = {};
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         write_u8(&frame, REPORT_PROTOCOL);
@@ -811,7 +785,6 @@ static void a_report_of_many_hosts_is_bounded(void **state) {
                 write_u8(&frame, 3);
         }
         assert_int_equal(take(&w, 0, &frame), -EBADMSG);
-        end(&w);
 }
 
 static uint64_t cpu_ms(void) {
@@ -825,7 +798,7 @@ static uint64_t cpu_ms(void) {
 static void all_hosts_of_a_replica_are_silent_at_once(void **state) {
         /* A tick is 500 ms. A report takes 1 to 5 ms, with sanitizers 3 to 10 ms. */
         enum { MANY = 10000, HOST_BYTES_MAX = 20, TAKE_MS_MAX = 100 };
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         for (unsigned t = 0; t < 4; t++) {
@@ -847,12 +820,11 @@ static void all_hosts_of_a_replica_are_silent_at_once(void **state) {
                 assert_in_range(cpu_ms() - from_ms, 0, TAKE_MS_MAX);
         }
         assert_int_equal(w.silent[0], 3);
-        end(&w);
 }
 
 /* One heartbeat is enough for two ticks, and silence is as long as that of another host. */
 static void a_rare_heartbeat_ends_as_soon_as_a_frequent_one(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -872,12 +844,11 @@ static void a_rare_heartbeat_ends_as_soon_as_a_frequent_one(void **state) {
         tick(&w, ALL, true);
         assert_int_equal(w.silent[0], 0);
         assert_int_equal(w.silent[1], 0);
-        end(&w);
 }
 
 /* The replica stands still for the tick of the next heartbeat. */
 static void a_tick_that_does_not_count_uses_up_no_rare_heartbeat(void **state) {
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -889,13 +860,12 @@ static void a_tick_that_does_not_count_uses_up_no_rare_heartbeat(void **state) {
         assert_int_equal(w.silent[0], 0);
         tick(&w, ALL, true);
         assert_int_equal(w.silent[0], REPORT_RARE_TICKS);
-        end(&w);
 }
 
 /* Hosts that use another replica, and those whose session has ended, do not count. */
 static void a_replica_that_many_hosts_use_requests_rare_heartbeats(void **state) {
         char id[MACHINE_ID_SIZE];
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         for (unsigned h = 0; h < HOSTS; h++)
@@ -918,7 +888,6 @@ static void a_replica_that_many_hosts_use_requests_rare_heartbeats(void **state)
         assert_false(reporter_requests_rare(&w.reporters[0]));
         reporter_done(&w.reporters[0]);
         assert_int_equal(w.reporters[0].n_in_use, 0);
-        end(&w);
 }
 
 typedef struct Found {
@@ -950,7 +919,7 @@ static unsigned ticks_until_clone(World *w, unsigned max, Found *ret) {
 static void the_later_one_of_two_hosts_with_one_id_is_found(void **state) {
         char id[MACHINE_ID_SIZE];
         Found found;
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 1, true);
@@ -968,7 +937,6 @@ static void the_later_one_of_two_hosts_with_one_id_is_found(void **state) {
         open_session(&w, 0, 0, true); /* it tries another replica */
         assert_int_equal(ticks_until_clone(&w, 50, &found), REPORT_CLONE_AGAIN_TICKS);
         assert_string_equal(found.replica, "a");
-        end(&w);
 }
 
 /* A host uses b, and perhaps has an idle session to a; its clone, which used c, was found and has left. */
@@ -991,7 +959,7 @@ static void a_short_silence_does_not_let_the_clone_decide(void **state) {
         for (unsigned known = 0; known < 2; known++)
                 for (unsigned silent = 1; silent < REPORT_CLONE_SILENT_TICKS; silent++) {
                         Found found;
-                        World w;
+                        _cleanup_(end) World w;
 
                         if (known)
                                 begin_with_clone(&w, false);
@@ -1009,7 +977,6 @@ static void a_short_silence_does_not_let_the_clone_decide(void **state) {
                         w.hosts[0].silent[1] = false;
                         assert_int_not_equal(ticks_until_clone(&w, 50, &found), 0);
                         assert_string_equal(found.replica, "c");
-                        end(&w);
                 }
 }
 
@@ -1020,7 +987,7 @@ static void a_host_that_moves_beside_its_clone_still_decides(void **state) {
                 for (unsigned later = 0; later <= REPORT_CLONE_AGAIN_TICKS; later++)
                         for (unsigned closed = 0; closed <= later + 1; closed++) { /* in this tick */
                                 Found found;
-                                World w;
+                                _cleanup_(end) World w;
 
                                 begin_with_clone(&w, true);
                                 assert_int_equal(ticks_until_clone(&w, 100, &found), 0);
@@ -1040,7 +1007,6 @@ static void a_host_that_moves_beside_its_clone_still_decides(void **state) {
                                 assert_int_equal(found.n, 1);
                                 assert_string_equal(found.replica, "c");
                                 assert_true(w.last[0].heartbeat);
-                                end(&w);
                         }
 }
 
@@ -1049,7 +1015,7 @@ static void a_host_that_moves_beside_its_clone_still_decides(void **state) {
 static void a_clone_counts_when_the_other_host_has_left(void **state) {
         for (unsigned shut_down = 0; shut_down < 2; shut_down++) {
                 Found found;
-                World w;
+                _cleanup_(end) World w;
 
                 begin_with_clone(&w, false);
                 open_session(&w, 0, 2, true);
@@ -1063,14 +1029,13 @@ static void a_clone_counts_when_the_other_host_has_left(void **state) {
                 assert_true(w.last[0].heartbeat);
                 assert_false(w.last[0].unattached);
                 assert_int_equal(ticks_until_clone(&w, 50, &found), 0);
-                end(&w);
         }
 }
 
 /* The clone dials another replica at once, which reports it in the tick in which it was found. */
 static void a_clone_that_returns_at_once_does_not_decide(void **state) {
         Found found;
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 1, true);
@@ -1091,13 +1056,12 @@ static void a_clone_that_returns_at_once_does_not_decide(void **state) {
         }
         assert_int_equal(found.n, 1);
         assert_string_equal(found.replica, "d");
-        end(&w);
 }
 
 /* A host whose clone was rejected may have moved: it is not lost. */
 static void the_other_one_of_two_hosts_with_one_id_counts_before_it_is_lost(void **state) {
         Found found;
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 1, true);
@@ -1110,26 +1074,24 @@ static void the_other_one_of_two_hosts_with_one_id_counts_before_it_is_lost(void
                 assert_int_equal(w.silent[0], i < REPORT_CLONE_SILENT_TICKS ? i : 0);
         }
         assert_true(w.last[0].heartbeat);
-        end(&w);
 }
 
 /* It sends its heartbeats to all other hosts. */
 static void a_replica_without_contact_with_the_leader_is_no_clone(void **state) {
         Found found;
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         w.hosts[0].alone = true;
         open_session(&w, 0, 0, true);
         open_session(&w, 0, 1, true);
         assert_int_equal(ticks_until_clone(&w, 50, &found), 0);
-        end(&w);
 }
 
 /* Its former replica has no heartbeat after a move, or some that were late. */
 static void a_host_that_moves_is_no_clone(void **state) {
         Found found;
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         open_session(&w, 0, 0, true);
@@ -1143,7 +1105,6 @@ static void a_host_that_moves_is_no_clone(void **state) {
                 w.hosts[0].silent[1 - used] = true;
                 assert_int_equal(ticks_until_clone(&w, 4, &found), 0);
         }
-        end(&w);
 }
 
 /* -- Slots -- */
@@ -1171,7 +1132,7 @@ static void a_host_is_found_after_another_one_is_forgotten(void **state) {
         uint32_t slot[3] = { UINT32_MAX, UINT32_MAX, UINT32_MAX }, before;
         char id[3][MACHINE_ID_SIZE];
         Reporter *r;
-        World w;
+        _cleanup_(end) World w;
 
         begin(&w);
         r = &w.reporters[0];
@@ -1196,7 +1157,6 @@ static void a_host_is_found_after_another_one_is_forgotten(void **state) {
         assert_int_equal(reporter_slot(r, id[0], 7, &slot[0]), 0);
         assert_string_equal(r->slots[slot[0]]->machine, id[0]);
         assert_true(reporter_answers(r, slot[0], 10500, 750));
-        end(&w);
 }
 
 int main(void) {

@@ -579,7 +579,7 @@ static void a_group_has_the_rights_that_are_granted_to_it(void **state) {
                 { "4711:units-see", "GET", "/fleet/v1/journal/own.service?machine=", 404 },
                 { "4711:units-see,units-change", "GET", "/fleet/v1/show/own.service?machine=", 200 },
         };
-        Client c;
+        _cleanup_(client_close) Client c;
         Fixture *f = *state;
 
         host_machine(f->host);
@@ -599,7 +599,6 @@ static void a_group_has_the_rights_that_are_granted_to_it(void **state) {
         }
         peer.uid = 0; /* root */
         assert_int_equal(get(&c, "/fleet/v1/units"), 200);
-        client_close(&c);
 }
 
 static void set_host(Fixture *f, const char *value) {

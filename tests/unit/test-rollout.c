@@ -7,7 +7,7 @@
 /* -- Tests -- */
 
 static void a_set_is_updated_one_by_one(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 6, "");
         second(&play);
@@ -23,7 +23,6 @@ static void a_set_is_updated_one_by_one(void **state) {
         assert_int_equal(count_with(&play, 2), 6);
         assert_int_equal(play.max_unavailable, 1);
         assert_int_equal(starts(&play), 6);
-        end(&play);
 }
 
 static void the_budget_is_a_share_of_the_instances(void **state) {
@@ -37,19 +36,18 @@ static void the_budget_is_a_share_of_the_instances(void **state) {
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin_template(&play, 8, rows[i].options);
                 want(&play, 2);
                 seconds(&play, 40);
                 assert_rollout(&play, ROLLOUT_DONE, 2);
                 assert_int_equal(play.max_unavailable, rows[i].unavailable);
-                end(&play);
         }
 }
 
 static void a_failed_instance_pauses_the_rollout(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 6, "");
         play.quality[2] = FAILS;
@@ -60,14 +58,13 @@ static void a_failed_instance_pauses_the_rollout(void **state) {
         assert_int_equal(record_of(&play)->n_failed, 1);
         assert_string_equal(record_of(&play)->failed[0].unit, "web@1.service");
         assert_int_equal(starts(&play), 1);
-        end(&play);
 }
 
 /* It gets the wanted text by a step. */
 static void a_new_instance_gets_the_completed_text(void **state) {
         static const EnginePlanLimits limits = { .names_texts = true };
         _cleanup_(engine_plan_done) EnginePlan plan = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "");
         want(&play, 2);
@@ -84,7 +81,6 @@ static void a_new_instance_gets_the_completed_text(void **state) {
         assert_string_equal(plan.changes[0].unit, "web@9.service");
         assert_int_equal(plan.changes[0].revision, 2);
         assert_string_equal(plan.changes[0].hash, record_of(&play)->completed.hash);
-        end(&play);
 }
 
 /* Its text was replaced while it was loaded, and no process has the former one. */
@@ -92,7 +88,7 @@ static void a_loaded_unit_starts_with_its_new_text(void **state) {
         static const EnginePlanLimits limits = { .names_texts = true };
         _cleanup_(engine_plan_done) EnginePlan plan = {};
         char key[LAYOUT_KEY_MAX], value[256];
-        Play play;
+        _cleanup_(end) Play play;
 
         begin(&play, "a.service", "");
         cluster_view_machine(&play.p, "A", "", PRESENCE_UP);
@@ -104,11 +100,10 @@ static void a_loaded_unit_starts_with_its_new_text(void **state) {
         assert_int_equal(plan.n, 1);
         assert_int_equal(plan.changes[0].kind, ASSIGNMENT_RUN);
         assert_int_equal(plan.changes[0].revision, 2);
-        end(&play);
 }
 
 static void a_broken_instance_gets_the_fix(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 6, "");
         play.quality[2] = FAILS;
@@ -123,13 +118,12 @@ static void a_broken_instance_gets_the_fix(void **state) {
         assert_rollout(&play, ROLLOUT_DONE, 3);
         assert_int_equal(play.max_unavailable, 1);
         assert_int_equal(starts(&play), 7);
-        end(&play);
 }
 
 /* Its text may differ only by options that take effect without a restart. */
 static void the_fix_of_a_failed_instance_starts_it(void **state) {
         _cleanup_rollout_set_ RolloutSet set = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 2, "");
         play.quality[2] = FAILS;
@@ -143,7 +137,6 @@ static void the_fix_of_a_failed_instance_starts_it(void **state) {
         assert_true(rollout_starts_again(head_of(&play)->unit, &set.instances[0]));
         assert_int_equal(set.instances[1].state, INSTANCE_OLD);
         assert_false(rollout_starts_again(head_of(&play)->unit, &set.instances[1]));
-        end(&play);
 }
 
 /* -- Drop-ins of an instance -- */
@@ -151,7 +144,7 @@ static void the_fix_of_a_failed_instance_starts_it(void **state) {
 #define OWN "[Service]\nEnvironment=A=1\n"
 
 static void an_instance_keeps_its_drop_ins_in_each_step(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "");
         add_own(&play, OWN, true);
@@ -165,12 +158,11 @@ static void an_instance_keeps_its_drop_ins_in_each_step(void **state) {
         assert_string_equal(assignment_of(&play, 0)->base, head_of(&play)->unit->hash);
         assert_string_not_equal(assignment_of(&play, 0)->hash, head_of(&play)->unit->hash);
         assert_int_equal(step(&play), ROLLOUT_NOTHING);
-        end(&play);
 }
 
 static void a_revert_restores_the_former_text_with_the_drop_ins(void **state) {
         char before[UNIT_HASH_SIZE];
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "UpdateOnFailure=revert");
         add_own(&play, OWN, true);
@@ -188,13 +180,12 @@ static void a_revert_restores_the_former_text_with_the_drop_ins(void **state) {
         seconds(&play, 20);
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_string_equal(assignment_of(&play, 0)->hash, before);
-        end(&play);
 }
 
 /* They may also take effect without a restart: it is no start again. */
 static void other_drop_ins_update_one_instance(void **state) {
         _cleanup_rollout_set_ RolloutSet set = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "");
         add_own(&play, OWN, true);
@@ -209,13 +200,12 @@ static void other_drop_ins_update_one_instance(void **state) {
         assert_int_equal(starts(&play), 1);
         assert_string_equal(assignment_of(&play, 0)->hash,
                             cluster_unit(&play.p.cluster, "web@1.service")->unit->hash);
-        end(&play);
 }
 
 /* All instances had it: one that gets it later is no trial. */
 static void a_text_that_was_completed_needs_no_canary(void **state) {
         unsigned n;
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "Canary=1\nPromote=20s");
         add_own(&play, OWN, true);
@@ -231,12 +221,11 @@ static void a_text_that_was_completed_needs_no_canary(void **state) {
         seconds(&play, 5);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(starts(&play), n + 1);
-        end(&play);
 }
 
 /* Also without a record: all instances were started with it. */
 static void other_drop_ins_need_no_canary_before_the_first_rollout(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "Canary=1");
         add_own(&play, OWN, true);
@@ -244,13 +233,12 @@ static void other_drop_ins_need_no_canary_before_the_first_rollout(void **state)
         seconds(&play, 6);
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_int_equal(starts(&play), 1);
-        end(&play);
 }
 
 /* All others have the text: what has failed are the drop-ins. */
 static void drop_ins_that_fail_are_fixed_by_others(void **state) {
         const RolloutOutcome *outcome;
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "");
         add_own(&play, OWN, true);
@@ -268,13 +256,12 @@ static void drop_ins_that_fail_are_fixed_by_others(void **state) {
         seconds(&play, 10);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(count_unavailable(&play), 0);
-        end(&play);
 }
 
 /* Its set is the instance alone then, and its former text has the drop-ins. */
 static void an_instance_that_has_left_its_template_returns_to_its_own_former_text(void **state) {
         char before[UNIT_HASH_SIZE];
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 2, "UpdateOnFailure=revert");
         add_own(&play, OWN, true);
@@ -286,7 +273,6 @@ static void an_instance_that_has_left_its_template_returns_to_its_own_former_tex
         seconds(&play, 3);
         assert_int_equal(record_of(&play)->completed.number, 1);
         assert_string_equal(record_of(&play)->completed.hash, before);
-        end(&play);
 }
 
 /* Its machine has the former drop-ins; no other one can have them. */
@@ -298,7 +284,7 @@ static void an_instance_with_other_drop_ins_moves_with_these(void **state) {
                 _cleanup_(engine_plan_done) EnginePlan plan = {};
                 const ClusterUnit *u;
                 bool placed = false;
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin_template(&play, 2, "");
                 add_own(&play, OWN, true);
@@ -322,14 +308,13 @@ static void an_instance_with_other_drop_ins_moves_with_these(void **state) {
                                 assert_string_not_equal(c->hash, u->unit->hash);
                 }
                 assert_true(placed);
-                end(&play);
         }
 }
 
 /* It exits after it was available, and systemd starts it again. */
 static void an_instance_that_was_available_and_is_not_any_more_has_failed(void **state) {
         char key[LAYOUT_KEY_MAX], value[256];
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "");
         want(&play, 2);
@@ -347,7 +332,6 @@ static void an_instance_that_was_available_and_is_not_any_more_has_failed(void *
         assert_string_equal(record_of(&play)->why,
                             "web@1.service on A: it was available, and is not any more");
         assert_int_equal(count_with(&play, 2), 1);
-        end(&play);
 }
 
 /* It is stopping: its state is published after the assignment, and is that of the former text. */
@@ -378,7 +362,7 @@ static void an_instance_that_ends_slowly_for_the_next_text_has_not_failed(void *
 }
 
 static void bad_updates_in_a_row_take_one(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 6, "");
         for (unsigned i = 2; i <= 4; i++) {
@@ -390,12 +374,11 @@ static void bad_updates_in_a_row_take_one(void **state) {
         assert_int_equal(count_with(&play, 1), 5);
         assert_int_equal(count_unavailable(&play), 1);
         assert_int_equal(play.max_unavailable, 1);
-        end(&play);
 }
 
 /* The machine of the second instance has not yet published that it has stopped it. */
 static void an_assignment_that_is_not_executed_counts_as_unavailable(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 6, "");
         want(&play, 2);
@@ -409,12 +392,11 @@ static void an_assignment_that_is_not_executed_counts_as_unavailable(void **stat
         seconds(&play, 40);
         assert_rollout(&play, ROLLOUT_DONE, 3);
         assert_int_equal(play.max_unavailable, 1);
-        end(&play);
 }
 
 /* The state of an instance that is being restarted is still that of the text to which the rollout returns. */
 static void an_instance_that_may_be_restarting_is_not_available_with_the_former_text(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 6, "MaxUnavailable=2");
         want(&play, 2);
@@ -430,13 +412,12 @@ static void an_instance_that_may_be_restarting_is_not_available_with_the_former_
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_int_equal(count_with(&play, 1), 6);
         assert_int_equal(play.max_unavailable, 2);
-        end(&play);
 }
 
 /* Move=stop-first: a drain takes an instance only as long as the rollout leaves budget, and one at a time. */
 static void a_drain_and_a_rollout_share_one_budget(void **state) {
         _cleanup_free_ char *during = NULL, *after = NULL;
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "Move=stop-first");
         cluster_view_machine(&play.p, "E", "", PRESENCE_UP);
@@ -452,12 +433,11 @@ static void a_drain_and_a_rollout_share_one_budget(void **state) {
         assert_rollout(&play, ROLLOUT_DONE, 1);
         after = cluster_view_plan(&play.p, true);
         assert_string_equal(after, "stop web@3.service C");
-        end(&play);
 }
 
 /* Its machine has not acted for five seconds. */
 static void an_instance_that_is_not_restarted_gets_the_former_text(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 2, "");
         want(&play, 2);
@@ -470,11 +450,10 @@ static void an_instance_that_is_not_restarted_gets_the_former_text(void **state)
         assert_int_equal(count_with(&play, 2), 0);
         seconds(&play, 2);
         assert_rollout(&play, ROLLOUT_DONE, 1);
-        end(&play);
 }
 
 static void a_second_update_supersedes(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "");
         want(&play, 2);
@@ -487,7 +466,6 @@ static void a_second_update_supersedes(void **state) {
         assert_rollout(&play, ROLLOUT_DONE, 3);
         assert_int_equal(count_with(&play, 3), 4);
         assert_int_equal(play.max_unavailable, 1);
-        end(&play);
 }
 
 /* The outcome of a text, by the hash that instances with it have; -1: unknown. */
@@ -536,7 +514,7 @@ static void the_outcome_of_each_text_is_kept(void **state) {
 
 /* With the former text wanted again, only the instances that have another one change. */
 static void a_revert_touches_only_bad_instances(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 6, "UpdateOnFailure=revert\nCanary=2");
         play.quality[2] = FAILS;
@@ -560,11 +538,10 @@ static void a_revert_touches_only_bad_instances(void **state) {
         want(&play, 2);
         seconds(&play, 1);
         assert_int_equal(record_of(&play)->reverted.number, 0);
-        end(&play);
 }
 
 static void a_long_reason_of_a_failure_is_cut_after_a_word_and_marked(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "");
         play.failure =
@@ -579,11 +556,10 @@ static void a_long_reason_of_a_failure_is_cut_after_a_word_and_marked(void **sta
                             "http://127.0.0.1:8080/health/of/the/whole/shop, 3 times; the "
                             "check has not passed in the 12 s since the start...");
         assert_non_null(strstr(play.reasons, "revision 2: paused: web@1.service on A: HTTP 404"));
-        end(&play);
 }
 
 static void a_revert_that_fails_pauses(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "UpdateOnFailure=revert");
         play.quality[2] = FAILS;
@@ -595,11 +571,10 @@ static void a_revert_that_fails_pauses(void **state) {
         assert_string_equal(record_of(&play)->why,
                             "revert to revision 1 failed: web@1.service on A: exit status 1");
         assert_int_equal(starts(&play), 2);
-        end(&play);
 }
 
 static void without_a_completed_text_a_failure_pauses(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin(&play, "one.service", "UpdateOnFailure=revert");
         add(&play, "one.service", "A");
@@ -611,11 +586,10 @@ static void without_a_completed_text_a_failure_pauses(void **state) {
         assert_int_equal(record_of(&play)->completed.number, 0);
         assert_string_equal(record_of(&play)->why,
                             "one.service on A: exit status 1; no revision to return to");
-        end(&play);
 }
 
 static void an_unreachable_host_is_skipped(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_global(&play, 3, "");
         cluster_view_presence(&play.p, "B", PRESENCE_LOST);
@@ -629,7 +603,6 @@ static void an_unreachable_host_is_skipped(void **state) {
         assert_int_equal(count_with(&play, 2), 3);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(starts(&play), 3);
-        end(&play);
 }
 
 /* Its instance is replaced elsewhere, or returns with the text: no rollout begins for it. */
@@ -660,7 +633,7 @@ static void an_instance_on_a_lost_host_that_has_the_text_is_not_behind(void **st
 }
 
 static void a_host_lost_in_its_step_stops_the_rollout(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_global(&play, 3, "");
         play.quality[2] = SLOW;
@@ -673,12 +646,11 @@ static void a_host_lost_in_its_step_stops_the_rollout(void **state) {
         assert_string_equal(record_of(&play)->why,
                             "agent.service on A: its machine was lost during its update");
         assert_int_equal(count_with(&play, 2), 1);
-        end(&play);
 }
 
 /* A text that ends its host at each start: its machine would start it again after each return. */
 static void a_lost_host_gets_the_text_that_replaces_one_that_has_failed(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_global(&play, 3, "");
         play.quality[2] = SLOW;
@@ -703,11 +675,10 @@ static void a_lost_host_gets_the_text_that_replaces_one_that_has_failed(void **s
         seconds(&play, 5);
         assert_rollout(&play, ROLLOUT_DONE, 4);
         assert_int_equal(count_with(&play, 4), 3);
-        end(&play);
 }
 
 static void a_lost_host_keeps_a_text_that_was_completed(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_global(&play, 3, "");
         cluster_view_presence(&play.p, "A", PRESENCE_LOST);
@@ -717,12 +688,11 @@ static void a_lost_host_keeps_a_text_that_was_completed(void **state) {
                 assert_rollout(&play, ROLLOUT_DONE, revision);
                 assert_int_equal(assignment_of(&play, 0)->revision, 1);
         }
-        end(&play);
 }
 
 /* It may run behind a cut link: several such hosts would restart it together on their return. */
 static void a_lost_host_keeps_a_text_that_has_failed_and_was_available_there(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_global(&play, 3, "");
         want(&play, 2);
@@ -736,13 +706,12 @@ static void a_lost_host_keeps_a_text_that_has_failed_and_was_available_there(voi
         seconds(&play, 30);
         assert_rollout(&play, ROLLOUT_DONE, 3);
         assert_int_equal(assignment_of(&play, 0)->revision, 2);
-        end(&play);
 }
 
 static void after_resume_a_host_lost_in_its_step_is_skipped(void **state) {
         RolloutRecord next = {};
         Error err = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_global(&play, 3, "");
         want(&play, 2);
@@ -761,7 +730,6 @@ static void after_resume_a_host_lost_in_its_step_is_skipped(void **state) {
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_non_null(strstr(play.reasons, "revision 2: done, 1 behind, 0 failed"));
         assert_int_equal(starts(&play), 3);
-        end(&play);
 }
 
 /* If a host is the cause, that is no failure of the text: it is not reverted, and goes on after 'resume'. */
@@ -786,7 +754,7 @@ static void without_progress_until_the_deadline_the_rollout_ends(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char options[128];
-                Play play;
+                _cleanup_(end) Play play;
 
                 snprintf(options, sizeof(options), "UpdateDeadlineSec=2min\nUpdateOnFailure=%s",
                          rows[i].action);
@@ -802,13 +770,12 @@ static void without_progress_until_the_deadline_the_rollout_ends(void **state) {
                         assert_null(rollout_record_outcome(record_of(&play), head_of(&play)->unit->hash));
                         assert_int_equal(record_of(&play)->reverted.number, 0);
                 }
-                end(&play);
         }
 }
 
 /* It is available for a moment, and its process ends, again and again. */
 static void an_instance_that_is_available_again_is_no_progress(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "UpdateDeadlineSec=2min\nMaxUnavailable=2\nMinAvailable=2");
         want(&play, 2);
@@ -820,12 +787,11 @@ static void an_instance_that_is_available_again_is_no_progress(void **state) {
                 second(&play);
         }
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
-        end(&play);
 }
 
 /* The first canary is available after 90 s, the next one 90 s later. */
 static void each_canary_that_is_available_is_progress(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "UpdateDeadlineSec=2min\nCanary=2");
         play.quality[2] = SLOW;
@@ -837,7 +803,6 @@ static void each_canary_that_is_available_is_progress(void **state) {
         }
         seconds(&play, 2);
         assert_rollout(&play, ROLLOUT_HELD, 2);
-        end(&play);
 }
 
 static void tolerated_failures_do_not_stop_the_rollout(void **state) {
@@ -963,7 +928,7 @@ static void what_is_requested_for_a_rollout_is_checked(void **state) {
 }
 
 static void a_canary_that_fails_pauses_the_rollout(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 6, "Canary=1");
         want(&play, 2);
@@ -972,11 +937,10 @@ static void a_canary_that_fails_pauses_the_rollout(void **state) {
         put_state(&play, 0, "failed", false);
         seconds(&play, 2);
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
-        end(&play);
 }
 
 static void batches_have_pauses(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "MaxUnavailable=2\nUpdatePauseSec=30s");
         want(&play, 2);
@@ -986,13 +950,12 @@ static void batches_have_pauses(void **state) {
         seconds(&play, 30);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(play.max_unavailable, 2);
-        end(&play);
 }
 
 static void zones_are_updated_one_after_the_other(void **state) {
         static const char *const zones[] = { "zone=b", "zone=a", "", "zone=b", "zone=a" };
         unsigned order[] = { 1, 4, 0, 3, 2 };
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 5, "UpdateBy=zone");
         for (unsigned i = 0; i < 5; i++)
@@ -1003,13 +966,12 @@ static void zones_are_updated_one_after_the_other(void **state) {
                         second(&play);
                 assert_int_equal(assignment_of(&play, order[i])->revision, 2);
         }
-        end(&play);
 }
 
 static void a_paused_rollout_goes_on_after_resume_with_what_failed(void **state) {
         RolloutRecord next = {};
         Error err = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "");
         play.quality[2] = FAILS;
@@ -1032,13 +994,12 @@ static void a_paused_rollout_goes_on_after_resume_with_what_failed(void **state)
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(starts(&play), 5);
         assert_int_equal(play.instances[0].n_starts, 2);
-        end(&play);
 }
 
 static void a_pause_ends_no_step_and_begins_none(void **state) {
         RolloutRecord next = {};
         Error err = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "");
         want(&play, 2);
@@ -1053,11 +1014,10 @@ static void a_pause_ends_no_step_and_begins_none(void **state) {
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
         assert_int_equal(starts(&play), 1);
         assert_int_equal(count_unavailable(&play), 0);
-        end(&play);
 }
 
 static void a_set_that_does_not_run_gets_its_text_at_once(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
         char key[LAYOUT_KEY_MAX], value[256];
 
         begin(&play, "one.service", "");
@@ -1069,11 +1029,10 @@ static void a_set_that_does_not_run_gets_its_text_at_once(void **state) {
         assert_int_equal(step(&play), ROLLOUT_WRITE);
         assert_int_equal(count_with(&play, 2), 1);
         assert_null(record_of(&play));
-        end(&play);
 }
 
 static void a_unit_that_is_not_wanted_has_no_rollout(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin(&play, "one.service", "");
         add(&play, "one.service", "A");
@@ -1087,7 +1046,6 @@ static void a_unit_that_is_not_wanted_has_no_rollout(void **state) {
         assert_int_equal(record_of(&play)->completed.number, 1);
         cluster_view_destroy(&play.p, "one.service");
         assert_int_equal(head_of(&play)->unit == NULL, 1);
-        end(&play);
 }
 
 /* A singleton has no machine while it moves. */
@@ -1095,7 +1053,7 @@ static void a_rollout_waits_for_a_unit_that_moves(void **state) {
         static const EnginePlanLimits limits = { .names_texts = true };
         _cleanup_(engine_plan_done) EnginePlan plan = {};
         char key[LAYOUT_KEY_MAX];
-        Play play;
+        _cleanup_(end) Play play;
 
         begin(&play, "one.service", "Singleton=yes\n");
         add(&play, "one.service", "A");
@@ -1118,23 +1076,21 @@ static void a_rollout_waits_for_a_unit_that_moves(void **state) {
         want(&play, 4); /* a fix starts at once */
         assert_int_equal(step(&play), ROLLOUT_WRITE);
         assert_int_equal(record_of(&play)->state, ROLLOUT_DONE);
-        end(&play);
 }
 
 static void while_the_brake_is_on_no_step_begins(void **state) {
         const RolloutConditions conditions = { .braked = true };
         _cleanup_rollout_step_ RolloutStep next = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "");
         want(&play, 2);
         assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &conditions, &next), 0);
         assert_int_equal(next.n_updates, 0);
-        end(&play);
 }
 
 static void the_deadline_does_not_run_while_the_brake_is_on(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "UpdateDeadlineSec=2min");
         play.quality[2] = SLOW;
@@ -1148,14 +1104,13 @@ static void the_deadline_does_not_run_while_the_brake_is_on(void **state) {
         assert_rollout(&play, ROLLOUT_ROLLING, 2);
         seconds(&play, 80);
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
-        end(&play);
 }
 
 /* The text of 'completed' is not stored any more. */
 static void a_revert_to_a_text_that_is_not_stored_pauses(void **state) {
         const RolloutConditions conditions = {};
         _cleanup_rollout_step_ RolloutStep step = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "UpdateOnFailure=revert");
         play.quality[2] = FAILS;
@@ -1175,7 +1130,6 @@ static void a_revert_to_a_text_that_is_not_stored_pauses(void **state) {
         seconds(&play, 20);
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
         assert_int_equal(count_with(&play, 2), 1);
-        end(&play);
 }
 
 /* Keys of a later version: the record stays as it is. */
@@ -1183,7 +1137,7 @@ static void an_unreadable_key_ends_no_rollout(void **state) {
         for (unsigned i = 0; i < 2; i++) {
                 const RolloutConditions conditions = {};
                 _cleanup_rollout_step_ RolloutStep rolling = {};
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin_template(&play, 3, "");
                 want(&play, 2);
@@ -1192,7 +1146,6 @@ static void an_unreadable_key_ends_no_rollout(void **state) {
                 cluster_view_unreadable(&play.p, i == 0 ? LAYOUT_UNIT : LAYOUT_ROLLOUT, play.head, NULL);
                 assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &conditions, &rolling), 0);
                 assert_int_equal(rolling.change, ROLLOUT_NOTHING);
-                end(&play);
         }
 }
 

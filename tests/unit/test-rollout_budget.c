@@ -102,7 +102,7 @@ static void an_unsatisfiable_budget_is_reported(void **state) {
         _cleanup_(engine_plan_done) EnginePlan plan = {};
         _cleanup_free_ char *shutdown = NULL;
         size_t n = 0;
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "Move=stop-first\nMinAvailable=3");
         cluster_view_machine(&play.p, "E", "", PRESENCE_UP);
@@ -118,7 +118,6 @@ static void an_unsatisfiable_budget_is_reported(void **state) {
         maintain(&play.p, "C", "draining", "\"for\":\"shutdown\",");
         shutdown = cluster_view_plan(&play.p, true);
         assert_string_equal(shutdown, "stop web@3.service C");
-        end(&play);
 }
 
 /* A drain stops an instance, and is cancelled at once: the published state is still that of before. It is
@@ -136,7 +135,7 @@ static void a_stop_that_is_cancelled_at_once_takes_its_budget(void **state) {
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin_template(&play, 3, "Move=stop-first");
                 maintain(&play.p, "A", "draining", "");
@@ -150,7 +149,6 @@ static void a_stop_that_is_cancelled_at_once_takes_its_budget(void **state) {
                         cluster_view_state(&play.p, "A", "web@1.service", rows[i].active);
                 play.p.cluster.now_ms += rows[i].after_ms;
                 plans(&play.p, rows[i].plan);
-                end(&play);
         }
 }
 
@@ -163,7 +161,7 @@ static void each_wait_of_a_rollout_has_a_reason(void **state) {
         static const char *const actives[] = { "active", "activating", "inactive", "failed" };
 
         for (size_t o = 0; o < ELEMENTS(options); o++) {
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin_template(&play, 3, options[o]);
                 want(&play, 2);
@@ -193,7 +191,6 @@ static void each_wait_of_a_rollout_has_a_reason(void **state) {
                                         }
                                 rollout_set_done(&set);
                         }
-                end(&play);
         }
 }
 
@@ -236,20 +233,19 @@ static void a_shutdown_stops_first_without_budget(void **state) {
 
 /* One of four is on a machine that shuts down: no other one is updated. */
 static void instances_on_a_machine_that_shuts_down_are_not_available(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "");
         maintain(&play.p, "D", "draining", "\"for\":\"shutdown\",");
         want(&play, 2);
         assert_int_equal(count_taken(&play), 0);
-        end(&play);
 }
 
 /* web@1 has revision 2, and moves while the rollout is held. */
 static void a_unit_that_stops_first_moves_with_its_text(void **state) {
         _cleanup_(engine_plan_done) EnginePlan stop = {}, start = {};
         char key[LAYOUT_KEY_MAX];
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "Canary=1\nMove=stop-first");
         cluster_view_machine(&play.p, "F", "", PRESENCE_UP);
@@ -268,13 +264,12 @@ static void a_unit_that_stops_first_moves_with_its_text(void **state) {
         assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &names, &start), 0);
         assert_int_equal(start.n, 1);
         assert_int_equal(start.changes[0].revision, 2);
-        end(&play);
 }
 
 /* A new instance still gets the completed text. */
 static void an_instance_that_is_new_while_a_rollout_is_held_gets_the_former_text(void **state) {
         _cleanup_(engine_plan_done) EnginePlan plan = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "Canary=1");
         want(&play, 2);
@@ -285,7 +280,6 @@ static void an_instance_that_is_new_while_a_rollout_is_held_gets_the_former_text
         assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &names, &plan), 0);
         assert_int_equal(plan.n, 1);
         assert_int_equal(plan.changes[0].revision, 1);
-        end(&play);
 }
 
 /* The wanted text is no singleton; the one of a new instance, which is completed, is one. */
@@ -295,7 +289,7 @@ static void a_new_instance_with_the_completed_text_has_its_guard(void **state) {
         for (size_t i = 0; i < ELEMENTS(options); i++) {
                 _cleanup_(engine_plan_done) EnginePlan plan = {};
                 char hash[UNIT_HASH_SIZE];
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin_template(&play, 2, options[i]);
                 for (size_t k = 0; k < 2; k++) {
@@ -318,13 +312,12 @@ static void a_new_instance_with_the_completed_text_has_its_guard(void **state) {
                 assert_int_equal(plan.n, 1);
                 assert_int_equal(plan.changes[0].revision, 1);
                 assert_int_equal(plan.changes[0].hold_ms, i == 0 ? 30000 : 0);
-                end(&play);
         }
 }
 
 /* The guard of a text that all instances have is that of an assignment with it. */
 static void a_completed_text_has_the_guard_of_its_assignments(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 1, "");
         play.options = "Singleton=yes\n[Service]\nTimeoutStopSec=5";
@@ -332,7 +325,6 @@ static void a_completed_text_has_the_guard_of_its_assignments(void **state) {
         seconds(&play, 10);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(record_of(&play)->hold_ms, 21400);
-        end(&play);
 }
 
 /* Units of a drained machine that stop first, of a set of this size. */
@@ -407,7 +399,7 @@ static void instances_on_a_machine_that_reboots_are_not_available(void **state) 
         for (size_t i = 0; i < 2 * ELEMENTS(rows); i++) {
                 bool global = i % 2 == 0, up = rows[i / 2].presence == PRESENCE_UP;
                 RolloutBudget budget;
-                Play play;
+                _cleanup_(end) Play play;
 
                 if (global)
                         begin_global(&play, 4, "");
@@ -422,13 +414,12 @@ static void instances_on_a_machine_that_reboots_are_not_available(void **state) 
                         second(&play);
                 if (global || up)
                         assert_int_equal(count_with(&play, 2), rows[i / 2].taken);
-                end(&play);
         }
 }
 
 /* A has the new text when it goes down: it is updated already, and the others wait for its return. */
 static void a_planned_reboot_is_no_failure_of_the_text(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_global(&play, 4, "UpdateOnFailure=revert");
         want(&play, 2);
@@ -444,7 +435,6 @@ static void a_planned_reboot_is_no_failure_of_the_text(void **state) {
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(record_of(&play)->n_failed, 0);
         assert_int_equal(count_with(&play, 2), 4);
-        end(&play);
 }
 
 static void begin_set(Play *play, bool global, unsigned n, const char *options) {
@@ -479,7 +469,7 @@ static void the_deadline_does_not_run_while_machines_that_are_not_up_hold_the_bu
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 const char *options = "UpdateOnFailure=revert\nUpdateDeadlineSec=60";
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin_set(&play, rows[i].global, 4, options);
                 reboots(&play, "D", rows[i].reboot, rows[i].presence);
@@ -492,7 +482,6 @@ static void the_deadline_does_not_run_while_machines_that_are_not_up_hold_the_bu
                 seconds(&play, 60);
                 assert_rollout(&play, ROLLOUT_DONE, 2);
                 assert_int_equal(count_with(&play, 2), 4);
-                end(&play);
         }
 }
 
@@ -511,7 +500,7 @@ static void an_updated_instance_whose_machine_is_away_holds_the_budget_and_not_t
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 const char *options = "UpdateOnFailure=revert\nUpdateDeadlineSec=60";
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin_set(&play, rows[i].global, 4, options);
                 want(&play, 2);
@@ -525,13 +514,12 @@ static void an_updated_instance_whose_machine_is_away_holds_the_budget_and_not_t
                 seconds(&play, 60);
                 assert_rollout(&play, ROLLOUT_DONE, 2);
                 assert_int_equal(count_with(&play, 2), 4);
-                end(&play);
         }
 }
 
 /* Without a spare machine, MaxSurge= updates within the budget. */
 static void the_deadline_of_a_surge_does_not_run_either(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4,
                        "MaxSurge=1\nConflicts=web@*.service\nUpdateOnFailure=revert\nUpdateDeadlineSec=60");
@@ -544,12 +532,11 @@ static void the_deadline_of_a_surge_does_not_run_either(void **state) {
         put_state(&play, 3, "active", true);
         seconds(&play, 60);
         assert_rollout(&play, ROLLOUT_DONE, 2);
-        end(&play);
 }
 
 /* It is shown as paused. */
 static void a_revert_that_makes_no_progress_is_paused(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "UpdateOnFailure=revert\nUpdateDeadlineSec=60");
         want(&play, 2);
@@ -562,12 +549,11 @@ static void a_revert_that_makes_no_progress_is_paused(void **state) {
         assert_rollout(&play, ROLLOUT_REVERTING, 1);
         seconds(&play, 200);
         assert_rollout(&play, ROLLOUT_PAUSED, 1);
-        end(&play);
 }
 
 /* With budget, or a step that does not end, it runs. */
 static void the_deadline_runs_while_a_step_does_not_end(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "MaxUnavailable=2\nUpdateDeadlineSec=60");
         reboots(&play, "D", "down", PRESENCE_LEFT);
@@ -576,7 +562,6 @@ static void the_deadline_runs_while_a_step_does_not_end(void **state) {
         seconds(&play, 100);
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
         assert_int_equal(count_with(&play, 2), 1);
-        end(&play);
 }
 
 /* A was updated before it is shut down, or lost. */
@@ -584,7 +569,7 @@ static void a_machine_that_is_shut_down_after_its_update_is_no_failure(void **st
         static const Presence rows[] = { PRESENCE_LEFT, PRESENCE_LOST };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin_global(&play, 4, "");
                 want(&play, 2);
@@ -601,13 +586,12 @@ static void a_machine_that_is_shut_down_after_its_update_is_no_failure(void **st
                         assert_int_equal(count_with(&play, 2), 4);
                         assert_null(strstr(play.reasons, "behind"));
                 }
-                end(&play);
         }
 }
 
 /* The agent reports the new start of its unit before the leader has written that the machine is up. */
 static void a_machine_that_is_back_from_a_shutdown_is_no_failure_before_it_is_up(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_global(&play, 4, "UpdateOnFailure=revert");
         want(&play, 2);
@@ -624,13 +608,12 @@ static void a_machine_that_is_back_from_a_shutdown_is_no_failure_before_it_is_up
         seconds(&play, 60);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(count_with(&play, 2), 4);
-        end(&play);
 }
 
 static void a_rollout_is_not_promoted_while_the_machines_of_all_canaries_are_down(void **state) {
         for (unsigned global = 0; global < 2; global++) {
                 const char *options = "Canary=1\nPromote=20s\nMaxUnavailable=4";
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin_set(&play, global, 4, options);
                 want(&play, 2);
@@ -643,14 +626,13 @@ static void a_rollout_is_not_promoted_while_the_machines_of_all_canaries_are_dow
                 reboots(&play, "A", NULL, PRESENCE_UP);
                 seconds(&play, 30);
                 assert_rollout(&play, ROLLOUT_DONE, 2);
-                end(&play);
         }
 }
 
 /* Four of the updated instances are stopped; the others become available one by one, each within the
  * deadline. */
 static void a_set_that_gets_smaller_makes_progress(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 8, "UpdateDeadlineSec=60");
         want(&play, 2);
@@ -669,12 +651,11 @@ static void a_set_that_gets_smaller_makes_progress(void **state) {
                 seconds(&play, 2);
         }
         assert_rollout(&play, ROLLOUT_DONE, 2);
-        end(&play);
 }
 
 /* web@6 is stopped and started again: the others become available one by one, each within the deadline. */
 static void a_set_that_grows_again_makes_progress(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 6, "UpdateOnFailure=revert\nUpdateDeadlineSec=60");
         want(&play, 2);
@@ -699,7 +680,6 @@ static void a_set_that_grows_again_makes_progress(void **state) {
                 seconds(&play, 45);
         }
         assert_rollout(&play, ROLLOUT_DONE, 2);
-        end(&play);
 }
 
 int main(void) {

@@ -54,7 +54,7 @@ static void a_revert_skips_hosts_that_are_not_up(void **state) {
         static const Presence presences[] = { PRESENCE_LOST, PRESENCE_LEFT };
 
         for (size_t i = 0; i < ELEMENTS(presences); i++) {
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin_global(&play, 4, "UpdateOnFailure=revert");
                 play.quality[2] = FAILS;
@@ -63,13 +63,12 @@ static void a_revert_skips_hosts_that_are_not_up(void **state) {
                 seconds(&play, 60);
                 assert_rollout(&play, ROLLOUT_DONE, 1);
                 assert_int_equal(count_with(&play, 1), 4);
-                end(&play);
         }
 }
 
 /* The instance on A failed before, with the text that is restored: the revert goes on with the others. */
 static void a_revert_does_not_fail_because_of_what_had_failed(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_global(&play, 3, "UpdateOnFailure=revert\nMaxUnavailable=3");
         want(&play, 2);
@@ -82,12 +81,11 @@ static void a_revert_does_not_fail_because_of_what_had_failed(void **state) {
         seconds(&play, 60);
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_int_equal(count_with(&play, 1), 3);
-        end(&play);
 }
 
 /* It is submitted again, as revision 2: that is an update within the budget, and its failure reverts it. */
 static void a_text_that_failed_before_is_an_update_and_no_revert(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "UpdateOnFailure=revert");
         want(&play, 2);
@@ -103,13 +101,12 @@ static void a_text_that_failed_before_is_an_update_and_no_revert(void **state) {
         seconds(&play, 60);
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_int_equal(count_with(&play, 1), 4);
-        end(&play);
 }
 
 /* The first text of the unit fails at its start, without a rollout; one that ran before is no failed one. */
 static void a_first_text_that_failed_is_an_update_and_no_revert_when_it_is_submitted_again(void **state) {
         for (size_t i = 0; i < 2; i++) {
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin(&play, "one.service", "");
                 add(&play, "one.service", "A");
@@ -123,12 +120,11 @@ static void a_first_text_that_failed_is_an_update_and_no_revert_when_it_is_submi
                 put_unit(&play, play.head, 1, NULL, REVISION_REVERTED);
                 second(&play);
                 assert_rollout(&play, i > 0 ? ROLLOUT_REVERTING : ROLLOUT_ROLLING, 1);
-                end(&play);
         }
 }
 
 static void a_pause_between_batches_ends_although_an_instance_failed(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 6, "UpdateOnFailure=continue\nMaxUnavailable=2\nUpdatePauseSec=10s");
         want(&play, 2);
@@ -136,11 +132,10 @@ static void a_pause_between_batches_ends_although_an_instance_failed(void **stat
         fail_instance(&play, 0);
         seconds(&play, 2000);
         assert_rollout(&play, ROLLOUT_DONE, 2);
-        end(&play);
 }
 
 static void with_continue_a_failed_canary_does_not_hold_the_rollout_for_ever(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 6, "UpdateOnFailure=continue\nMaxUnavailable=2\nCanary=2");
         want(&play, 2);
@@ -148,11 +143,10 @@ static void with_continue_a_failed_canary_does_not_hold_the_rollout_for_ever(voi
         fail_instance(&play, 0);
         seconds(&play, 30);
         assert_rollout(&play, ROLLOUT_HELD, 2);
-        end(&play);
 }
 
 static void a_text_that_fits_no_machine_is_reverted(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin(&play, "one.service", "UpdateOnFailure=revert");
         add(&play, "one.service", "A");
@@ -162,12 +156,11 @@ static void a_text_that_fits_no_machine_is_reverted(void **state) {
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_true(has_it(&play, 0));
         assert_int_equal(count_with(&play, 1), 1);
-        end(&play);
 }
 
 /* It fits no machine, and takes one of the set. */
 static void after_a_revert_all_instances_run(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "UpdateOnFailure=revert");
         play.options = "UpdateOnFailure=revert\nMachineMetadata=disk=ssd";
@@ -177,14 +170,13 @@ static void after_a_revert_all_instances_run(void **state) {
         seconds_with_plans(&play, 50, "UpdateOnFailure=revert");
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_int_equal(count_with(&play, 1), 3);
-        end(&play);
 }
 
 /* They have just been started, and are not available yet. */
 static void a_text_that_fits_no_machine_stops_no_unavailable_instance(void **state) {
         _cleanup_rollout_set_ RolloutSet set = {};
         Error why = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "");
         play.quality[1] = SLOW;
@@ -210,11 +202,10 @@ static void a_text_that_fits_no_machine_stops_no_unavailable_instance(void **sta
         seconds_with_plans(&play, 60, NULL);
         assert_rollout(&play, ROLLOUT_DONE, 3);
         assert_int_equal(count_with(&play, 3), 3);
-        end(&play);
 }
 
 static void an_instance_without_a_machine_gets_the_fix(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "");
         play.options = "MachineMetadata=disk=ssd";
@@ -226,12 +217,11 @@ static void an_instance_without_a_machine_gets_the_fix(void **state) {
         seconds_with_plans(&play, 60, NULL);
         assert_rollout(&play, ROLLOUT_DONE, 3);
         assert_int_equal(count_with(&play, 3), 3);
-        end(&play);
 }
 
 /* One more instance than machines: it uses no budget, and the others are updated. */
 static void a_set_with_a_waiting_instance_gets_the_fix(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "Conflicts=web@*");
         put_unit(&play, "web@9.service", 1, play.head, REVISION_SUBMITTED);
@@ -242,12 +232,11 @@ static void a_set_with_a_waiting_instance_gets_the_fix(void **state) {
         assert_int_equal(count_with(&play, 2), 3);
         assert_string_equal(cluster_unit(&play.p.cluster, "web@9.service")->unit->hash,
                             head_of(&play)->unit->hash);
-        end(&play);
 }
 
 static void a_stopped_instance_starts_with_the_wanted_text(void **state) {
         _cleanup_(engine_plan_done) EnginePlan plan = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 2, "");
         put_unit(&play, "web@9.service", 1, play.head, REVISION_SUBMITTED);
@@ -258,11 +247,10 @@ static void a_stopped_instance_starts_with_the_wanted_text(void **state) {
         assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &names, &plan), 0);
         assert_int_equal(plan.n, 1);
         assert_int_equal(plan.changes[0].revision, 2);
-        end(&play);
 }
 
 static void a_set_that_does_not_run_starts_with_the_wanted_text(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin(&play, "web@.service", "");
         put_unit(&play, "web@1.service", 1, play.head, REVISION_SUBMITTED);
@@ -271,11 +259,10 @@ static void a_set_that_does_not_run_starts_with_the_wanted_text(void **state) {
         assert_null(record_of(&play));
         assert_string_equal(cluster_unit(&play.p.cluster, "web@1.service")->unit->hash,
                             head_of(&play)->unit->hash);
-        end(&play);
 }
 
 static void a_rollout_is_not_done_while_an_instance_has_no_machine(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "");
         want(&play, 2);
@@ -286,12 +273,11 @@ static void a_rollout_is_not_done_while_an_instance_has_no_machine(void **state)
         assert_rollout(&play, ROLLOUT_ROLLING, 2);
         seconds(&play, 600);
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
-        end(&play);
 }
 
 /* Its machine is away at the submission. */
 static void a_text_that_never_ran_is_not_completed(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin(&play, "one.service", "UpdateOnFailure=revert");
         add(&play, "one.service", "A");
@@ -304,11 +290,10 @@ static void a_text_that_never_ran_is_not_completed(void **state) {
         seconds(&play, 20);
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_int_equal(count_unavailable(&play), 0);
-        end(&play);
 }
 
 static void a_canary_that_is_not_available_is_not_promoted(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 6, "Canary=1\nPromote=20s\nMaxUnavailable=3");
         want(&play, 2);
@@ -322,11 +307,10 @@ static void a_canary_that_is_not_available_is_not_promoted(void **state) {
         put_state(&play, 0, "active", true);
         second(&play);
         assert_rollout(&play, ROLLOUT_ROLLING, 2);
-        end(&play);
 }
 
 static void a_promotion_by_time_follows_a_pause(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 6, "Canary=1\nPromote=20s");
         want(&play, 2);
@@ -339,11 +323,10 @@ static void a_promotion_by_time_follows_a_pause(void **state) {
         assert_rollout(&play, ROLLOUT_HELD, 2);
         seconds(&play, 10);
         assert_rollout(&play, ROLLOUT_ROLLING, 2);
-        end(&play);
 }
 
 static void a_short_deadline_does_not_pass_while_the_brake_is_on(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "UpdateDeadlineSec=30s");
         play.quality[2] = SLOW;
@@ -354,12 +337,11 @@ static void a_short_deadline_does_not_pass_while_the_brake_is_on(void **state) {
         play.braked = false;
         seconds(&play, 2);
         assert_rollout(&play, ROLLOUT_ROLLING, 2);
-        end(&play);
 }
 
 /* Stopped while its rollout is paused, and started again. */
 static void a_text_that_started_directly_is_completed(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin(&play, "one.service", "");
         add(&play, "one.service", "A");
@@ -378,7 +360,6 @@ static void a_text_that_started_directly_is_completed(void **state) {
         assert_true(rollout_is_due(head_of(&play), head_of(&play)));
         second(&play);
         assert_int_equal(record_of(&play)->completed.number, 2);
-        end(&play);
 }
 
 /* The machine has executed the assignment, and a condition of the text is not met there. */
@@ -411,7 +392,7 @@ static void seconds_skipping(Play *play, unsigned n_seconds, size_t n, unsigned 
 
 /* It runs on two of four machines, as before. */
 static void a_global_unit_whose_condition_does_not_hold_somewhere_is_updated(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_global(&play, 4, "");
         skip_instance(&play, 0);
@@ -422,12 +403,11 @@ static void a_global_unit_whose_condition_does_not_hold_somewhere_is_updated(voi
         assert_int_equal(record_of(&play)->completed.number, 2);
         assert_int_equal(record_of(&play)->n_failed, 0);
         assert_int_equal(count_with(&play, 2), 4);
-        end(&play);
 }
 
 /* The condition is new, and wrong: one instance is stopped by it, not all of them. */
 static void a_text_whose_condition_is_met_nowhere_takes_one_instance(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "");
         want(&play, 2);
@@ -436,7 +416,6 @@ static void a_text_whose_condition_is_met_nowhere_takes_one_instance(void **stat
         assert_int_equal(count_with(&play, 2), 1);
         assert_string_equal(record_of(&play)->why,
                             "a condition of the text is not met, and stopped 1 of 4 instances");
-        end(&play);
 }
 
 /* A drain does not stop a second one meanwhile. */
@@ -465,7 +444,7 @@ static void an_instance_that_a_condition_stopped_uses_the_budget_of_its_set(void
 
 /* The next texts take the instance that is stopped already. */
 static void texts_in_a_row_whose_conditions_are_met_nowhere_take_one_instance(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 4, "");
         for (unsigned revision = 2; revision < 6; revision++) {
@@ -474,23 +453,21 @@ static void texts_in_a_row_whose_conditions_are_met_nowhere_take_one_instance(vo
                 assert_rollout(&play, ROLLOUT_PAUSED, revision);
         }
         assert_int_equal(count_with(&play, 1), 3);
-        end(&play);
 }
 
 static void a_single_unit_that_a_condition_stops_gets_its_former_text(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 1, "UpdateOnFailure=revert");
         want(&play, 2);
         seconds_skipping(&play, 30, 1, 2);
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_int_equal(count_with(&play, 1), 1);
-        end(&play);
 }
 
 /* It is met on the others: with the consent of an operator, the rollout goes on. */
 static void a_text_whose_condition_is_not_met_everywhere_is_completed_after_resume(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_global(&play, 4, "");
         want(&play, 2);
@@ -502,7 +479,6 @@ static void a_text_whose_condition_is_not_met_everywhere_is_completed_after_resu
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(record_of(&play)->completed.number, 2);
         assert_int_equal(count_with(&play, 2), 4);
-        end(&play);
 }
 
 static void a_key_that_cannot_be_read_is_not_overwritten(void **state) {
@@ -511,7 +487,7 @@ static void a_key_that_cannot_be_read_is_not_overwritten(void **state) {
         for (size_t i = 0; i < 2 * ELEMENTS(kinds); i++) {
                 const char *unit = i % 2 == 0 ? "agent.service" : "web@1.service";
                 char key[LAYOUT_KEY_MAX];
-                Play play;
+                _cleanup_(end) Play play;
 
                 if (i % 2 == 0)
                         begin_global(&play, 3, "MaxUnavailable=2");
@@ -525,20 +501,18 @@ static void a_key_that_cannot_be_read_is_not_overwritten(void **state) {
                         &play.p.cluster, kv_string(layout_key(key, kinds[i / 2], unit, machine_id("A")))));
                 assert_rollout(&play, ROLLOUT_DONE, 2);
                 assert_int_equal(count_with(&play, 2), 2);
-                end(&play);
         }
 }
 
 /* Its instances that cannot be read are not known to be available. */
 static void an_instance_that_cannot_be_read_uses_the_budget(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "");
         cluster_view_unreadable(&play.p, LAYOUT_STATE, "web@1.service", "A");
         want(&play, 2);
         seconds(&play, 40);
         assert_int_equal(count_with(&play, 2), 0);
-        end(&play);
 }
 
 /* Three instances that run with texts of their own get the text of the template, whose rollout has ended. */
@@ -593,7 +567,7 @@ static void instances_that_join_a_set_are_updated_by_its_rollout(void **state) {
 
 /* A request has the template and its instances: their keys have the new text before any of them runs it. */
 static void instances_that_change_with_their_template_are_updated_in_canaries_and_revert(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "UpdateOnFailure=revert\nCanary=1\nPromote=manual");
         play.quality[2] = FAILS;
@@ -606,12 +580,11 @@ static void instances_that_change_with_their_template_are_updated_in_canaries_an
         seconds(&play, 30);
         assert_int_equal(count_with(&play, 1), 3);
         assert_int_equal(starts(&play), 2);
-        end(&play);
 }
 
 /* There was no rollout: the text of an instance of its own is none to which the set returns. */
 static void a_set_without_a_rollout_has_one_when_instances_join(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 2, "UpdateOnFailure=revert");
         second(&play);
@@ -631,11 +604,10 @@ static void a_set_without_a_rollout_has_one_when_instances_join(void **state) {
         seconds(&play, 30);
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_int_equal(count_with(&play, 1), 4);
-        end(&play);
 }
 
 static void of_instances_that_join_a_set_the_first_that_fails_pauses_the_rollout(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 2, "UpdateOnFailure=revert");
         want(&play, 2);
@@ -648,13 +620,12 @@ static void of_instances_that_join_a_set_the_first_that_fails_pauses_the_rollout
         assert_string_equal(record_of(&play)->why, "web@3.service on C: exit status 1");
         assert_int_equal(count_with(&play, 2), 3);
         assert_int_equal(starts(&play), 3);
-        end(&play);
 }
 
 /* One instance is stopped by the condition, and one starts that is new: the first one is missed as before. */
 static void a_new_instance_does_not_hide_one_that_a_condition_stopped(void **state) {
         RolloutBudget budget;
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "Canary=1\nUpdateDeadlineSec=10min");
         want(&play, 2);
@@ -673,13 +644,12 @@ static void a_new_instance_does_not_hide_one_that_a_condition_stopped(void **sta
         assert_int_equal(rollout_read_budget(&play.p.cluster, head_of(&play), &budget), 0);
         assert_int_equal(budget.n, 4);
         assert_int_equal(budget.available, 3);
-        end(&play);
 }
 
 /* The text was corrected by an option that excludes the machine, and it was started there once more. */
 static void a_failure_on_a_machine_that_the_unit_leaves_is_none_of_the_text(void **state) {
         _cleanup_rollout_set_ RolloutSet set = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin(&play, "one.service", "");
         add(&play, "one.service", "A");
@@ -692,7 +662,6 @@ static void a_failure_on_a_machine_that_the_unit_leaves_is_none_of_the_text(void
         assert_int_equal(set.n, 1);
         assert_string_equal(set.instances[0].assignment->machine->id, machine_id("B"));
         assert_int_equal(set.instances[0].state, INSTANCE_UPDATING);
-        end(&play);
 }
 
 int main(void) {

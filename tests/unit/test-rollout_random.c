@@ -292,7 +292,7 @@ static void steps_keep_the_budget_and_rollouts_end(void **state) {
                 unsigned revisions = 1;
                 Random random;
                 Terms t;
-                Play play;
+                _cleanup_(end) Play play;
 
                 random_seed(&random, seed);
                 t = draw_terms(&random);
@@ -308,7 +308,6 @@ static void steps_keep_the_budget_and_rollouts_end(void **state) {
                         if (!is_up(&play, i))
                                 change_host(&play, i, &random);
                 run_until_end(&play, &t, seed);
-                end(&play);
         }
         printf("%llu views", (unsigned long long) n_views);
         for (unsigned i = 0; i < _ROLLOUT_STATE_MAX; i++) {
@@ -368,7 +367,7 @@ static void any_leader_reaches_the_same_end(void **state) {
 static void a_bad_text_takes_the_budget_at_most(void **state) {
         for (uint64_t seed = first_play(); seed <= plays(); seed++) {
                 size_t touched = 0, max;
-                Play play;
+                _cleanup_(end) Play play;
                 Terms t = play_one(&play, seed, FAILS, 0);
 
                 for (size_t i = 0; i < play.n; i++)
@@ -380,7 +379,6 @@ static void a_bad_text_takes_the_budget_at_most(void **state) {
                 if (t.action == UPDATE_REVERTS && record_of(&play)->state == ROLLOUT_DONE &&
                     t.failures == 0 && touched > 0)
                         assert_int_equal(count_with(&play, 2), 0);
-                end(&play);
         }
 }
 
@@ -389,7 +387,7 @@ static void a_revert_starts_only_instances_that_differ(void **state) {
                 unsigned before[INSTANCES], revisions[INSTANCES], until;
                 Random random;
                 Terms t;
-                Play play;
+                _cleanup_(end) Play play;
 
                 random_seed(&random, seed);
                 t = draw_terms(&random);
@@ -415,7 +413,6 @@ static void a_revert_starts_only_instances_that_differ(void **state) {
                                          play.instances[i].machine, revisions[i],
                                          play.instances[i].n_starts - before[i], t.options, play.reasons);
                 assert_int_equal(count_with(&play, 1), play.n);
-                end(&play);
         }
 }
 

@@ -128,14 +128,13 @@ static void begin_surge(Play *play, const char *options) {
 }
 
 static void a_surge_instance_starts_before_the_former_one_stops(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
         surge_seconds(&play, 40, 3);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(count_assignments(&play, 2), 3);
         assert_int_equal(count_assignments(&play, 1), 0);
-        end(&play);
 }
 
 /* Units that are to run on two machines. */
@@ -158,7 +157,7 @@ static size_t count_doubled(Play *play) {
 /* Its daemon may be restarted only: for half a minute, no further instance is started. */
 static void a_surge_instance_on_a_machine_that_is_away_is_given_up_later(void **state) {
         char id[MACHINE_ID_SIZE];
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
         cluster_view_machine(&play.p, "E", "", PRESENCE_UP);
@@ -172,13 +171,12 @@ static void a_surge_instance_on_a_machine_that_is_away_is_given_up_later(void **
         assert_non_null(cluster_assignment(&play.p.cluster, cluster_view_id(id, "E"), "web@1.service"));
         surge_seconds(&play, 3, 3);
         assert_non_null(cluster_assignment(&play.p.cluster, cluster_view_id(id, "F"), "web@1.service"));
-        end(&play);
 }
 
 /* Its daemon was restarted, for example: the watch time is not over, and its process serves. */
 static void a_healthy_instance_that_is_not_available_is_updated_by_surge(void **state) {
         char id[MACHINE_ID_SIZE];
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
         put_state(&play, 0, "active", false);
@@ -191,13 +189,12 @@ static void a_healthy_instance_that_is_not_available_is_updated_by_surge(void **
         assert_int_equal(count_doubled(&play), 1);
         surge_seconds(&play, 40, 3);
         assert_rollout(&play, ROLLOUT_DONE, 2);
-        end(&play);
 }
 
 /* Only the text with the drop-ins of the instance qualifies for the fifth machine alone. */
 static void a_surge_instance_is_placed_by_its_own_drop_ins(void **state) {
         char id[MACHINE_ID_SIZE];
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "MaxSurge=1\nMaxUnavailable=0");
         add_own(&play, "[X-Fleet]\nMachineMetadata=disk=ssd\n", true);
@@ -209,12 +206,11 @@ static void a_surge_instance_is_placed_by_its_own_drop_ins(void **state) {
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(count_assignments(&play, 2), 3);
         assert_non_null(cluster_assignment(&play.p.cluster, cluster_view_id(id, "F"), "web@1.service"));
-        end(&play);
 }
 
 /* A surge instance counts until its former instance is to stop: the engine plans that after the next step. */
 static void no_step_exceeds_the_surge_of_the_set(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
         for (unsigned s = 0; s < 40; s++) {
@@ -222,7 +218,6 @@ static void no_step_exceeds_the_surge_of_the_set(void **state) {
                 assert_true(count_doubled(&play) <= 1);
         }
         assert_rollout(&play, ROLLOUT_DONE, 2);
-        end(&play);
 }
 
 /* The former instances run on: no assignment of theirs was written. */
@@ -232,7 +227,7 @@ static void no_surge_instance_remains(void **state) {
         for (size_t i = 0; i < ELEMENTS(actions); i++) {
                 char options[128];
                 uint64_t index;
-                Play play;
+                _cleanup_(end) Play play;
 
                 snprintf(options, sizeof(options), "MaxSurge=1\nMaxUnavailable=0\nUpdateOnFailure=%s",
                          actions[i]);
@@ -245,12 +240,11 @@ static void no_surge_instance_remains(void **state) {
                 assert_rollout(&play, i == 0 ? ROLLOUT_PAUSED : ROLLOUT_DONE, i == 0 ? 2 : 1);
                 assert_int_equal(count_assignments(&play, 2), 0);
                 assert_int_equal(count_assignments(&play, 1), 3);
-                end(&play);
         }
 }
 
 static void a_surge_instance_of_a_superseded_text_ends(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
         surge_plan(&play);
@@ -261,12 +255,11 @@ static void a_surge_instance_of_a_superseded_text_ends(void **state) {
         assert_rollout(&play, ROLLOUT_DONE, 3);
         assert_int_equal(count_assignments(&play, 3), 3);
         assert_int_equal(count_assignments(&play, 2), 0);
-        end(&play);
 }
 
 /* No machine fits: the former instance stops first, within MaxUnavailable=. */
 static void surge_without_a_machine_falls_back_to_the_budget(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_surge(&play, "MaxSurge=1\nMaxUnavailable=1");
         cluster_view_presence(&play.p, "F", PRESENCE_LOST);
@@ -282,12 +275,11 @@ static void surge_without_a_machine_falls_back_to_the_budget(void **state) {
         surge_seconds(&play, 40, 2);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(count_assignments(&play, 2), 3);
-        end(&play);
 }
 
 /* Three instances on one machine that is drained: they stop first, within the budget of their set. */
 static void a_drain_that_stops_first_and_an_update_share_a_budget(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin(&play, "web@.service", "Move=stop-first");
         for (unsigned i = 1; i <= 3; i++) {
@@ -305,7 +297,6 @@ static void a_drain_that_stops_first_and_an_update_share_a_budget(void **state) 
         surge_seconds(&play, 60, 2);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(drain_left(cluster_machine(&play.p.cluster, machine_id("A"))), 0);
-        end(&play);
 }
 
 /* The update alone decides about its surge instance, also if the former machine is being drained: a drain
@@ -317,7 +308,7 @@ static void a_drain_leaves_a_surge_instance_to_its_update(void **state) {
                 const ClusterAssignment *a;
                 UnitPosition at = {};
                 ClusterUnit *u;
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin_surge(&play, "MaxSurge=1\nUpdateOnFailure=revert");
                 play.quality[2] = fails[i] ? FAILS : GOOD;
@@ -336,7 +327,6 @@ static void a_drain_leaves_a_surge_instance_to_its_update(void **state) {
                 assert_int_equal(record_of(&play)->state, ROLLOUT_DONE);
                 assert_int_equal(count_assignments(&play, 2), fails[i] ? 0 : 3);
                 assert_int_equal(count_assignments(&play, fails[i] ? 1 : 2), 3);
-                end(&play);
         }
 }
 
@@ -346,7 +336,7 @@ static void a_drain_does_not_wait_for_a_paused_update(void **state) {
         UnitPosition at = {};
         ClusterUnit *u;
         char from[2] = "";
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_surge(&play, "MaxSurge=1");
         play.quality[2] = SLOW;
@@ -363,14 +353,13 @@ static void a_drain_does_not_wait_for_a_paused_update(void **state) {
         surge_seconds(&play, 60, 3);
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
         assert_int_equal(drain_left(cluster_machine(&play.p.cluster, machine_id(from))), 0);
-        end(&play);
 }
 
 /* A revert picks the machine on which the former instance is being stopped: that one was available there,
  * with the same text, and its state may not be published yet. */
 static void a_surge_instance_waits_until_the_former_one_has_ended_there(void **state) {
         char key[LAYOUT_KEY_MAX], value[256], hash[UNIT_HASH_SIZE];
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 1, "MaxSurge=1\nMaxUnavailable=0");
         snprintf(hash, sizeof(hash), "%s", assignment_of(&play, 0)->hash);
@@ -388,7 +377,6 @@ static void a_surge_instance_waits_until_the_former_one_has_ended_there(void **s
         assert_int_equal(count_assignments(&play, 2), 1);
         surge_seconds(&play, 10, 1);
         assert_int_equal(record_of(&play)->state, ROLLOUT_DONE);
-        end(&play);
 }
 
 /* -- Any interleaving of updates, drains, moves and reboots -- */
@@ -568,7 +556,7 @@ static void operations_share_one_budget(void **state) {
 
 /* The rollout has ended without an instance, whose machine returns. */
 static void an_instance_that_returns_is_updated_on_another_machine(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
         uint64_t index;
 
         begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
@@ -584,12 +572,11 @@ static void an_instance_that_returns_is_updated_on_another_machine(void **state)
         index = play.p.cluster.index;
         surge_seconds(&play, 20, 3);
         assert_int_equal(play.p.cluster.index, index);
-        end(&play);
 }
 
 /* With UpdateOnFailure=continue, a rollout ends without the instances that have failed elsewhere. */
 static void a_failed_surge_instance_is_not_started_again_and_again(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
         uint64_t index;
 
         begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0\nUpdateOnFailure=continue");
@@ -599,7 +586,6 @@ static void a_failed_surge_instance_is_not_started_again_and_again(void **state)
         index = play.p.cluster.index;
         surge_seconds(&play, 20, 3);
         assert_int_equal(play.p.cluster.index, index);
-        end(&play);
 }
 
 /* A step must not stop the leader's loop. The last instance by name has another machine, and is not reached.
@@ -611,7 +597,7 @@ static void the_search_of_a_step_for_other_machines_is_limited(void **state) {
                 const RolloutConditions conditions = {};
                 _cleanup_rollout_step_ RolloutStep step = {};
                 char key[LAYOUT_KEY_MAX], value[256], unit[32], machine[8];
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin(&play, "web@.service", "MaxSurge=100%\nMachineMetadata=slot=%i");
                 cluster_view_machine(&play.p, "F", k == 0 ? "slot=9" : "slot=99", PRESENCE_UP);
@@ -636,7 +622,6 @@ static void the_search_of_a_step_for_other_machines_is_limited(void **state) {
                 want(&play, 2);
                 assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &conditions, &step), 0);
                 assert_int_equal(step.n_updates, k == 0 ? 2 : 1);
-                end(&play);
         }
 }
 
@@ -644,7 +629,7 @@ static void the_search_of_a_step_for_other_machines_is_limited(void **state) {
 static void a_surge_instance_starts_where_its_text_fits(void **state) {
         const RolloutConditions conditions = {};
         _cleanup_rollout_step_ RolloutStep step = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "MaxSurge=1\nMaxUnavailable=0");
         cluster_view_machine(&play.p, "E", "", PRESENCE_UP);
@@ -656,14 +641,13 @@ static void a_surge_instance_starts_where_its_text_fits(void **state) {
         assert_non_null(step.updates[0].to);
         assert_string_equal(step.updates[0].unit->name, "web@1.service");
         assert_string_equal(step.updates[0].to->id, machine_id("F"));
-        end(&play);
 }
 
 /* The instances run on machines without the metadata that the new text requires. One after the other moves,
  * and none is stopped before it is available on a machine with it. */
 static void a_placement_edit_moves_in_steps(void **state) {
         static const char *const names[] = { "D", "E", "F" };
-        Play play;
+        _cleanup_(end) Play play;
         size_t most = 0;
 
         begin_template(&play, 3, "MaxSurge=1\nMaxUnavailable=0");
@@ -684,7 +668,6 @@ static void a_placement_edit_moves_in_steps(void **state) {
         assert_int_equal(count_assignments(&play, 1), 0);
         for (size_t i = 0; i < ELEMENTS(names); i++)
                 assert_non_null(cluster_machine(&play.p.cluster, machine_id(names[i]))->assignments);
-        end(&play);
 }
 
 /* The new text excludes the machines A to C, which have the instances. */
@@ -714,7 +697,7 @@ static void excluded_seconds(Play *play, unsigned n, size_t least, size_t double
  */
 static void a_text_does_not_start_on_a_machine_that_it_excludes(void **state) {
         for (unsigned failed = 0; failed < 2; failed++) {
-                Play play;
+                _cleanup_(end) Play play;
 
                 begin_excluding(&play, "MaxUnavailable=1", "MaxUnavailable=1\nMachineMetadata=disk=ssd");
                 if (failed)
@@ -724,7 +707,6 @@ static void a_text_does_not_start_on_a_machine_that_it_excludes(void **state) {
                 assert_rollout(&play, ROLLOUT_DONE, 2);
                 assert_int_equal(count_assignments(&play, 2), 3);
                 assert_int_equal(count_assignments(&play, 1), 0);
-                end(&play);
         }
 }
 
@@ -734,7 +716,7 @@ static void instances_in_conflict_with_the_new_text_start_elsewhere_first(void *
         static const char *const others[][2] = { { "A", "a.service" },
                                                  { "B", "b.service" },
                                                  { "C", "c.service" } };
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_excluding(&play, "MaxUnavailable=1", "MaxUnavailable=1\nConflicts=?.service");
         for (size_t i = 0; i < ELEMENTS(others); i++) {
@@ -748,14 +730,13 @@ static void instances_in_conflict_with_the_new_text_start_elsewhere_first(void *
         for (size_t i = 0; i < ELEMENTS(others); i++)
                 assert_true(cluster_assignment_is_active(
                         cluster_assignment(&play.p.cluster, machine_id(others[i][0]), others[i][1])));
-        end(&play);
 }
 
 /* The rollout ends without those that have failed; they stay where they are. */
 static void a_text_that_fails_elsewhere_does_not_start_where_it_is_excluded(void **state) {
         static const char options[] = "MaxUnavailable=3\nUpdateOnFailure=continue\nMachineMetadata=disk=ssd";
         uint64_t index;
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_excluding(&play, "MaxUnavailable=3\nUpdateOnFailure=continue", options);
         play.quality[2] = FAILS;
@@ -766,11 +747,10 @@ static void a_text_that_fails_elsewhere_does_not_start_where_it_is_excluded(void
         index = play.p.cluster.index;
         excluded_seconds(&play, 20, 3, 0);
         assert_int_equal(play.p.cluster.index, index);
-        end(&play);
 }
 
 static void a_machine_that_returns_after_the_rollout_does_not_start_what_excludes_it(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_excluding(&play, "MaxUnavailable=2", "MaxUnavailable=2\nMachineMetadata=disk=ssd");
         cluster_view_presence(&play.p, "A", PRESENCE_AWAY);
@@ -781,12 +761,11 @@ static void a_machine_that_returns_after_the_rollout_does_not_start_what_exclude
         excluded_seconds(&play, 60, 2, 2);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(count_assignments(&play, 2), 3);
-        end(&play);
 }
 
 /* A drain is no rule of the text: an instance that has no other machine is updated where it is. */
 static void an_instance_on_a_drained_machine_is_updated_there(void **state) {
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "Conflicts=web@*");
         maintain(&play.p, "B", "draining", "");
@@ -794,7 +773,6 @@ static void an_instance_on_a_drained_machine_is_updated_there(void **state) {
         surge_seconds(&play, 60, 2);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(count_assignments(&play, 2), 3);
-        end(&play);
 }
 
 static int add_marked(void *userdata, const char *unit) {
@@ -806,7 +784,7 @@ static int add_marked(void *userdata, const char *unit) {
 static void instances_that_start_elsewhere_are_planned_when_the_rollout_changes(void **state) {
         EngineMarks marks = {};
         size_t n = 0;
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_excluding(&play, "MaxUnavailable=1", "MaxUnavailable=1\nMachineMetadata=disk=ssd");
         want(&play, 2);
@@ -817,7 +795,6 @@ static void instances_that_start_elsewhere_are_planned_when_the_rollout_changes(
                          &(RegistryChange) { .kind = CHANGED_ROLLOUT, .unit = play.head });
         assert_int_equal(engine_marks_expand(&marks, &play.p.cluster, add_marked, &n), 0);
         assert_true(n >= 1);
-        end(&play);
 }
 
 /* Each machine has an instance, and takes no second one: no step begins, and the reason names it. */
@@ -826,7 +803,7 @@ static void surge_without_a_machine_is_reported(void **state) {
                 "waiting: no other machine qualifies for its start (MaxSurge=1), and 0 of 3 "
                 "are unavailable (MaxUnavailable=0, MinAvailable=0)";
         _cleanup_rollout_set_ RolloutSet set = {};
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_template(&play, 3, "MaxSurge=1\nMaxUnavailable=0\nConflicts=web@*");
         want(&play, 2);
@@ -842,7 +819,6 @@ static void surge_without_a_machine_is_reported(void **state) {
         }
         surge_seconds(&play, 600, 3); /* it does not wait for ever: UpdateDeadlineSec= */
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
-        end(&play);
 }
 
 /* A later version of fleetd has written the record: nothing is known of the rollout. */
@@ -851,7 +827,7 @@ static void an_unreadable_rollout_is_not_absent(void **state) {
         const EnginePlanLimits limits = { .names_texts = true };
         const ClusterRevision text = { .number = 1 };
         size_t n_waits = 0;
-        Play play;
+        _cleanup_(end) Play play;
 
         begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
         surge_plan(&play);
@@ -866,7 +842,6 @@ static void an_unreadable_rollout_is_not_absent(void **state) {
                 n_waits += plan.waits[i].reason && strstr(plan.waits[i].reason, "cannot be read");
         assert_int_equal(n_waits, 1);
         assert_false(cluster_revision_is_surplus(head_of(&play), &text));
-        end(&play);
 }
 
 int main(int argc, char *argv[]) {

@@ -45,7 +45,7 @@ static const char *pick(const ClusterView *p, const char *name, Error *err) {
 }
 
 static void of_many_reasons_the_first_eight_are_given(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error why;
 
         cluster_view_unit(&p, "new.service", "Conflicts=c*", TARGET_LAUNCHED);
@@ -63,11 +63,10 @@ static void of_many_reasons_the_first_eight_are_given(void **state) {
                 why.message,
                 "no machine qualifies (c0 is on A0, c1 on A1, c2 on A2, c3 on A3, c4 on A4, c5 on A5, "
                 "c6 on A6, c7 on A7; 2 more for other reasons)");
-        cluster_view_free(&p);
 }
 
 static void each_rule_rejects_with_a_reason(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         cluster_view_machine(&p, "A", "zone=c", PRESENCE_UP);
         cluster_view_machine(&p, "B", "", PRESENCE_UP);
@@ -124,7 +123,6 @@ static void each_rule_rejects_with_a_reason(void **state) {
         cluster_view_unreadable(&p, LAYOUT_METADATA, "zone", "B");
         assert_string_equal(refusal(&p, "z.service", "B", true), "");
         assert_string_equal(refusal(&p, "z.service", "B", false), CLUSTER_UNREADABLE);
-        cluster_view_free(&p);
 }
 
 static void lose(ClusterView *p, uint64_t after_ms) {
@@ -135,7 +133,7 @@ static void lose(ClusterView *p, uint64_t after_ms) {
 }
 
 static void a_machine_that_is_lost_repeatedly_is_damped_twice_as_long_each_time(void **state) {
-        ClusterView p = { .cluster.now_ms = 1000000 };
+        _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
         char id[MACHINE_ID_SIZE];
         const ClusterMachine *m;
 
@@ -186,11 +184,10 @@ static void a_machine_that_is_lost_repeatedly_is_damped_twice_as_long_each_time(
         lose(&p, m->hold_off_until_ms - p.cluster.now_ms + 600001);
         assert_int_equal(m->losses, 1);
         assert_string_equal(refusal(&p, "a.service", "A", false), "");
-        cluster_view_free(&p);
 }
 
 static void the_reason_of_a_selection_names_the_machine_that_was_damped(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error why;
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
@@ -204,11 +201,10 @@ static void the_reason_of_a_selection_names_the_machine_that_was_damped(void **s
         cluster_view_presence(&p, "B", PRESENCE_LOST);
         assert_null(pick(&p, "a.service", &why));
         assert_non_null(strstr(why.message, "A was lost 2 times in short order: nothing new for 30 s"));
-        cluster_view_free(&p);
 }
 
 static void a_conflict_counts_in_both_directions(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
@@ -216,11 +212,10 @@ static void a_conflict_counts_in_both_directions(void **state) {
         cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", false),
                             "a.service is there and has Conflicts=b.service");
-        cluster_view_free(&p);
 }
 
 static void a_unit_that_is_stopping_excludes_new_units_and_evicts_none(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
@@ -230,7 +225,6 @@ static void a_unit_that_is_stopping_excludes_new_units_and_evicts_none(void **st
                             "a.service is there and has Conflicts=b.service");
         cluster_view_assign(&p, "A", "b.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
-        cluster_view_free(&p);
 }
 
 /* A new text affects its own unit alone, whether or not one of the two is global or was placed first. */
@@ -240,7 +234,7 @@ static void of_two_in_conflict_exactly_the_one_with_the_newer_text_yields(void *
                 const unsigned newer = i & 1, placed = i >> 1 & 1, named = i >> 4 & 1;
                 const char *kept = units[!newer], *edited = units[newer];
                 char options[64], why[ERROR_MESSAGE_MAX];
-                ClusterView p = {};
+                _cleanup_cluster_view_ ClusterView p = {};
 
                 cluster_view_machine(&p, "A", "", PRESENCE_UP);
                 for (unsigned k = 0; k < 2; k++) {
@@ -256,7 +250,6 @@ static void of_two_in_conflict_exactly_the_one_with_the_newer_text_yields(void *
                 assert_string_equal(refusal(&p, kept, "A", true), "");
                 snprintf(why, sizeof(why), "Conflicts=%s, and %s is there", named ? kept : "*", kept);
                 assert_string_equal(refusal(&p, edited, "A", true), why);
-                cluster_view_free(&p);
         }
 }
 
@@ -264,7 +257,7 @@ static const char *const instances[] = { "w@1.service", "w@2.service" };
 
 /* They get one text one after the other. */
 static void of_two_instances_of_a_template_in_conflict_exactly_the_later_one_yields(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "w@2.service", "", TARGET_LAUNCHED);
@@ -278,11 +271,10 @@ static void of_two_instances_of_a_template_in_conflict_exactly_the_later_one_yie
         }
         assert_string_equal(refusal(&p, "w@2.service", "A", true), "");
         assert_string_equal(refusal(&p, "w@1.service", "A", true), "Conflicts=w@*, and w@2.service is there");
-        cluster_view_free(&p);
 }
 
 static void the_least_loaded_then_the_smallest_is_picked(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error err;
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
@@ -300,11 +292,10 @@ static void the_least_loaded_then_the_smallest_is_picked(void **state) {
         cluster_view_presence(&p, "C", PRESENCE_LOST);
         assert_string_equal(pick(&p, "new.service", &err), "A");
         assert_string_equal(err.message, "A was the only machine that qualified");
-        cluster_view_free(&p);
 }
 
 static void a_unit_that_fits_nowhere_gets_the_reason_of_each_machine(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error err;
 
         cluster_view_unit(&p, "a.service", "MachineMetadata=ssd=true", TARGET_LAUNCHED);
@@ -317,11 +308,10 @@ static void a_unit_that_fits_nowhere_gets_the_reason_of_each_machine(void **stat
         assert_null(pick(&p, "a.service", &err));
         assert_string_equal(err.message,
                             "no machine qualifies (A and B have no metadata ssd=true; C is lost)");
-        cluster_view_free(&p);
 }
 
 static void of_many_machines_that_reject_for_one_reason_four_are_named(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error err;
 
         for (char c = 'A'; c <= 'D'; c++)
@@ -332,7 +322,6 @@ static void of_many_machines_that_reject_for_one_reason_four_are_named(void **st
         cluster_view_machine(&p, "E", "", PRESENCE_LOST);
         assert_null(pick(&p, "a.service", &err));
         assert_string_equal(err.message, "no machine qualifies (A, B, C, D and 1 more are lost)");
-        cluster_view_free(&p);
 }
 
 /* Each cause by itself, in singular and plural, and the combinations. 'except' is a machine of which the
@@ -465,7 +454,7 @@ static void no_machine_qualifies_is_explained_by_cause(void **state) {
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                ClusterView p = {};
+                _cleanup_cluster_view_ ClusterView p = {};
                 SchedulerView *view;
                 Error why = {};
 
@@ -485,13 +474,12 @@ static void no_machine_qualifies_is_explained_by_cause(void **state) {
                                   rows[i].except ? machine(&p, rows[i].except) : NULL, &why);
                 scheduler_view_free(view);
                 assert_string_equal(why.message, rows[i].expected);
-                cluster_view_free(&p);
         }
 }
 
 /* A removed machine has neither presence nor facts; its assignments wait for its return. */
 static void a_removed_machine_is_not_named(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error err;
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
@@ -499,13 +487,12 @@ static void a_removed_machine_is_not_named(void **state) {
         cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
         assert_null(pick(&p, "a.service", &err));
         assert_string_equal(err.message, "no machine qualifies (A has no metadata ssd=true)");
-        cluster_view_free(&p);
 }
 
 /* The cause that the leader has published is the reason: of a stopped daemon, of a host with Agent=no. */
 static void a_silent_machine_has_its_cause_as_reason(void **state) {
         static const char *const away[] = { "B", "C", "D" };
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error err;
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP); /* had an agent before */
@@ -528,14 +515,13 @@ static void a_silent_machine_has_its_cause_as_reason(void **state) {
                 err.message,
                 "no machine qualifies (A and E run no agent (Agent=no); B is away (its fleetd was "
                 "stopped); C and D do not answer)");
-        cluster_view_free(&p);
 }
 
 /* In any order of the units. */
 static void a_unit_replaces_another_only_if_that_one_does_not_name_it(void **state) {
         static const char *const mutual[] = { "a.service", "b.service", "y.service", "z.service" };
         SchedulerView *view;
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "old.service",
@@ -553,11 +539,10 @@ static void a_unit_replaces_another_only_if_that_one_does_not_name_it(void **sta
         assert_ptr_equal(scheduler_replaced_by(view, unit(&p, "old.service"), machine(&p, "A")),
                          unit(&p, "new.service"));
         scheduler_view_free(view);
-        cluster_view_free(&p);
 }
 
 static void a_machine_with_a_unit_that_replaces_it_is_the_second_choice(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error err;
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
@@ -576,11 +561,10 @@ static void a_machine_with_a_unit_that_replaces_it_is_the_second_choice(void **s
         /* Two units that name each other replace nothing. */
         cluster_view_unit(&p, "a.service", "Replaces=k.service", TARGET_LAUNCHED);
         assert_string_equal(pick(&p, "a.service", &err), "A");
-        cluster_view_free(&p);
 }
 
 static void the_first_score_bounds_the_sum_of_each_machine_and_grows_along_the_view(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         uint64_t bound, last = 0;
         const ClusterMachine *m;
         SchedulerView *view;
@@ -609,11 +593,10 @@ static void the_first_score_bounds_the_sum_of_each_machine_and_grows_along_the_v
         }
         assert_string_equal(scheduler_scores[SCORE_UNITS].name, "had the fewest units");
         scheduler_view_free(view);
-        cluster_view_free(&p);
 }
 
 static void of_several_conflicts_the_first_by_name_is_reported(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "b1.service", "", TARGET_LAUNCHED);
@@ -622,11 +605,10 @@ static void of_several_conflicts_the_first_by_name_is_reported(void **state) {
         cluster_view_assign(&p, "A", "b1.service", ASSIGNMENT_RUN);
         cluster_view_assign(&p, "A", "b2.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "new.service", "A", false), "Conflicts=b*, and b1.service is there");
-        cluster_view_free(&p);
 }
 
 static void a_unit_is_not_placed_where_it_is_or_was(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error err;
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
@@ -636,11 +618,10 @@ static void a_unit_is_not_placed_where_it_is_or_was(void **state) {
         cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
         assert_null(pick(&p, "a.service", &err));
         assert_string_equal(err.message, "no machine qualifies (A has it already; B is lost)");
-        cluster_view_free(&p);
 }
 
 static void of_more_than_a_hundred_machines_the_reason_does_not_count_those_that_qualify(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error err;
 
         for (unsigned i = 0; i < 100; i++) {
@@ -655,7 +636,6 @@ static void of_more_than_a_hundred_machines_the_reason_does_not_count_those_that
         cluster_view_machine(&p, "F20", "", PRESENCE_UP);
         assert_string_equal(pick(&p, "a.service", &err), "A0");
         assert_string_equal(err.message, "A0 had the fewest units (0) of those that qualify");
-        cluster_view_free(&p);
 }
 
 /* -- Work -- */
@@ -712,7 +692,7 @@ static void compared_patterns_and_examined_units_count_as_work(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 SchedulerView *view;
-                ClusterView p = {};
+                _cleanup_cluster_view_ ClusterView p = {};
                 size_t before;
 
                 cluster_view_machine(&p, "A", "", PRESENCE_UP);
@@ -736,14 +716,13 @@ static void compared_patterns_and_examined_units_count_as_work(void **state) {
                         fail_msg("row %zu: %zu, not %zu", i, scheduler_view_work(view) - before,
                                  rows[i].work);
                 scheduler_view_free(view);
-                cluster_view_free(&p);
         }
 }
 
 static void a_selection_examines_all_machines_only_for_its_reason(void **state) {
         const ClusterMachine *m;
         SchedulerView *view;
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error why = {};
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
@@ -756,7 +735,6 @@ static void a_selection_examines_all_machines_only_for_its_reason(void **state) 
         assert_int_equal(scheduler_pick(view, unit(&p, "x.service"), &m, NULL), 0);
         assert_int_equal(scheduler_view_work(view), 4);
         scheduler_view_free(view);
-        cluster_view_free(&p);
 }
 
 /* 100 patterns and 40 units on each of 20 machines. */
@@ -765,7 +743,7 @@ static void a_limit_of_work_ends_a_selection_and_its_explanation(void **state) {
         _cleanup_text_ Text patterns = {};
         const ClusterMachine *m = NULL;
         SchedulerView *view;
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error why = {};
 
         for (unsigned i = 0; i < PATTERNS; i++)
@@ -794,7 +772,6 @@ static void a_limit_of_work_ends_a_selection_and_its_explanation(void **state) {
         scheduler_explain(view, unit(&p, "x.service"), NULL, &why);
         assert_in_range(scheduler_view_work(view), LIMIT, LIMIT + ONE);
         scheduler_view_free(view);
-        cluster_view_free(&p);
 }
 
 /* -- Drafts -- */
@@ -819,7 +796,7 @@ static void drafts_exclude_each_other_as_units_do(void **state) {
         };
         const ClusterMachine *m;
         SchedulerView *view;
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error why = {};
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
@@ -840,13 +817,12 @@ static void drafts_exclude_each_other_as_units_do(void **state) {
                 unit_free(drafts[i]->unit);
                 free(drafts[i]);
         }
-        cluster_view_free(&p);
 }
 
 /* After any decisions, the next selection is the least loaded machine by an independent count. */
 static void the_view_stays_sorted_through_any_decisions(void **state) {
         enum { MACHINES = 26, UNITS = 60 };
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         SchedulerView *view;
         bool there[UNITS][MACHINES] = {};
         size_t load[MACHINES] = {};
@@ -888,7 +864,6 @@ static void the_view_stays_sorted_through_any_decisions(void **state) {
                 assert_ptr_equal(picked, machines[best]);
         }
         scheduler_view_free(view);
-        cluster_view_free(&p);
 }
 
 /* -- The index of rules, compared with a full search -- */
@@ -993,7 +968,7 @@ static void rules_found_by_the_index_are_those_of_a_full_search(void **state) {
 
         random_seed(&random, 11);
         for (unsigned round = 0; round < 400; round++) {
-                ClusterView p = { .cluster.now_ms = 1000 };
+                _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000 };
                 Model m = { .cluster_view = &p };
 
                 for (size_t i = 0; i < ELEMENTS(machines); i++)
@@ -1039,7 +1014,6 @@ static void rules_found_by_the_index_are_those_of_a_full_search(void **state) {
                                         asked++;
                                 }
                 scheduler_view_free(m.view);
-                cluster_view_free(&p);
         }
         assert_true(conflicts > asked / 20 && conflicts < asked - asked / 20);
         assert_true(replaced > asked / 50);
@@ -1054,7 +1028,7 @@ static void a_draft_of_the_earlier_of_two_in_conflict_leaves(void **state) {
                 ClusterUnit draft = { .name = "w@1.service", .index = UINT64_MAX };
                 char id[MACHINE_ID_SIZE];
                 SchedulerView *view;
-                ClusterView p = {};
+                _cleanup_cluster_view_ ClusterView p = {};
                 Error why = {};
 
                 cluster_view_machine(&p, "A", "", PRESENCE_UP);
@@ -1078,7 +1052,6 @@ static void a_draft_of_the_earlier_of_two_in_conflict_leaves(void **state) {
                                     i > 0 ? "" : "Conflicts=w@2.service, and w@2.service is there");
                 scheduler_view_free(view);
                 unit_free(draft.unit);
-                cluster_view_free(&p);
         }
 }
 

@@ -166,7 +166,7 @@ static void put_host(ClusterView *v, const char *machine, uint64_t joined_ms) {
 
 static void it_is_due_a_week_after_the_last_certificate(void **state) {
         const uint64_t t = UINT64_C(1000000000000);
-        ClusterView v = {};
+        _cleanup_cluster_view_ ClusterView v = {};
 
         assert_false(securing_is_due(&v.cluster, UINT64_MAX)); /* no host at all */
         put_member(&v, "A", PRESENCE_UP);
@@ -179,12 +179,11 @@ static void it_is_due_a_week_after_the_last_certificate(void **state) {
         put_host(&v, "B", t + 5);
         assert_false(securing_is_due(&v.cluster, t + SECURING_WAIT_MS + 4));
         assert_true(securing_is_due(&v.cluster, t + SECURING_WAIT_MS + 5));
-        cluster_view_free(&v);
 }
 
 static void hosts_without_a_certificate_are_named(void **state) {
         Fixture *f = *state;
-        ClusterView v = {};
+        _cleanup_cluster_view_ ClusterView v = {};
         Error err = {};
 
         assert_int_equal(securing_check(&v.cluster, f->host->peers, true, SECURING_WAIT_MS, &err), -EAGAIN);
@@ -222,7 +221,6 @@ static void hosts_without_a_certificate_are_named(void **state) {
         cluster_view_id(by_key, "C"); /* its session is not replaced yet */
         assert_int_equal(securing_check(&v.cluster, f->host->peers, true, SECURING_WAIT_MS, &err), -EAGAIN);
         assert_non_null(strstr(err.message, "a session with C still uses the key file"));
-        cluster_view_free(&v);
 }
 
 /* -- One host -- */

@@ -208,18 +208,17 @@ static void without_memory_a_session_does_not_begin_and_its_stream_is_closed(voi
 }
 
 static void a_session_that_cannot_answer_a_handshake_ends(void **state) {
-        Bench b = {};
+        _cleanup_(done) Bench b = {};
 
         assert_int_equal(begin(&b, false), 0);
         receive_handshake(&b, &b.other);
         b.write_error = -ENOMEM;
         session_open(b.session);
         assert_ended(&b, -ENOMEM, "Failed to send the handshake");
-        done(&b);
 }
 
 static void a_full_queue_is_kept_while_it_makes_progress(void **state) {
-        Bench b = {};
+        _cleanup_(done) Bench b = {};
 
         begin_open(&b);
         b.session->written = 2 * PEER_QUEUE_MAX;
@@ -239,12 +238,11 @@ static void a_full_queue_is_kept_while_it_makes_progress(void **state) {
         assert_int_equal(peer_reply(b.session, PEER_PING, "x", 1), -ENOBUFS);
         fire(&b.session->stall);
         assert_ended(&b, -ETIMEDOUT, "send queue full for 5 s without progress");
-        done(&b);
 }
 
 static void an_open_session_keeps_its_identity(void **state) {
         for (unsigned i = 0; i < 4; i++) {
-                Bench b = {};
+                _cleanup_(done) Bench b = {};
                 PeerHandshake again;
 
                 begin_open(&b);
@@ -262,22 +260,20 @@ static void an_open_session_keeps_its_identity(void **state) {
                         assert_int_equal(peer_handshake(b.session)->raft_id, 7);
                 else
                         assert_ended(&b, -EBADMSG, "invalid handshake: identity changed on an open session");
-                done(&b);
         }
 }
 
 static void an_invalid_rejection_ends_the_session(void **state) {
-        Bench b = {};
+        _cleanup_(done) Bench b = {};
 
         assert_int_equal(begin(&b, true), 0);
         say(&b, PEER_REJECTED, "", 0);
         assert_ended(&b, -EBADMSG, "invalid rejection from peer");
-        done(&b);
 }
 
 static void a_failed_send_is_an_error_or_ends_the_session(void **state) {
         static char large[LARGE];
-        Bench b = {};
+        _cleanup_(done) Bench b = {};
 
         begin_open(&b);
         b.write_error = -EPIPE;
@@ -298,12 +294,11 @@ static void a_failed_send_is_an_error_or_ends_the_session(void **state) {
         assert_int_equal(b.session->state, SESSION_OPEN);
         b.stream.events->on_drain(b.session);
         assert_ended(&b, -ENOMEM, "out of memory for waiting frames");
-        done(&b);
 }
 
 static void without_memory_for_part_of_a_frame_the_session_ends(void **state) {
         uint8_t head[FRAME_HEADER_SIZE];
-        Bench b = {};
+        _cleanup_(done) Bench b = {};
 
         begin_open(&b);
         frame_header(head, PEER_PING, 8);
@@ -311,7 +306,6 @@ static void without_memory_for_part_of_a_frame_the_session_ends(void **state) {
         b.stream.events->on_read(b.session, head, sizeof(head));
         alloc_fail_at(0);
         assert_ended(&b, -ENOMEM, "out of memory for a frame from peer");
-        done(&b);
 }
 
 static void the_last_frame_has_limited_time_to_be_sent(void **state) {
@@ -336,7 +330,7 @@ static void the_last_frame_has_limited_time_to_be_sent(void **state) {
 static void a_handshake_may_arrive_byte_by_byte(void **state) {
         _cleanup_writer_ Writer w = {};
         uint8_t head[FRAME_HEADER_SIZE];
-        Bench b = {};
+        _cleanup_(done) Bench b = {};
 
         assert_int_equal(begin(&b, false), 0);
         assert_string_equal(b.session->address, "127.0.0.1:1");
@@ -348,11 +342,10 @@ static void a_handshake_may_arrive_byte_by_byte(void **state) {
                 b.stream.events->on_read(b.session, w.bytes + i, 1);
         assert_int_equal(b.n_handshakes, 1);
         assert_string_equal(peer_handshake(b.session)->machine_id, b.other.machine_id);
-        done(&b);
 }
 
 static void waiting_frames_are_sent_when_the_stream_drains(void **state) {
-        Bench b = {};
+        _cleanup_(done) Bench b = {};
         size_t before;
 
         begin_open(&b);
@@ -367,14 +360,13 @@ static void waiting_frames_are_sent_when_the_stream_drains(void **state) {
         b.stream.events->on_drain(b.session);
         assert_int_equal(b.n_written - before, FRAME_HEADER_SIZE + 3 * (FRAME_HEADER_SIZE + 3));
         assert_int_equal(peer_queued(b.session), 0);
-        done(&b);
 }
 
 /* A frame without payload has 5 bytes on the wire and far more in memory: the limit is one of memory. */
 static void small_frames_count_with_their_memory(void **state) {
         enum { LEFT = 1024 * 1024, RECORD = 40 /* bytes: links, type, size, and the allocation itself */ };
         unsigned n = 0;
-        Bench b = {};
+        _cleanup_(done) Bench b = {};
 
         begin_open(&b);
         b.queued = b.stream.held = PEER_QUEUE_MAX - LEFT;
@@ -386,7 +378,6 @@ static void small_frames_count_with_their_memory(void **state) {
         b.queued = b.stream.held = 0;
         b.stream.events->on_drain(b.session);
         assert_int_equal(peer_queued(b.session), 0);
-        done(&b);
 }
 
 /* -- A turn of the loop -- */
@@ -428,7 +419,7 @@ static void a_session_has_a_share_of_each_turn(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 unsigned due = 0;
-                Bench b = {};
+                _cleanup_(done) Bench b = {};
 
                 begin_open(&b);
                 b.session->is_replica = cases[i].is_replica;
@@ -451,7 +442,6 @@ static void a_session_has_a_share_of_each_turn(void **state) {
                 next_turn(&b);
                 assert_int_equal(b.n_frames, cases[i].n + (cases[i].rest > 0));
                 assert_int_equal(b.session->n_bytes, 0);
-                done(&b);
         }
 }
 
@@ -459,7 +449,7 @@ static void frames_of_the_session_and_unknown_ones_have_the_same_share(void **st
         static const PeerFrame used[] = { PEER_PING, PEER_PONG, TYPE_UNKNOWN, 255 };
 
         for (size_t i = 0; i < ELEMENTS(used); i++) {
-                Bench b = {};
+                _cleanup_(done) Bench b = {};
 
                 begin_open(&b);
                 (void) turns_end_work(&b.loop.base.turns);
@@ -470,7 +460,6 @@ static void frames_of_the_session_and_unknown_ones_have_the_same_share(void **st
                 assert_int_equal(b.n_frames, 0);
                 next_turn(&b);
                 assert_int_equal(b.n_frames, 1);
-                done(&b);
         }
 }
 
@@ -480,7 +469,7 @@ static void a_session_whose_rights_end_processes_no_further_frame(void **state) 
 
         for (size_t i = 0; i < ELEMENTS(ends); i++) {
                 unsigned at = ends[i];
-                Bench b = {};
+                _cleanup_(done) Bench b = {};
 
                 begin_open(&b);
                 (void) turns_end_work(&b.loop.base.turns);
@@ -495,7 +484,6 @@ static void a_session_whose_rights_end_processes_no_further_frame(void **state) 
                 next_turn(&b);
                 assert_int_equal(b.n_frames, at);
                 assert_ended(&b, -EKEYREVOKED, "its rights ended");
-                done(&b);
         }
 }
 

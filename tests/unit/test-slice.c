@@ -250,7 +250,7 @@ static void routed_changes_give_the_slice_that_a_new_subscription_reads(void **s
 static void no_slice_has_tokens_rights_or_the_key_of_the_ca(void **state) {
         static const LayoutKind secret[] = { LAYOUT_TOKEN, LAYOUT_PRINCIPAL, LAYOUT_CA_KEY,
                                              LAYOUT_CA_ROTATION };
-        ClusterView v = {};
+        _cleanup_cluster_view_ ClusterView v = {};
         char id[MACHINE_ID_SIZE];
 
         cluster_view_machine(&v, "A", "", PRESENCE_UP);
@@ -260,13 +260,12 @@ static void no_slice_has_tokens_rights_or_the_key_of_the_ca(void **state) {
         assert_false(
                 slice_has(&v.cluster, id, &(LayoutKey) { .kind = LAYOUT_CLUSTER, .unit = "next-raft-id" }));
         assert_false(slice_has(&v.cluster, id, &(LayoutKey) { .kind = _LAYOUT_OTHER }));
-        cluster_view_free(&v);
 }
 
 static void a_machine_receives_a_unit_with_its_assignment_and_not_before(void **state) {
         const LayoutKey text = { .kind = LAYOUT_UNIT, .unit = "a.service" },
                         template = { .kind = LAYOUT_UNIT, .unit = "a@.service" };
-        ClusterView v = {};
+        _cleanup_cluster_view_ ClusterView v = {};
         char a[MACHINE_ID_SIZE], b[MACHINE_ID_SIZE];
 
         cluster_view_machine(&v, "A", "", PRESENCE_UP);
@@ -282,14 +281,13 @@ static void a_machine_receives_a_unit_with_its_assignment_and_not_before(void **
         cluster_view_assign(&v, "A", "a.socket", ASSIGNMENT_RUN); /* it may start instances */
         assert_true(slice_has(&v.cluster, a, &template));
         assert_false(slice_has(&v.cluster, b, &template));
-        cluster_view_free(&v);
 }
 
 /* By ListenTLS=, which a restricted host could set, too. */
 static void a_machine_that_accepts_users_receives_them_unless_it_is_restricted(void **state) {
         const LayoutKey user = { .kind = LAYOUT_PRINCIPAL, .unit = "ann" };
         char a[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
-        ClusterView v = {};
+        _cleanup_cluster_view_ ClusterView v = {};
 
         cluster_view_machine(&v, "A", "", PRESENCE_UP);
         cluster_view_id(a, "A");
@@ -300,7 +298,6 @@ static void a_machine_that_accepts_users_receives_them_unless_it_is_restricted(v
         layout_key(key, LAYOUT_HOST, NULL, a);
         cluster_view_put(&v, key, "{\"joined\":1,\"pins\":[\"" D16 D16 D16 D16 "\"],\"restricted\":true}");
         assert_false(slice_has(&v.cluster, a, &user));
-        cluster_view_free(&v);
 }
 
 int main(void) {

@@ -464,7 +464,7 @@ static void closing_with_queued_bytes_resets_a_tcp_connection(void **state) {
         char *bytes = NEW0(char, SIZE);
 
         for (unsigned full = 0; full < 2; full++) {
-                End client;
+                _cleanup_(end_done) End client;
                 ssize_t n;
                 int fd = connect_raw_tcp(pair, &client, false);
 
@@ -478,7 +478,6 @@ static void closing_with_queued_bytes_resets_a_tcp_connection(void **state) {
                 assert_int_equal(n, full ? -1 : 0);
                 assert_true(!full || errno == ECONNRESET);
                 close(fd);
-                end_done(&client);
         }
         free(bytes);
 }
@@ -488,7 +487,7 @@ static void a_reset_ends_a_stream_with_an_error_unless_it_was_finished(void **st
         Pair *pair = *state;
 
         for (unsigned i = 0; i < 3; i++) {
-                End server;
+                _cleanup_(end_done) End server;
                 int fd = connect_raw_tcp(pair, &server, true);
 
                 if (i == 1)
@@ -505,7 +504,6 @@ static void a_reset_ends_a_stream_with_an_error_unless_it_was_finished(void **st
                 RUN_UNTIL(pair, server.closed);
                 assert_int_equal(server.error, i == 0 ? -ECONNRESET : 0);
                 assert_string_equal(server.reason, i == 0 ? strerror(ECONNRESET) : "closed");
-                end_done(&server);
         }
 }
 
@@ -532,7 +530,7 @@ static void a_queued_write_to_a_peer_that_disconnects_ends_the_stream_with_an_er
 static void an_error_of_queueing_ends_the_stream(void **state) {
         Pair *pair = *state;
         UvStream *s = uv_stream_new(pair->uv, false); /* not connected */
-        End e = { .pair = pair, .stream = &s->base };
+        _cleanup_(end_done) End e = { .pair = pair, .stream = &s->base };
 
         stream_set_events(&s->base, &end_events, &e);
         s->base.held = 1; /* so that it is queued at once */
@@ -542,7 +540,6 @@ static void an_error_of_queueing_ends_the_stream(void **state) {
         s->base.held = 0;
         RUN_UNTIL(pair, e.closed);
         assert_int_equal(e.error, -EBADF);
-        end_done(&e);
 }
 
 typedef struct Named {

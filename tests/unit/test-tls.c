@@ -135,7 +135,7 @@ static void another_key_is_rejected_by_both_peers(void **state) {
 static void a_peer_without_tls_is_rejected(void **state) {
         Secure *s = *state;
         Side server;
-        End raw;
+        _cleanup_(end_done) End raw;
 
         end_connect(&raw, &s->pair);
         RUN_UNTIL(&s->pair, s->pair.n_accepted == 1);
@@ -143,7 +143,6 @@ static void a_peer_without_tls_is_rejected(void **state) {
         end_send(&raw, "GET / HTTP/1.1\r\nHost: fleet\r\n\r\n");
         RUN_UNTIL(&s->pair, server.done);
         assert_int_equal(server.error, -EKEYREJECTED);
-        end_done(&raw);
 }
 
 static void a_disconnect_during_the_handshake_is_reported(void **state) {
@@ -186,7 +185,7 @@ static void a_handshake_that_cannot_be_sent_fails_at_once(void **state) {
 static void a_cancelled_handshake_calls_no_callback(void **state) {
         Secure *s = *state;
         Side server;
-        End raw;
+        _cleanup_(end_done) End raw;
 
         end_connect(&raw, &s->pair);
         RUN_UNTIL(&s->pair, s->pair.n_accepted == 1);
@@ -194,7 +193,6 @@ static void a_cancelled_handshake_calls_no_callback(void **state) {
         tls_cancel(server.handshake);
         RUN_UNTIL(&s->pair, raw.finished || raw.closed);
         assert_false(server.done);
-        end_done(&raw);
 }
 
 static void megabytes_arrive_unchanged_through_pauses(void **state) {
@@ -270,7 +268,7 @@ static void a_handshake_times_out(void **state) {
         Loop *loop = s->pair.loop;
         Timer *deadline = NULL;
         Side server;
-        End raw;
+        _cleanup_(end_done) End raw;
 
         end_connect(&raw, &s->pair);
         RUN_UNTIL(&s->pair, s->pair.n_accepted == 1);
@@ -285,7 +283,6 @@ static void a_handshake_times_out(void **state) {
         assert_int_equal(server.error, -ETIMEDOUT);
         assert_string_equal(server.reason, "no byte of a TLS handshake within 1 s");
         RUN_UNTIL(&s->pair, raw.finished || raw.closed);
-        end_done(&raw);
 }
 
 static void an_invalid_record_ends_the_stream(void **state) {

@@ -414,8 +414,8 @@ static void a_user_has_the_rights_that_were_granted_and_no_others(void **state) 
                   "\"nodes\":[]" },
         };
         Fixture *f = *state;
-        User anna;
-        Client c;
+        _cleanup_(user_done) User anna;
+        _cleanup_(client_close) Client c;
 
         user_new(&anna, f, "anna", "units-see");
         client_open(&c, f, anna.credentials);
@@ -426,8 +426,6 @@ static void a_user_has_the_rights_that_were_granted_and_no_others(void **state) 
                         fail_msg("%s: %s %s: %u %s", rows[i].rights, rows[i].method, rows[i].target, c.status,
                                  c.body);
         }
-        client_close(&c);
-        user_done(&anna);
 }
 
 static void a_request_names_the_listener_and_comes_from_no_other_page(void **state) {
@@ -453,16 +451,14 @@ static void a_request_names_the_listener_and_comes_from_no_other_page(void **sta
                 { "fleet.example", "Origin: https://evil.example\r\n", 403 },
         };
         Fixture *f = *state;
-        User anna;
-        Client c;
+        _cleanup_(user_done) User anna;
+        _cleanup_(client_close) Client c;
 
         user_new(&anna, f, "anna", "units-see");
         client_open(&c, f, anna.credentials);
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 if (ask_at(&c, rows[i].host, "GET", "/version", rows[i].fields) != rows[i].status)
                         fail_msg("%s, %s: %u %s", rows[i].host, rows[i].fields, c.status, c.body);
-        client_close(&c);
-        user_done(&anna);
 }
 
 /* -- Rights that end -- */
@@ -488,7 +484,7 @@ static void a_lost_right_ends_streams_and_not_the_connection(void **state) {
         Fixture *f = *state;
         uint64_t before_ms;
         User anna, bert;
-        Client other;
+        _cleanup_(client_close) Client other;
 
         user_new(&anna, f, "anna", "keys-read:/app,units-see");
         user_new(&bert, f, "bert", "keys-read:/app");
@@ -510,7 +506,6 @@ static void a_lost_right_ends_streams_and_not_the_connection(void **state) {
         for (size_t i = 0; i < ELEMENTS(streams); i++)
                 client_close(&clients[i]);
         client_close(&idle);
-        client_close(&other);
         user_done(&anna);
         user_done(&bert);
 }
@@ -634,7 +629,7 @@ static void on_waiting(void *userdata, int priority, const LogFields *fields, co
 
 static void a_restricted_host_accepts_no_users(void **state) {
         Fixture *f = *state;
-        User anna;
+        _cleanup_(user_done) User anna;
 
         f->restricted = true;
         accept_users(f);
@@ -647,7 +642,6 @@ static void a_restricted_host_accepts_no_users(void **state) {
         assert_null(TAILQ_FIRST(&f->api->listeners)->listener);
         assert_null(cluster_principal(registry_cluster(f->attached->registry), "anna"));
         text_done(&waiting);
-        user_done(&anna);
 }
 
 /* -- Wrong clients -- */
@@ -683,7 +677,7 @@ static void a_client_of_another_kind_is_rejected_with_the_reason(void **state) {
         TlsCredentials *none;
         Fixture *f = *state;
         KvState kv;
-        User anna;
+        _cleanup_(user_done) User anna;
         Client c;
         Error err = {};
 
@@ -740,7 +734,6 @@ static void a_client_of_another_kind_is_rejected_with_the_reason(void **state) {
         assert_non_null(
                 strstr(c.body, "this listener accepts https only, with a certificate of fleetctl cert"));
         client_close(&c);
-        user_done(&anna);
 }
 
 /* Open connections that send nothing until the listener ends the first of them. Return how many are open. A
@@ -770,7 +763,7 @@ static void strangers_have_limits_until_a_user_of_their_address_is_authenticated
         Client strangers[20], c;
         Fixture *f = *state;
         unsigned n, n_refused = 0;
-        User anna;
+        _cleanup_(user_done) User anna;
 
         user_new(&anna, f, "anna", "units-see");
         assert_in_range(open_strangers(f, strangers, ELEMENTS(strangers), &n), 8, 10); /* of one address */
@@ -789,7 +782,6 @@ static void strangers_have_limits_until_a_user_of_their_address_is_authenticated
                 client_close(&c);
         } while (n != 200);
         assert_true(n_refused > 0);
-        user_done(&anna);
 }
 
 /* Many users may be behind an address. */
@@ -821,7 +813,7 @@ static void a_trusted_address_has_a_fifth_of_the_handshakes(void **state) {
 static void the_trust_of_an_address_ends_with_its_user(void **state) {
         Client strangers[20], c;
         Fixture *f = *state;
-        User anna;
+        _cleanup_(user_done) User anna;
         unsigned n;
 
         user_new(&anna, f, "anna", "units-see");
@@ -832,14 +824,13 @@ static void the_trust_of_an_address_ends_with_its_user(void **state) {
         assert_in_range(open_strangers(f, strangers, ELEMENTS(strangers), &n), 8, 10);
         for (unsigned i = 0; i < n; i++)
                 client_close(&strangers[i]);
-        user_done(&anna);
 }
 
 /* -- The listener -- */
 
 static void without_a_ca_nothing_listens_and_the_first_user_opens_the_listener(void **state) {
         Fixture *f = *state;
-        User anna;
+        _cleanup_(user_done) User anna;
         Client c;
 
         listen_tls(f);
@@ -851,7 +842,6 @@ static void without_a_ca_nothing_listens_and_the_first_user_opens_the_listener(v
         client_open(&c, f, anna.credentials);
         assert_int_equal(ask(&c, "GET", "/version"), 200);
         client_close(&c);
-        user_done(&anna);
 }
 
 static void an_address_of_another_host_is_an_error_at_the_start(void **state) {

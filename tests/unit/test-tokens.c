@@ -153,7 +153,7 @@ static void a_token_is_planned_within_its_limits(void **state) {
                   -EINVAL,
                   "'10.0.0.0/80' is not a network: expected at most 32 bits" },
         };
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         put_cluster(&p);
         cluster_view_put(&p, "/_fleet/cluster/host/" C, "{\"pins\":[\"" PIN_B "\"]}");
@@ -180,12 +180,11 @@ static void a_token_is_planned_within_its_limits(void **state) {
         assert_int_equal(token_plan(&p.cluster, &(TokenRequest) { .replace = "A" }, NOW_MS, &(TokenRecord) {},
                                     &(Error) {}),
                          -ENOTUNIQ);
-        cluster_view_free(&p);
 }
 
 static void metadata_of_a_token_is_checked_and_copied(void **state) {
         _cleanup_pairs_ Pairs metadata = {}, wrong = {};
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         TokenRecord token;
         Error err = {};
 
@@ -209,11 +208,10 @@ static void metadata_of_a_token_is_checked_and_copied(void **state) {
         assert_int_equal(
                 token_plan(&p.cluster, &(TokenRequest) { .metadata = &metadata }, NOW_MS, &token, &err),
                 -EINVAL);
-        cluster_view_free(&p);
 }
 
 static void the_number_of_tokens_is_limited(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         TokenRecord token = {};
         char id[16];
 
@@ -223,7 +221,6 @@ static void the_number_of_tokens_is_limited(void **state) {
                 put_token(&p, id, "\"total\":1,\"uses\":1");
         }
         assert_int_equal(token_plan(&p.cluster, &(TokenRequest) {}, NOW_MS, &token, &(Error) {}), -ENOSPC);
-        cluster_view_free(&p);
 }
 
 #define HOST(id, key, number) .machine_id = id, .name = "n", .pin = key, .token = number, .level = LEVEL
@@ -310,7 +307,7 @@ static const struct JoinRow {
 };
 
 static void each_host_is_accepted_or_gets_the_reason(void **state) {
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         put_cluster(&p);
         for (size_t i = 0; i < ELEMENTS(join_rows); i++) {
@@ -330,7 +327,6 @@ static void each_host_is_accepted_or_gets_the_reason(void **state) {
                 assert_string_equal(decision.host.token, row->repeated ? SPENT : row->host.token);
                 assert_true(row->repeated ? !decision.token : streq(decision.token->name, row->host.token));
         }
-        cluster_view_free(&p);
 }
 
 #define PINS_1(a)                      \
@@ -399,7 +395,7 @@ static void the_reason_of_another_key_fits_into_an_event(void **state) {
         static const JoiningHost host = { HOST(B, PIN_B, ONCE), HERE };
         char reason[HISTORY_REASON_SIZE];
         JoinDecision decision = {};
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error err = {};
 
         put_cluster(&p);
@@ -411,14 +407,13 @@ static void the_reason_of_another_key_fits_into_an_event(void **state) {
                     "[fd00:1111:2222:3333:4444:5555:6666:7777]:65535", PIN_B, err.message);
         assert_true(ends_with(reason, "; if a copy: fleetctl help add"));
         assert_non_null(strstr(reason, "another key (bbbbbbbb); if installed again"));
-        cluster_view_free(&p);
 }
 
 static void a_restricted_host_holds_no_replica(void **state) {
         JoiningHost member = { HOST(A, PIN_B, ONCE), HERE }, host = { HOST(B, PIN_B, ONCE), HERE };
 
         JoinDecision decision = {};
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         Error err = {};
 
         put_cluster(&p);
@@ -429,7 +424,6 @@ static void a_restricted_host_holds_no_replica(void **state) {
         assert_int_equal(join_decide(&p.cluster, &host, LEVEL, 5, NOW_MS, &decision, &err), 0);
         assert_true(decision.host.restricted);
         assert_string_equal(decision.host.write, "/app");
-        cluster_view_free(&p);
 }
 
 /* A host that was installed again gets no more rights than it had. */
@@ -445,7 +439,7 @@ static void a_replaced_host_stays_restricted(void **state) {
                 { { .level = 6, .replace = B, .ordinary = true }, false, "" },
                 { { .level = 6, .replace = C }, false, "" },
         };
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         put_cluster(&p);
         cluster_view_remove(&p, "/_fleet/cluster/member/" B);
@@ -462,7 +456,6 @@ static void a_replaced_host_stays_restricted(void **state) {
                 assert_string_equal(token.write, rows[i].write);
                 token_record_done(&token);
         }
-        cluster_view_free(&p);
 }
 
 static void tokens_are_of_restricted_hosts_where_the_settings_say_so(void **state) {
@@ -480,7 +473,7 @@ static void tokens_are_of_restricted_hosts_where_the_settings_say_so(void **stat
                 { { .level = 6, .replace = "A" }, true, -EPERM },
                 { { .level = 6, .replace = "A", .ordinary = true }, false, 0 },
         };
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
 
         put_cluster(&p);
         cluster_view_put(&p, "/_fleet/cluster/settings", "{\"restricted\":true}");
@@ -493,7 +486,6 @@ static void tokens_are_of_restricted_hosts_where_the_settings_say_so(void **stat
                 assert_int_equal(token.restricted, rows[i].error == 0 && rows[i].restricted);
                 token_record_done(&token);
         }
-        cluster_view_free(&p);
 }
 
 static void an_old_program_is_rejected_before_its_token(void **state) {
@@ -510,7 +502,7 @@ static void an_old_program_is_rejected_before_its_token(void **state) {
 
 static void a_removed_or_replaced_host_joins_again(void **state) {
         JoiningHost removed = { HOST(A, PIN_A, ONCE), HERE }, replaced = { HOST(A, PIN_B, ONCE), HERE };
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         JoinDecision decision = {};
         Error err = {};
 
@@ -563,13 +555,12 @@ static void a_removed_or_replaced_host_joins_again(void **state) {
         cluster_view_unreadable(&p, LAYOUT_HOST, NULL, "A");
         assert_int_equal(join_decide(&p.cluster, &replaced, LEVEL, 5, NOW_MS, &decision, &err), -EACCES);
         assert_non_null(strstr(err.message, "cannot be read"));
-        cluster_view_free(&p);
 }
 
 /* Hosts that were removed leave room; hosts that have joined and hold no replica yet do not. */
 static void hosts_of_the_cluster_are_counted_once(void **state) {
         JoiningHost host = { HOST(B, PIN_B, ONCE), HERE };
-        ClusterView p = {};
+        _cleanup_cluster_view_ ClusterView p = {};
         JoinDecision decision;
 
         put_cluster(&p);
@@ -580,7 +571,6 @@ static void hosts_of_the_cluster_are_counted_once(void **state) {
         assert_int_equal(join_decide(&p.cluster, &host, LEVEL, 4, NOW_MS, &decision, &(Error) {}), 0);
         cluster_view_put(&p, "/_fleet/cluster/removed/dddddddddddddddddddddddddddddddd", "{}");
         assert_int_equal(join_decide(&p.cluster, &host, LEVEL, 3, NOW_MS, &decision, &(Error) {}), 0);
-        cluster_view_free(&p);
 }
 
 int main(void) {

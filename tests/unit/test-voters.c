@@ -102,17 +102,20 @@ static void found(Members *s) {
         member(s, 1, KV_MEMBER_VOTER, LAST, true);
 }
 
+static void forget(Members *s) {
+        cluster_view_free(&s->view);
+}
+
 static void one_host_votes_alone(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
 }
 
 /* Its key exists, and may have the Raft ID of the member. */
 static void a_member_with_an_unreadable_key_remains_a_member(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
@@ -121,29 +124,26 @@ static void a_member_with_an_unreadable_key_remains_a_member(void **state) {
         assert_string_equal(plan(&s), "nothing");
         host(&s, "B", 0, PRESENCE_UP);
         assert_string_equal(plan(&s), "remove 2");
-        cluster_view_free(&s.view);
 }
 
 static void a_host_with_a_key_becomes_a_member_and_two_hosts_are_a_voter_and_a_standby(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         assert_string_equal(plan(&s), "add 2");
         member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
 }
 
 static void a_host_that_is_not_up_or_has_no_peer_listener_becomes_no_member(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_LOST);
         assert_string_equal(plan(&s), "nothing");
         cluster_view_machine(&s.view, "C", "", PRESENCE_UP);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
 }
 
 /* -- Leaving -- */
@@ -158,7 +158,7 @@ static void drain(Members *s, const char *machine, const char *mode) {
 
 static void the_vote_of_a_host_that_leaves_is_taken_first(void **state) {
         KvMember *d;
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
@@ -182,13 +182,12 @@ static void the_vote_of_a_host_that_leaves_is_taken_first(void **state) {
         s.members[1].role = KV_MEMBER_VOTER;
         drain(&s, "D", "drained");
         assert_string_equal(plan(&s), "demote 2");
-        cluster_view_free(&s.view);
 }
 
 /* The other one takes the vote, and keeps it until the leader has transferred its leadership. */
 static void a_leader_that_leaves_one_other_host_keeps_its_vote_until_the_transfer(void **state) {
         KvMember *b;
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
@@ -199,21 +198,19 @@ static void a_leader_that_leaves_one_other_host_keeps_its_vote_until_the_transfe
         assert_string_equal(plan(&s), "nothing");
         s.leader = 2;
         assert_string_equal(plan(&s), "demote 1");
-        cluster_view_free(&s.view);
 }
 
 static void a_host_that_leaves_gets_no_replica(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         drain(&s, "B", "draining");
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
 }
 
 static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
         KvMember *b, *c;
 
         found(&s);
@@ -232,11 +229,10 @@ static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **stat
         assert_string_equal(plan(&s), "promote 3");
         c->role = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
 }
 
 static void beyond_three_voters_there_are_two_standbys(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         for (uint64_t i = 2; i <= 3; i++) {
@@ -250,22 +246,20 @@ static void beyond_three_voters_there_are_two_standbys(void **state) {
         assert_string_equal(plan(&s), "add 5");
         member(&s, 5, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
 }
 
 static void a_standby_without_a_key_is_removed(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         member(&s, 2, KV_MEMBER_STANDBY, LAST, false);
         host(&s, "B", 7, PRESENCE_UP); /* it has a new ID */
         assert_string_equal(plan(&s), "remove 2");
-        cluster_view_free(&s.view);
 }
 
 static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
         KvMember *d;
 
         found(&s);
@@ -282,11 +276,10 @@ static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
         assert_string_equal(why, "it is to replace a voter");
         d->role = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "remove 3");
-        cluster_view_free(&s.view);
 }
 
 static void a_host_that_lost_its_state_returns_at_its_address(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
         KvMember *old;
 
         found(&s);
@@ -299,7 +292,6 @@ static void a_host_that_lost_its_state_returns_at_its_address(void **state) {
         assert_string_equal(plan(&s), "vacate 3");
         old->address[0] = 0;
         assert_string_equal(plan(&s), "add 8");
-        cluster_view_free(&s.view);
 }
 
 static void a_host_that_was_installed_again_replaces_the_member_at_its_address(void **state) {
@@ -308,7 +300,7 @@ static void a_host_that_was_installed_again_replaces_the_member_at_its_address(v
         for (size_t i = 0; i < ELEMENTS(gone); i++) {
                 KvMember *old, *new;
                 char id[MACHINE_ID_SIZE], key[128];
-                Members s;
+                _cleanup_(forget) Members s;
 
                 found(&s);
                 host(&s, "B", 2, PRESENCE_UP);
@@ -328,13 +320,12 @@ static void a_host_that_was_installed_again_replaces_the_member_at_its_address(v
                 assert_string_equal(plan(&s), "promote 4");
                 new->role = KV_MEMBER_VOTER;
                 assert_string_equal(plan(&s), "remove 3");
-                cluster_view_free(&s.view);
         }
 }
 
 static void machines_at_one_address_count_as_one_host(void **state) {
         char id[MACHINE_ID_SIZE], key[128];
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
@@ -355,12 +346,11 @@ static void machines_at_one_address_count_as_one_host(void **state) {
         assert_int_equal(voters_others(&s.view.cluster, cluster_view_id(id, "B"), "10.0.0.2:2380"), 2);
         assert_int_equal(voters_others(&s.view.cluster, cluster_view_id(id, "B"), "10.0.0.9:2380"),
                          2); /* with another address */
-        cluster_view_free(&s.view);
 }
 
 static void the_address_of_one_member_is_not_assigned_to_another(void **state) {
         char id[MACHINE_ID_SIZE], key[128];
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
@@ -374,11 +364,10 @@ static void the_address_of_one_member_is_not_assigned_to_another(void **state) {
         assert_string_equal(plan(&s), "add 9");
         host(&s, "E", 8, PRESENCE_UP); /* the last machine */
         assert_string_equal(plan(&s), "add 9");
-        cluster_view_free(&s.view);
 }
 
 static void a_host_that_shut_down_or_is_lost_remains_a_member(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         for (uint64_t i = 2; i <= 3; i++) {
@@ -386,21 +375,19 @@ static void a_host_that_shut_down_or_is_lost_remains_a_member(void **state) {
                 member(&s, i, KV_MEMBER_VOTER, LAST, false);
         }
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
 }
 
 static void while_the_leaders_own_key_is_missing_no_member_is_removed(void **state) {
-        Members s = { .leader = 1 };
+        _cleanup_(forget) Members s = { .leader = 1 };
 
         cluster_view_machine(&s.view, "A", "", PRESENCE_UP);
         member(&s, 1, KV_MEMBER_VOTER, LAST, true);
         member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
 }
 
 static void two_voters_alone_become_a_voter_and_a_standby(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
         KvMember *b;
 
         found(&s);
@@ -409,13 +396,12 @@ static void two_voters_alone_become_a_voter_and_a_standby(void **state) {
         assert_string_equal(plan(&s), "nothing");
         b->reachable = true;
         assert_string_equal(plan(&s), "demote 2");
-        cluster_view_free(&s.view);
 }
 
 /* The first member is judged like the others; the leader is at any position. */
 static void the_leader_is_at_any_position_of_the_members(void **state) {
         KvMember *first;
-        Members s = { .leader = 1 };
+        _cleanup_(forget) Members s = { .leader = 1 };
 
         host(&s, "A", 1, PRESENCE_UP);
         first = member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
@@ -438,11 +424,10 @@ static void the_leader_is_at_any_position_of_the_members(void **state) {
         host(&s, "B", 0, PRESENCE_LOST);
         host(&s, "D", 4, PRESENCE_UP);
         assert_string_equal(plan(&s), "vacate 2");
-        cluster_view_free(&s.view);
 }
 
 static void an_address_of_one_character_is_an_address(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
         char key[128], id[MACHINE_ID_SIZE];
 
         found(&s);
@@ -457,7 +442,6 @@ static void an_address_of_one_character_is_an_address(void **state) {
         assert_string_equal(plan(&s), "remove 2");
         s.n--;
         assert_string_equal(plan(&s), "add 3x");
-        cluster_view_free(&s.view);
 }
 
 static void each_action_has_a_name(void **state) {
@@ -472,7 +456,7 @@ static void each_action_has_a_name(void **state) {
 
 static void a_lost_standby_remains_until_another_machine_is_up_at_its_address(void **state) {
         char id[MACHINE_ID_SIZE], key[128];
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_LOST);
@@ -483,14 +467,13 @@ static void a_lost_standby_remains_until_another_machine_is_up_at_its_address(vo
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "A"));
         cluster_view_put(&s.view, key, "{\"peer\":\"10.0.0.2:2380\",\"raftId\":1}");
         assert_string_equal(plan(&s), "remove 2");
-        cluster_view_free(&s.view);
 }
 
 /* Neither presence nor facts exist, and its member key. When it is up again, it is added under its Raft ID.
  * A host that was admitted and has not started is not removed. */
 static void the_standby_of_a_removed_machine_is_removed_and_added_when_it_returns(void **state) {
         char id[MACHINE_ID_SIZE], key[128];
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         member(&s, 2, KV_MEMBER_STANDBY, LAST, false);
@@ -505,7 +488,6 @@ static void the_standby_of_a_removed_machine_is_removed_and_added_when_it_return
         assert_string_equal(plan(&s), "nothing");
         cluster_view_presence(&s.view, "B", PRESENCE_UP);
         assert_string_equal(plan(&s), "add 2");
-        cluster_view_free(&s.view);
 }
 
 static void promotions_need_a_majority_of_the_voters_afterwards(void **state) {
@@ -522,7 +504,7 @@ static void promotions_need_a_majority_of_the_voters_afterwards(void **state) {
         assert_string_equal(plan(&s), "nothing");
         b->reachable = true;
         assert_string_equal(plan(&s), "promote 4");
-        cluster_view_free(&s.view);
+        forget(&s);
 
         /* Two of three are a majority. */
         found(&s);
@@ -531,11 +513,11 @@ static void promotions_need_a_majority_of_the_voters_afterwards(void **state) {
         member(&s, 2, KV_MEMBER_VOTER, LAST, false);
         member(&s, 3, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "promote 3");
-        cluster_view_free(&s.view);
+        forget(&s);
 }
 
 static void a_voter_is_removed_while_a_majority_of_the_others_is_reachable(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         for (uint64_t i = 2; i <= 3; i++)
@@ -548,7 +530,6 @@ static void a_voter_is_removed_while_a_majority_of_the_others_is_reachable(void 
         host(&s, "D", 4, PRESENCE_UP);
         member(&s, 4, KV_MEMBER_VOTER, LAST, false);
         assert_string_equal(plan(&s), "nothing"); /* two of four */
-        cluster_view_free(&s.view);
 }
 
 static void of_several_possible_changes_the_first_in_order_is_made(void **state) {
@@ -564,7 +545,7 @@ static void of_several_possible_changes_the_first_in_order_is_made(void **state)
         member(&s, 3, KV_MEMBER_VOTER, 5, false);
         member(&s, 8, KV_MEMBER_VOTER, LAST, true);
         assert_string_equal(plan(&s), "remove 3");
-        cluster_view_free(&s.view);
+        forget(&s);
 
         /* Vacate, then promote. */
         found(&s);
@@ -576,7 +557,7 @@ static void of_several_possible_changes_the_first_in_order_is_made(void **state)
         snprintf(old->address, sizeof(old->address), "10.0.0.8:2380");
         member(&s, 4, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "vacate 3");
-        cluster_view_free(&s.view);
+        forget(&s);
 
         /* Add, then promote; add, then demote. */
         found(&s);
@@ -587,7 +568,7 @@ static void of_several_possible_changes_the_first_in_order_is_made(void **state)
         host(&s, "D", 4, PRESENCE_UP);
         member(&s, 3, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "add 4");
-        cluster_view_free(&s.view);
+        forget(&s);
 
         /* No voter is demoted while a third one may follow. */
         found(&s);
@@ -596,11 +577,11 @@ static void of_several_possible_changes_the_first_in_order_is_made(void **state)
         member(&s, 2, KV_MEMBER_VOTER, LAST, true);
         member(&s, 3, KV_MEMBER_STANDBY, 0, true);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
+        forget(&s);
 }
 
 static void there_are_no_more_members_than_the_store_supports(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         found(&s);
         for (uint64_t i = 2; i <= KV_MEMBERS_MAX; i++) {
@@ -616,11 +597,10 @@ static void there_are_no_more_members_than_the_store_supports(void **state) {
         assert_string_equal(plan(&s), "demote 16"); /* the last one by ID */
         s.voters = KV_MEMBERS_MAX;
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
 }
 
 static void a_host_without_an_address_becomes_no_member_and_the_smallest_raft_id_is_valid(void **state) {
-        Members s = { .leader = 2 };
+        _cleanup_(forget) Members s = { .leader = 2 };
         char id[MACHINE_ID_SIZE], key[128];
 
         host(&s, "B", 2, PRESENCE_UP);
@@ -631,7 +611,6 @@ static void a_host_without_an_address_becomes_no_member_and_the_smallest_raft_id
         assert_string_equal(plan(&s), "nothing");
         host(&s, "A", 1, PRESENCE_UP);
         assert_string_equal(plan(&s), "add 1");
-        cluster_view_free(&s.view);
 }
 
 /* From any configuration, the planned changes end, and preserve the majority and the leader's membership. */
@@ -640,7 +619,7 @@ static void any_cluster_converges_without_losing_its_majority(void **state) {
 
         random_seed(&random, 11);
         for (unsigned round = 0; round < 2000; round++) {
-                Members s = { .leader = 1 };
+                _cleanup_(forget) Members s = { .leader = 1 };
                 unsigned steps = 0;
 
                 host(&s, "A", 1, PRESENCE_UP);
@@ -705,7 +684,6 @@ static void any_cluster_converges_without_losing_its_majority(void **state) {
                         assert_true(voters >= MIN(before_voters, 3u) || change.force);
                         assert_true(steps < 50);
                 }
-                cluster_view_free(&s.view);
         }
 }
 
@@ -721,7 +699,7 @@ static void hosts(Members *s, uint64_t n, uint64_t n_voters) {
 }
 
 static void five_vote_by_the_setting_and_three_or_one_again(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         hosts(&s, 5, 3);
         assert_string_equal(plan(&s), "nothing");
@@ -756,7 +734,6 @@ static void five_vote_by_the_setting_and_three_or_one_again(void **state) {
         assert_string_equal(plan(&s), "demote 2");
         s.members[1].role = KV_MEMBER_STANDBY;
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
 }
 
 static void no_more_vote_than_there_are_hosts_for(void **state) {
@@ -765,7 +742,7 @@ static void no_more_vote_than_there_are_hosts_for(void **state) {
         hosts(&s, 4, 3);
         s.voters = 5;
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
+        forget(&s);
 
         hosts(&s, 3, 3); /* the third one is removed */
         host(&s, "C", 0, PRESENCE_LOST);
@@ -774,7 +751,7 @@ static void no_more_vote_than_there_are_hosts_for(void **state) {
         s.n = 2;
         assert_string_equal(plan(&s), "demote 2");
         assert_string_equal(why, "of two hosts one votes");
-        cluster_view_free(&s.view);
+        forget(&s);
 
         assert_int_equal(voters_hosts_max(0), 5);
         assert_int_equal(voters_hosts_max(1), 3);
@@ -810,7 +787,7 @@ static void attached(Members *s, const char *machine, uint64_t level, const char
 
 /* After a restore, those of the backup are up until they are lost. */
 static void a_host_that_is_up_and_has_no_session_gets_no_replica(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         hosts(&s, 4, 3);
         s.voters = 3;
@@ -820,12 +797,11 @@ static void a_host_that_is_up_and_has_no_session_gets_no_replica(void **state) {
         assert_string_equal(plan(&s), "nothing");
         attached(&s, "F1", KV_LEVEL_ATTACHED, "");
         assert_string_equal(plan(&s), "assign F1");
-        cluster_view_free(&s.view);
 }
 
 static void a_host_without_a_replica_gets_one_while_there_are_fewer_than_wanted(void **state) {
         char key[128], id[MACHINE_ID_SIZE];
-        Members s;
+        _cleanup_(forget) Members s;
 
         hosts(&s, 4, 3);
         s.voters = 3;
@@ -866,11 +842,10 @@ static void a_host_without_a_replica_gets_one_while_there_are_fewer_than_wanted(
         assert_string_equal(plan(&s), "nothing"); /* it must not have the cluster key */
         cluster_view_put(&s.view, key, "{\"joined\":1,\"pins\":[\"" D16 D16 D16 D16 "\"]}");
         assert_string_equal(plan(&s), "assign E1");
-        cluster_view_free(&s.view);
 }
 
 static void a_host_that_spreads_the_replicas_is_preferred_and_voter_no_is_last(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         hosts(&s, 4, 3);
         s.voters = 3;
@@ -883,11 +858,10 @@ static void a_host_that_spreads_the_replicas_is_preferred_and_voter_no_is_last(v
         assert_string_equal(plan(&s), "assign E1");
         attached(&s, "E1", KV_LEVEL_ATTACHED, "\"voter\":\"no\"");
         assert_string_equal(plan(&s), "assign F1");
-        cluster_view_free(&s.view);
 }
 
 static void surplus_standbys_lose_their_keys(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         hosts(&s, 6, 5);
         s.attaches = true;
@@ -904,12 +878,11 @@ static void surplus_standbys_lose_their_keys(void **state) {
         assert_string_equal(plan(&s), "retire 4");
         host(&s, "D", 0, PRESENCE_AWAY);
         assert_string_equal(plan(&s), "remove 4");
-        cluster_view_free(&s.view);
 }
 
 /* Those of a cluster without other hosts keep their place. */
 static void a_silent_standby_gives_way_to_a_host_without_a_replica(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         hosts(&s, 5, 3);
         s.attaches = true;
@@ -929,11 +902,10 @@ static void a_silent_standby_gives_way_to_a_host_without_a_replica(void **state)
         s.led_ms = voters_spans.led_ms;
         s.view.cluster.now_ms--;
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
 }
 
 static void a_standby_gives_way_to_a_host_that_spreads_the_replicas(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         hosts(&s, 5, 3);
         s.attaches = true;
@@ -949,21 +921,19 @@ static void a_standby_gives_way_to_a_host_that_spreads_the_replicas(void **state
         s.spread_ms = 0;
         s.spread = "";
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
 }
 
 static void five_vote_after_three_because_there_are_two_standbys(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         hosts(&s, 5, 1);
         s.n = 3; /* a voter and two standbys */
         s.voters = 5;
         assert_string_equal(plan(&s), "promote 2");
-        cluster_view_free(&s.view);
 }
 
 static void fifty_hosts_have_five_voters_until_fewer_than_25_are_left(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         hosts(&s, 5, 3);
         s.view.cluster.now_ms = 3600000;
@@ -986,7 +956,6 @@ static void fifty_hosts_have_five_voters_until_fewer_than_25_are_left(void **sta
         assert_string_equal(plan(&s), "demote 5");
         cluster_view_presence(&s.view, "F0", PRESENCE_UP); /* 25 */
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
 }
 
 static void set_zone(Members *s, const char *machine, const char *zone) {
@@ -1041,22 +1010,21 @@ static void the_voters_are_spread_over_the_values_of_a_key(void **state) {
         s.spread_ms = 0;
         assert_string_equal(plan(&s), "nothing");
         assert_null(voters_critical_value(s.members, s.n, &s.view.cluster, "zone"));
-        cluster_view_free(&s.view);
+        forget(&s);
 
         /* Hosts without the key are one value. */
         hosts(&s, 3, 3);
         set_zone(&s, "A", "a");
         assert_string_equal(voters_critical_value(s.members, s.n, &s.view.cluster, "zone"), "");
-        cluster_view_free(&s.view);
+        forget(&s);
 }
 
 static void of_equal_candidates_the_one_that_is_up_longest_is_promoted(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         hosts(&s, 3, 1);
         cluster_view_presence(&s.view, "B", PRESENCE_UP); /* now */
         assert_string_equal(plan(&s), "promote 3");
-        cluster_view_free(&s.view);
 }
 
 static void a_host_with_voter_no_or_a_problem_of_its_replica_does_not_become_a_voter(void **state) {
@@ -1070,7 +1038,7 @@ static void a_host_with_voter_no_or_a_problem_of_its_replica_does_not_become_a_v
         snprintf(key, sizeof(key), "/_fleet/machine/%s/presence", cluster_view_id(id, "C"));
         cluster_view_put(&s.view, key, "{\"reason\":\"its replica: disk full\",\"state\":\"up\"}");
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
+        forget(&s);
 
         /* The number of voters does not follow a problem: C returns without its state, in place of its voter.
          */
@@ -1081,14 +1049,14 @@ static void a_host_with_voter_no_or_a_problem_of_its_replica_does_not_become_a_v
         snprintf(key, sizeof(key), "/_fleet/machine/%s/presence", cluster_view_id(id, "C"));
         cluster_view_put(&s.view, key, "{\"reason\":\"its replica: disk full\",\"state\":\"up\"}");
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.view);
+        forget(&s);
 
         /* One that votes is the first to be demoted. */
         hosts(&s, 5, 5);
         snprintf(key, sizeof(key), "/_fleet/machine/%s/metadata/voter", cluster_view_id(id, "B"));
         cluster_view_put(&s.view, key, "no");
         assert_string_equal(plan(&s), "demote 2");
-        cluster_view_free(&s.view);
+        forget(&s);
 }
 
 /* -- A voter that is silent for long -- */
@@ -1104,7 +1072,7 @@ static void lose_a_voter(Members *s) {
 static void a_voter_that_is_silent_for_ten_minutes_is_replaced(void **state) {
         VotersChange change;
         char id[MACHINE_ID_SIZE];
-        Members s;
+        _cleanup_(forget) Members s;
 
         lose_a_voter(&s);
         assert_string_equal(plan(&s), "promote 4");
@@ -1125,18 +1093,16 @@ static void a_voter_that_is_silent_for_ten_minutes_is_replaced(void **state) {
         /* It returns under another ID. */
         host(&s, "C", 5, PRESENCE_UP);
         assert_string_equal(plan(&s), "add 5");
-        cluster_view_free(&s.view);
 }
 
 static void a_voter_that_returns_before_its_key_is_deleted_becomes_a_standby(void **state) {
-        Members s;
+        _cleanup_(forget) Members s;
 
         lose_a_voter(&s);
         s.members[3].role = KV_MEMBER_VOTER;
         s.members[2].reachable = true;
         cluster_view_presence(&s.view, "C", PRESENCE_UP);
         assert_string_equal(plan(&s), "demote 3");
-        cluster_view_free(&s.view);
 }
 
 static void each_condition_of_a_replacement_is_checked(void **state) {
@@ -1184,12 +1150,12 @@ static void each_condition_of_a_replacement_is_checked(void **state) {
                         break;
                 default:
                         assert_string_equal(plan(&s), "promote 4");
-                        cluster_view_free(&s.view);
+                        forget(&s);
                         return;
                 }
                 if (strcmp(plan(&s), "nothing") != 0)
                         fail_msg("row %u: %s", i, plan(&s));
-                cluster_view_free(&s.view);
+                forget(&s);
         }
 }
 
