@@ -20,6 +20,8 @@
 extern unsigned long long table_seed;
 
 #define TABLE_ADDED(element) ((element)->hh.tbl != NULL)
+/* The same of an element on the heap, which is freed if it was not added. */
+#define TABLE_ADDED_OR_FREED(element) (TABLE_ADDED(element) || (free(element), false))
 
 /* Return the element of that name, or NULL; tables by a string. */
 #define TABLE_FIND(table, name)                       \

@@ -152,10 +152,8 @@ static int client_take(HttpServer *server, const Stream *stream, HttpClient **re
                         return -ENOMEM;
                 memcpy(client->name, name, sizeof(name));
                 HASH_ADD_STR(server->clients, name, client);
-                if (!TABLE_ADDED(client)) {
-                        free(client);
+                if (!TABLE_ADDED_OR_FREED(client))
                         return -ENOMEM;
-                }
         }
         if (client->n >= server->limits.connections_per_client)
                 return -EUSERS;

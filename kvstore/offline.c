@@ -128,17 +128,11 @@ static int leave_out(TreeTxn *txn, const KvOfflineOptions *o) {
         return r;
 }
 
-/* The configuration of one voter at 'address'. */
 static int configure(TreeTxn *txn, uint64_t raft_id, const char *address) {
-        _cleanup_free_ char *copy = strdup(address[0] ? address : "-");
         _cleanup_free_ void *bytes = NULL;
-        RaftServer self = { .id = raft_id, .address = copy, .role = RAFT_ROLE_VOTER };
         size_t size;
-        int r;
+        int r = bootstrap_configuration(raft_id, address, &bytes, &size);
 
-        if (!copy)
-                return -ENOMEM;
-        r = raft_configuration_encode_servers(&(RaftServers) { .items = &self, .n = 1 }, &bytes, &size);
         return r < 0 ? r : tree_set_configuration(txn, (KvBytes) { bytes, size });
 }
 

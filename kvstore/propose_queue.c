@@ -116,10 +116,8 @@ Proposal *proposals_insert(Proposals *p, uint64_t origin, uint64_t number, KvDon
                           .userdata = userdata,
                           .proposed_ns = loop_clock_ns(p->options.loop) };
         HASH_ADD(hh, p->own, item.origin, PROPOSAL_KEY, x);
-        if (!TABLE_ADDED(x)) {
-                free(x);
+        if (!TABLE_ADDED_OR_FREED(x))
                 return NULL;
-        }
         if (origin == p->options.origin)
                 TAILQ_INSERT_TAIL(&p->local, x, of_local);
         return x;

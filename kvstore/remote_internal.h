@@ -59,8 +59,6 @@ void requests_send(Remote *r);
 bool requests_on_due(Remote *r);
 /* Fail all. */
 void requests_end(Remote *r, int error);
-/* Free all, without an answer. */
-void requests_drop(Remote *r);
 void requests_on_found(Call *call, RemoteFound *found);
 
 /* -- remote_watches.c -- */

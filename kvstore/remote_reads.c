@@ -141,8 +141,3 @@ void requests_end(Remote *r, int error) {
         while (!LIST_EMPTY(&r->requests))
                 request_finish(LIST_FIRST(&r->requests), error, NULL);
 }
-
-void requests_drop(Remote *r) {
-        while (!LIST_EMPTY(&r->requests))
-                remote_cancel(LIST_FIRST(&r->requests));
-}

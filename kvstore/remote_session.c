@@ -508,7 +508,8 @@ int remote_new(Remote **ret, Loop *loop, Peers *peers, const RemoteEvents *event
 Remote *remote_free(Remote *r) {
         if (!r)
                 return NULL;
-        requests_drop(r);
+        while (!LIST_EMPTY(&r->requests))
+                remote_cancel(LIST_FIRST(&r->requests));
         watches_drop(r);
         call_end(&r->sync);
         calls_close(&r->calls);

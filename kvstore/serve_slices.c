@@ -17,10 +17,7 @@ static int subscription_add(Subscription *s, KvBytes key) {
         c->size = key.size;
         memcpy(c->key, key.data, key.size);
         HASH_ADD(hh, s->changed, key, key.size, c);
-        if (TABLE_ADDED(c))
-                return 0;
-        free(c);
-        return -ENOMEM;
+        return TABLE_ADDED_OR_FREED(c) ? 0 : -ENOMEM;
 }
 
 static int subscription_on_key(void *userdata, KvBytes key) {

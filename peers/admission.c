@@ -482,8 +482,10 @@ static void peers_on_rejected(void *userdata, PeerSession *s, Rejection cause, c
         PeerHost *host;
 
         if (cause == REJECTION_OUTDATED && session_is_of_replica(peers, s) &&
-            host_get(peers, peers->self.machine_id, &host) >= 0)
-                host_outdated(host);
+            host_get(peers, peers->self.machine_id, &host) >= 0) {
+                host->outdated_raft_id = peers->self.raft_id;
+                host_changed(host);
+        }
         if (!s->known) {
                 peers_warn(peers, s, cause, message);
                 return;

@@ -227,10 +227,8 @@ int served_add(Served *s, Calls *calls, const PeerSession *session, uint64_t num
                 of->number = peer_number(session);
                 TAILQ_INIT(&of->served);
                 HASH_ADD(hh, calls->sessions, number, sizeof(of->number), of);
-                if (!TABLE_ADDED(of)) {
-                        free(of);
+                if (!TABLE_ADDED_OR_FREED(of))
                         return -ENOMEM;
-                }
         }
         *s = (Served) { .calls = calls, .session = of, .number = number };
         of->n++;

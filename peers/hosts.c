@@ -127,10 +127,8 @@ void host_trust(PeerHost *host, uint64_t key) {
                         return;
                 source->key = key;
                 HASH_ADD(hh, peers->sources, key, sizeof(key), source);
-                if (!TABLE_ADDED(source)) {
-                        free(source);
+                if (!TABLE_ADDED_OR_FREED(source))
                         return;
-                }
         }
         source->n++;
         host->source = source;
@@ -179,10 +177,8 @@ int host_get(Peers *peers, const char *machine_id, PeerHost **ret) {
                 memcpy(host->machine_id, machine_id, sizeof(host->machine_id));
                 memcpy(host->handshake.machine_id, machine_id, sizeof(host->machine_id));
                 HASH_ADD_STR(peers->hosts, machine_id, host);
-                if (!TABLE_ADDED(host)) {
-                        free(host);
+                if (!TABLE_ADDED_OR_FREED(host))
                         return -ENOMEM;
-                }
                 if (!timer_armed(&peers->tick))
                         (void) timer_start_with_slack(&peers->tick, peers->loop, PEERS_TICK_MS,
                                                       PEERS_TICK_SLACK_MS);
@@ -242,11 +238,6 @@ void peers_forget_key(Peers *peers, const char *machine_id) {
         if (!host || host->key_ms == 0)
                 return;
         host->key_ms = 0;
-        host_changed(host);
-}
-
-void host_outdated(PeerHost *host) {
-        host->outdated_raft_id = host->peers->self.raft_id;
         host_changed(host);
 }
 

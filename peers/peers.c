@@ -170,10 +170,8 @@ static KnownAddress *known_add(Peers *peers, const char *address) {
         memcpy(k->address, address, sizeof(k->address));
         k->source = strangers_key(k->address);
         HASH_ADD_STR(peers->known, address, k);
-        if (!TABLE_ADDED(k)) {
-                free(k);
+        if (!TABLE_ADDED_OR_FREED(k))
                 return NULL;
-        }
         known_redial(k);
         return k;
 }
@@ -378,7 +376,7 @@ static void session_bye_for(PeerSession *s, const void *reason) {
 }
 
 static void session_send_changed_self(PeerSession *s, const void *unused) {
-        if (s->state == SESSION_OPEN && !session_is_joining(s) && session_send_handshake(s) < 0)
+        if (s->state == SESSION_OPEN && !session_is_joining(s) && session_write_handshake(s, false) < 0)
                 session_cut(s, -ENOMEM, "Failed to send the changed handshake");
 }
 

@@ -168,8 +168,6 @@ void host_clone_rejected(PeerHost *host);
 bool host_is_other_clone(const Peers *peers, const PeerSession *s);
 /* Write why. Return -EEXIST. */
 int host_other_clone_error(const PeerSession *s, Error *err);
-/* Record that another host has rejected the replica of this one as an old image. 'host' is this host. */
-void host_outdated(PeerHost *host);
 
 /* Call on_change() for all changed hosts. 'userdata' is the Peers. */
 void peers_notify(void *userdata);

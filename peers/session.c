@@ -186,9 +186,9 @@ int peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size)
                        session_queue(s, type, payload, size);
 }
 
-/* Write the handshake; with 'changed', only if it differs from the last one. A host without a certificate
- * gets what it needs to join: the state of this host is no matter of strangers. */
-static int session_write_handshake(PeerSession *s, bool changed) {
+/* A host without a certificate gets what it needs to join: the state of this host is no matter of strangers.
+ */
+int session_write_handshake(PeerSession *s, bool changed) {
         PeerHandshake self = *s->context->self;
         _cleanup_writer_ Writer w = {};
         uint64_t hash;
@@ -205,10 +205,6 @@ static int session_write_handshake(PeerSession *s, bool changed) {
                 return 0;
         s->sent_handshake = hash;
         return session_write(s, PEER_HANDSHAKE, w.bytes, w.size);
-}
-
-int session_send_handshake(PeerSession *s) {
-        return s->state == SESSION_OPEN ? session_write_handshake(s, false) : -ENOTCONN;
 }
 
 /* Send a last frame. Close when the frame has left, or after SESSION_LINGER_MS. */

@@ -132,8 +132,9 @@ void session_open(PeerSession *s);
 /* Stop reading until session_open() or the end. */
 void session_hold(PeerSession *s);
 
-/* As peer_reply(): no event is called from inside. */
-int session_send_handshake(PeerSession *s);
+/* Write the handshake of this host; with 'changed', only if it differs from the last one. As peer_reply(): no
+ * event is called from inside. */
+int session_write_handshake(PeerSession *s, bool changed);
 
 /* Three ways to end a session; without effect after the end. on_end is called from inside. */
 void session_reject(PeerSession *s, Rejection cause, const char *message);

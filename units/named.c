@@ -25,10 +25,7 @@ void *named_get(Named **table, const char *name, size_t size) {
                 return NULL;
         snprintf(entry->name, sizeof(entry->name), "%s", name);
         HASH_ADD_STR(*table, name, entry);
-        if (TABLE_ADDED(entry))
-                return entry;
-        free(entry);
-        return NULL;
+        return TABLE_ADDED_OR_FREED(entry) ? entry : NULL;
 }
 
 void named_remove(Named **table, const char *name) {

@@ -55,10 +55,8 @@ static int nodes_add(SnapshotNodes *nodes, const KvListed *node) {
                 memcpy(n->value, node->value, node->value_size);
         n->value[node->value_size] = 0;
         HASH_ADD_KEYPTR(hh, nodes->table, n->key, n->key_size, n);
-        if (!TABLE_ADDED(n)) {
-                free(n);
+        if (!TABLE_ADDED_OR_FREED(n))
                 return -ENOMEM;
-        }
         return 0;
 }
 

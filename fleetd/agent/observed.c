@@ -74,10 +74,8 @@ AgentUnit *agent_unit(Agent *a, const char *name, bool make) {
         u->must_refresh = true;
         u->outdated_listing = 1;
         HASH_ADD_STR(a->units, name, u);
-        if (!TABLE_ADDED(u)) {
-                free(u);
+        if (!TABLE_ADDED_OR_FREED(u))
                 return NULL;
-        }
         agent_mark(a, u);
         return u;
 }

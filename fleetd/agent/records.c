@@ -47,10 +47,8 @@ int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kin
                         return -ENOMEM;
                 snprintf(record->name, sizeof(record->name), "%s", unit->name);
                 HASH_ADD_STR(records->table, name, record);
-                if (!TABLE_ADDED(record)) {
-                        free(record);
+                if (!TABLE_ADDED_OR_FREED(record))
                         return -ENOMEM;
-                }
         }
         record->text_stored = record->text_stored && unit_equal(record->unit, copy);
         records->dirty_texts |= !record->text_stored;

@@ -75,10 +75,7 @@ static ClusterClaim *cluster_claim_get(Cluster *c, ClusterClaimKind kind, const 
                 return NULL;
         memcpy(claim->text, text, strlen(text) + 1);
         HASH_ADD_KEYPTR(hh, c->claims[kind], claim->text, strlen(text), claim);
-        if (TABLE_ADDED(claim))
-                return claim;
-        free(claim);
-        return NULL;
+        return TABLE_ADDED_OR_FREED(claim) ? claim : NULL;
 }
 
 /* Count the machine with what it states now. Without memory it is not counted: the label of an ordinary host

@@ -94,10 +94,7 @@ static ClusterNamed *table_new(Cluster *c, const LayoutKey *k) {
                 return NULL;
         snprintf(x->name, sizeof(x->name), "%s", k->unit);
         HASH_ADD_STR(*table_of(c, k->kind), name, x);
-        if (TABLE_ADDED(x))
-                return x;
-        free(x);
-        return NULL;
+        return TABLE_ADDED_OR_FREED(x) ? x : NULL;
 }
 
 static int table_apply(Cluster *c, const LayoutKey *k, KindValue *v) {

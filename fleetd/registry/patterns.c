@@ -35,10 +35,8 @@ static PatternPrefix *patterns_get_prefix(Patterns *p, const char *bytes, size_t
         prefix->size = size;
         memcpy(prefix->bytes, bytes, size);
         HASH_ADD_KEYPTR(hh, p->prefixes, prefix->bytes, size, prefix);
-        if (!TABLE_ADDED(prefix)) {
-                free(prefix);
+        if (!TABLE_ADDED_OR_FREED(prefix))
                 return NULL;
-        }
         p->n_by_size[size]++;
         return prefix;
 }

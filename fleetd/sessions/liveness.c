@@ -99,10 +99,8 @@ static LivenessHost *liveness_host(Liveness *l, const Cluster *cluster, const ch
         snprintf(h->machine, sizeof(h->machine), "%s", machine_id);
         h->silent_ticks = l->begin_ticks;
         HASH_ADD_STR(l->hosts, machine, h);
-        if (!TABLE_ADDED(h)) {
-                free(h);
+        if (!TABLE_ADDED_OR_FREED(h))
                 return NULL;
-        }
         if (m && m->presence == PRESENCE_AWAY)
                 liveness_inherit(h, cluster, m);
         return h;

@@ -21,10 +21,8 @@ static ReporterHost *reporter_host(Reporter *r, const char *machine_id) {
                 return NULL;
         snprintf(h->machine, sizeof(h->machine), "%s", machine_id);
         HASH_ADD_STR(r->hosts, machine, h);
-        if (!TABLE_ADDED(h)) {
-                free(h);
+        if (!TABLE_ADDED_OR_FREED(h))
                 return NULL;
-        }
         h->slot = r->n++;
         r->slots[h->slot] = h;
         r->contact[h->slot] = REPORTER_CHANGED | REPORT_IDLE_TICKS; /* its session has just begun */

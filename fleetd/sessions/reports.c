@@ -299,10 +299,8 @@ static ReportedHost *host_new(Reports *r, const char *machine_id) {
                 return NULL;
         snprintf(h->machine, sizeof(h->machine), "%s", machine_id);
         HASH_ADD_STR(r->hosts, machine, h);
-        if (!TABLE_ADDED(h)) {
-                free(h);
+        if (!TABLE_ADDED_OR_FREED(h))
                 return NULL;
-        }
         host_set_unattached(r, h, true);
         return h;
 }
@@ -404,10 +402,8 @@ static ReportingReplica *reporting_replica_get(Reports *r, const char *machine_i
                 return NULL;
         snprintf(p->machine, sizeof(p->machine), "%s", machine_id);
         HASH_ADD_STR(r->replicas, machine, p);
-        if (!TABLE_ADDED(p)) {
-                free(p);
+        if (!TABLE_ADDED_OR_FREED(p))
                 return NULL;
-        }
         return p;
 }
 

@@ -44,20 +44,25 @@ static int create(DataDir *dir, Disk *disk, const Identity *identity, uint64_t t
                                &(RaftLogOptions) { .file_size = log_file_size }, err);
 }
 
+int bootstrap_configuration(uint64_t raft_id, const char *address, void **ret, size_t *ret_size) {
+        _cleanup_free_ char *copy = strdup(address[0] ? address : "-");
+        RaftServer self = { .id = raft_id, .address = copy, .role = RAFT_ROLE_VOTER };
+
+        if (!copy)
+                return -ENOMEM;
+        return raft_configuration_encode_servers(&(RaftServers) { .items = &self, .n = 1 }, ret, ret_size);
+}
+
 int bootstrap_found(DataDir *dir, Disk *disk, Random *random, const char *address, uint64_t log_file_size,
                     Error *err) {
         Identity identity = { .cluster_id = draw(random),
                               .lineage = draw(random),
                               .raft_id = BOOTSTRAP_RAFT_ID };
-        _cleanup_free_ char *copy = strdup(address[0] ? address : "-");
         _cleanup_free_ void *bytes = NULL;
-        RaftServer self = { .id = identity.raft_id, .address = copy, .role = RAFT_ROLE_VOTER };
         size_t size;
         int r;
 
-        if (!copy)
-                return -ENOMEM;
-        r = raft_configuration_encode_servers(&(RaftServers) { .items = &self, .n = 1 }, &bytes, &size);
+        r = bootstrap_configuration(identity.raft_id, address, &bytes, &size);
         if (r < 0)
                 return error_set(err, r, "Failed to create the first configuration: %s", strerror(-r));
 

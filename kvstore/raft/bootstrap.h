@@ -11,6 +11,9 @@ typedef struct Identity {
         uint64_t cluster_id, lineage, raft_id;
 } Identity;
 
+/* Write the configuration of one voter; 'address' "": none. *ret is the caller's. */
+int bootstrap_configuration(uint64_t raft_id, const char *address, void **ret, size_t *ret_size);
+
 /* Found a cluster of one: draw its identity from 'random'; the first entry of the log is the configuration
  * with this host as the only voter. */
 int bootstrap_found(DataDir *dir, Disk *disk, Random *random, const char *address, uint64_t log_file_size,

@@ -392,8 +392,3 @@ void replica_checkpoints_init(Replica *p) {
         TAILQ_INIT(&p->checkpoints.backups);
         p->checkpoints.reported = true; /* the core starts with the existing checkpoint */
 }
-
-void replica_checkpoints_done(Replica *p) {
-        checkpoint_done(&p->checkpoints.copied);
-        closep(&p->checkpoints.drop_fd);
-}

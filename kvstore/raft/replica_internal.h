@@ -242,7 +242,6 @@ void replica_send_notices(Replica *p);
 /* -- checkpoints.c -- */
 
 void replica_checkpoints_init(Replica *p);
-void replica_checkpoints_done(Replica *p);
 /* Entry 'e' was applied. */
 void replica_count_entry(Replica *p, const RaftEntry *e);
 /* A checkpoint is due at once. */

@@ -104,7 +104,8 @@ static Replica *replica_free(Replica *p) {
         replica_reopening_done(p);
         p->transfers = transfers_free(p->transfers);
         p->consistency = consistency_free(p->consistency);
-        replica_checkpoints_done(p);
+        checkpoint_done(&p->checkpoints.copied);
+        closep(&p->checkpoints.drop_fd);
         p->trees.previous = tree_close(p->trees.previous);
         (void) replica_close_live_tree(p);
         applied_clear(&p->applying.applied);

@@ -24,10 +24,8 @@ static int owner_add(Cluster *c, ClusterUnit *u, const char *machine) {
                         return -ENOMEM;
                 snprintf(owner->machine, sizeof(owner->machine), "%s", machine);
                 HASH_ADD_STR(c->owners, machine, owner);
-                if (!TABLE_ADDED(owner)) {
-                        free(owner);
+                if (!TABLE_ADDED_OR_FREED(owner))
                         return -ENOMEM;
-                }
         }
         LIST_INSERT_HEAD(&owner->units, u, of_owner);
         u->owner = owner;
