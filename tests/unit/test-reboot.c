@@ -564,7 +564,6 @@ static void the_queue_stops_at_a_missing_host(void **state) {
         assert_string_equal(execute(&p, &kv), "");
         p.cluster.now_ms += REBOOT_RETURN_MS - 1;
         assert_string_equal(execute(&p, &kv), "");
-        assert_int_equal(reboot_step(&p.cluster, &kv, false).again_ms, 1);
         p.cluster.now_ms++;
         assert_string_equal(execute(&p, &kv), "D");
         assert_int_equal(machine_of(&p, "D")->reboot->state, REBOOT_FAILED);
@@ -613,7 +612,6 @@ static void a_host_is_back_when_its_boot_is_complete(void **state) {
         cluster_view_put(&p, machine_key("A", "facts"), "{\"boot\":\"c\",\"booting\":true}");
         step = reboot_step(&p.cluster, &kv, false);
         assert_null(step.machine);
-        assert_int_equal(step.again_ms, 2000000 - p.cluster.now_ms);
         cluster_view_put(&p, machine_key("A", "facts"), "{\"boot\":\"c\"}");
         step = reboot_step(&p.cluster, &kv, false);
         assert_int_equal(step.next.state, REBOOT_BACK);

@@ -125,10 +125,11 @@ static void reboot_note_units(RebootRecord *r, const ClusterMachine *m) {
  * One that is newer than the reboot does not count, and none that systemd does not start by a condition. */
 static const ClusterAssignment *reboot_missing(const ClusterMachine *m) {
         const RebootRecord *r = m->reboot;
-        uint64_t return_ms = r->return_ms ?: (uint64_t) REBOOT_RETURN_MS;
+        uint64_t return_ms = r->return_ms ?: (uint64_t) REBOOT_RETURN_MS,
+                 began_ms = r->until_ms - MIN(return_ms, r->until_ms); /* the reboot */
 
         for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
-                if (cluster_assignment_is_active(a) && a->since_ms + return_ms <= r->until_ms &&
+                if (cluster_assignment_is_active(a) && a->since_ms <= began_ms &&
                     !move_is_available(a, true) && !rollout_is_skipped(a) &&
                     !text_has_word(r->except, a->unit))
                         return a;
@@ -237,14 +238,6 @@ static void reboot_fail(RebootStep *step, uint64_t now_ms, const char *why) {
         snprintf(step->next.why, sizeof(step->next.why), "%s", why);
 }
 
-/* Return whether the host is not back in time; otherwise add the time that is left. */
-static bool reboot_is_late(RebootStep *step, uint64_t now_ms) {
-        if (step->next.until_ms <= now_ms)
-                return true;
-        step->again_ms = MIN(step->again_ms, step->next.until_ms - now_ms);
-        return false;
-}
-
 /* A drain lasts: the votes count again when it has ended. */
 static void reboot_step_draining(RebootStep *step, const Cluster *cluster, const KvState *state,
                                  const ClusterMachine *m, bool braked) {
@@ -278,20 +271,18 @@ static void reboot_fail_units(RebootStep *step, const ClusterAssignment *missing
 static void reboot_step_back(RebootStep *step, const ClusterMachine *m, uint64_t now_ms) {
         const ClusterAssignment *missing = reboot_missing(m);
         bool steady = m->presence == PRESENCE_UP && !missing;
-        uint64_t end_ms = step->next.steady_ms + REBOOT_STEADY_MS;
 
-        if (steady && step->next.steady_ms > 0 && end_ms <= now_ms) {
+        if (steady && step->next.steady_ms > 0 && step->next.steady_ms + REBOOT_STEADY_MS <= now_ms) {
                 step->ends = true;
                 step->maintenance = REBOOT_RELEASES;
                 step->reason = "rebooted";
-        } else if (reboot_is_late(step, now_ms))
+        } else if (step->next.until_ms <= now_ms)
                 reboot_fail_units(step, missing, now_ms);
         else if (steady != (step->next.steady_ms > 0)) {
                 step->next.steady_ms = steady ? now_ms : 0;
                 step->reason = steady ? "its units are available again" :
                                         "not all of its units are available any more";
-        } else if (steady)
-                step->again_ms = MIN(step->again_ms, end_ms - now_ms);
+        }
 }
 
 /* Set the step of a machine that is not queued; reason NULL: none. */
@@ -317,7 +308,7 @@ static void reboot_step_machine(RebootStep *step, const Cluster *cluster, const 
                         reboot_set(step, now_ms, REBOOT_BACK, "back after its reboot");
                 else if (m->reboot->state == REBOOT_REBOOTING && presence_is_down(m->presence))
                         reboot_set(step, now_ms, REBOOT_DOWN, "down for its reboot");
-                else if (reboot_is_late(step, now_ms))
+                else if (step->next.until_ms <= now_ms)
                         reboot_fail(step, now_ms,
                                     up ? "it is up, but boot-complete.target is not reached in time" :
                                          "it is not back in time");
@@ -343,7 +334,7 @@ static bool reboot_is_restored(const ClusterMachine *m, const KvState *state) {
 }
 
 RebootStep reboot_step(const Cluster *cluster, const KvState *state, bool braked) {
-        RebootStep step = { .again_ms = UINT64_MAX };
+        RebootStep step = {};
         const ClusterMachine *first;
 
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
@@ -401,7 +392,7 @@ int reboot_control(Control *c) {
         kv_state(registry_store(c->registry), &state);
         step = reboot_step(cluster, &state, engine_is_braked(cluster, c->brake_ms));
         if (!step.machine) {
-                c->again_ms = MIN(step.again_ms, (uint64_t) REBOOT_LOOK_MS);
+                c->again_ms = REBOOT_LOOK_MS;
                 return 0;
         }
         r = reboot_write(c, &step);

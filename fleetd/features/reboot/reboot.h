@@ -35,7 +35,6 @@ typedef struct RebootStep {
         RebootMaintenance maintenance;
         VerdictCode code; /* for the history, as the next */
         const char *reason;
-        uint64_t again_ms; /* from now until time alone changes this; UINT64_MAX: never */
 } RebootStep;
 
 /* Return the step that is due, at the cluster time of the view. 'state' is that of the leader. While the
