@@ -41,8 +41,8 @@ struct Engine {
         RegistryObserver observer;
         EngineCounts counts;
         Deferred wake;
-        Timer retry;  /* the plan changes by time alone, or an attempt has failed */
-        Timer again;  /* a controller's answer changes by time alone */
+        Timer replan; /* of all units: the plan changes by time alone, or an attempt has failed */
+        Timer again;  /* only a wake-up: a controller's answer changes by time alone */
         Timer resync; /* all units become dirty if the cluster view has changed */
         bool leading;
         bool beginning;          /* the cluster view may lack writes of the previous leader */
@@ -178,7 +178,7 @@ static void engine_log_written(const Engine *e, const AssignmentChange *c, uint6
 
 /* Wake at once, or after RETRY_MS if the attempt failed. */
 static void engine_wake(Engine *e, bool failed) {
-        if (!failed || timer_start(&e->retry, e->loop, RETRY_MS) < 0)
+        if (!failed || timer_start(&e->replan, e->loop, RETRY_MS) < 0)
                 loop_defer(e->loop, &e->wake);
 }
 
@@ -225,8 +225,8 @@ static void engine_on_step_written(void *userdata, KvStatus status, const char *
         engine_wake(e, status != KV_OK);
 }
 
-static Control engine_control_of(Engine *e, size_t i) {
-        return (Control) { .self = e->selves ? e->selves[i] : NULL,
+static Control engine_control_of(Engine *e, void *self) {
+        return (Control) { .self = self,
                            .registry = e->registry,
                            .term = e->term,
                            .brake_ms = e->brake_ms,
@@ -242,7 +242,7 @@ static int engine_note_planned(Engine *e, const char *unit) {
 
         for (size_t i = 0; r == 0 && e->names_texts && e->components && e->components[i]; i++) {
                 const Controller *c = e->components[i]->controller;
-                Control control = engine_control_of(e, i);
+                Control control = engine_control_of(e, e->selves[i]);
 
                 if (c && c->planned)
                         r = c->planned(&control, unit);
@@ -284,9 +284,9 @@ static int engine_make_plan(Engine *e, const Cluster *cluster) {
 }
 
 /* A plan of some units keeps the earlier time of the others. */
-static void engine_retry_after(Engine *e, uint64_t again_ms) {
+static void engine_replan_after(Engine *e, uint64_t again_ms) {
         if (again_ms < UINT64_MAX &&
-            timer_start_by(&e->retry, e->loop, loop_now_ms(e->loop) + again_ms, 0) < 0)
+            timer_start_by(&e->replan, e->loop, loop_now_ms(e->loop) + again_ms, 0) < 0)
                 log_warning(NO_FIELDS,
                             "Failed to start the engine's timer: out of memory; the next change wakes the "
                             "engine");
@@ -319,7 +319,7 @@ static bool engine_waits_for_reports(Engine *e, const Cluster *cluster) {
                            "most",
                            cluster_machine_name(missing), (unsigned long long) again_ms / 1000);
         }
-        engine_retry_after(e, again_ms);
+        engine_replan_after(e, again_ms);
         return true;
 }
 
@@ -386,7 +386,7 @@ static int engine_advance(Engine *e, const Cluster *cluster) {
                 return engine_end_adoption(e);
 
         TRY(engine_make_plan(e, cluster));
-        engine_retry_after(e, e->plan.again_ms);
+        engine_replan_after(e, e->plan.again_ms);
         if (e->resyncing || e->dirty || cluster->adopting)
                 loop_defer(e->loop, &e->wake);
         return 0;
@@ -406,8 +406,8 @@ static bool engine_is_behind(Engine *e, const Cluster *cluster) {
         return false;
 }
 
-static int engine_step(Engine *e, const Controller *c, size_t i) {
-        Control control = engine_control_of(e, i);
+static int engine_step(Engine *e, const Controller *c, void *self) {
+        Control control = engine_control_of(e, self);
         int r = c->step(&control);
 
         e->writing = r > 0;
@@ -420,13 +420,13 @@ static int engine_step(Engine *e, const Controller *c, size_t i) {
 static int engine_control(Engine *e) {
         static const Controller drains = { "drains", drain_control },
                                 surplus = { "surplus texts", engine_delete_surplus };
-        int r = engine_step(e, &drains, 0);
+        int r = engine_step(e, &drains, NULL);
 
         for (size_t i = 0; r == 0 && e->components && e->components[i]; i++)
                 if (e->components[i]->controller)
-                        r = engine_step(e, e->components[i]->controller, i);
+                        r = engine_step(e, e->components[i]->controller, e->selves[i]);
         if (r == 0)
-                r = engine_step(e, &surplus, 0);
+                r = engine_step(e, &surplus, NULL);
         return MIN(r, 0);
 }
 
@@ -456,14 +456,14 @@ static void engine_on_wake(void *userdata) {
         engine_drop_plan(e);
         (void) engine_add_dirty(e, NULL);
         deferred_cancel(&e->wake);
-        engine_retry_after(e, RETRY_MS);
+        engine_replan_after(e, RETRY_MS);
 }
 
 static void engine_on_again(void *userdata) {
         engine_wake(userdata, false);
 }
 
-static void engine_on_retry(void *userdata) {
+static void engine_on_replan(void *userdata) {
         engine_mark_all(userdata);
 }
 
@@ -499,7 +499,7 @@ static void engine_stop(Engine *e) {
         named_clear(&e->rejected);
         e->resyncing = false;
         waits_clear(&e->waits);
-        timer_stop(&e->retry);
+        timer_stop(&e->replan);
         timer_stop(&e->resync);
         timer_stop(&e->again);
         deferred_cancel(&e->wake);
@@ -549,7 +549,7 @@ int engine_new(Engine **ret, const ComponentHost *host, uint64_t brake_ms) {
         engine_set_brake(e, brake_ms);
         e->observer = (RegistryObserver) { .on_change = engine_on_change, .userdata = e };
         e->wake = DEFERRED(engine_on_wake, e);
-        e->retry = TIMER(engine_on_retry, e);
+        e->replan = TIMER(engine_on_replan, e);
         e->resync = TIMER(engine_on_resync, e);
         e->again = TIMER(engine_on_again, e);
         waits_init(&e->waits, e->loop, e->registry);
