@@ -13,7 +13,7 @@ tests_unit_test_scan_SOURCES = tests/unit/test-scan.c tests/lib/scan_folder.h te
 tests_unit_test_scan_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fdopendir
 tests_unit_test_scan_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_directory_SOURCES = tests/unit/test-directory.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
-tests_unit_test_directory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=registry_change_directory
+tests_unit_test_directory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=cluster_revisions_are_full
 tests_unit_test_directory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif
 

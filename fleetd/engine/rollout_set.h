@@ -57,7 +57,7 @@ typedef struct RolloutSet {
         const ClusterUnit **joiners;    /* owned: they have the wanted text, and do not follow yet; or only
                                            their keys have another one */
         size_t n_joiners;
-        size_t n_waiting; /* units to be launched that have no machine, besides 'instances' */
+        size_t n_waiting; /* units to be launched that have no machine, and are not in 'instances' */
         size_t n_moving;  /* waiting units that are being stopped on their former machines */
         size_t n_missing; /* waiting units that had a machine: they are not available. A unit that never had
                              one is no instance yet */

@@ -849,7 +849,7 @@ static void a_second_burst_of_changes_is_submitted_as_quickly_as_the_first(void 
 }
 
 static unsigned notices, failures;
-static int change_error; /* of a transaction that is not sent; 0: it is sent */
+static bool revisions_are_full; /* an update cannot be sent */
 
 static void count_notices(void *userdata, int priority, const LogFields *fields, const char *message) {
         notices += priority == LOG_NOTICE && fields->unit && streq(fields->unit, "web.service") &&
@@ -857,19 +857,10 @@ static void count_notices(void *userdata, int priority, const LogFields *fields,
         failures += priority == LOG_WARNING && starts_with(message, "Failed to submit");
 }
 
-int __real_registry_change_directory(Registry *r, const UnitChange *changes, size_t n,
-                                     const ProblemChange *problems, size_t n_problems, RegistryDone done,
-                                     void *userdata);
-int __wrap_registry_change_directory(Registry *r, const UnitChange *changes, size_t n,
-                                     const ProblemChange *problems, size_t n_problems, RegistryDone done,
-                                     void *userdata);
+bool __wrap_cluster_revisions_are_full(const ClusterUnit *u, const Placement *next);
 
-int __wrap_registry_change_directory(Registry *r, const UnitChange *changes, size_t n,
-                                     const ProblemChange *problems, size_t n_problems, RegistryDone done,
-                                     void *userdata) {
-        return change_error < 0 ?
-                       change_error :
-                       __real_registry_change_directory(r, changes, n, problems, n_problems, done, userdata);
+bool __wrap_cluster_revisions_are_full(const ClusterUnit *u, const Placement *next) {
+        return revisions_are_full;
 }
 
 /* While the cluster rejects it, nothing changes, however often it is tried. */
@@ -895,11 +886,12 @@ static void a_change_and_its_failures_are_logged_once(void **state) {
         UNTIL(fixture, unit(fixture, "web.service") && notices > 0);
         host_pause(fixture->host, QUIET_MS);
         assert_int_equal(notices, 1);
-        change_error = -EBUSY;
+        host_raise(fixture->host, KV_LEVEL_REVISIONS);
+        revisions_are_full = true;
         write_unit(fixture, "web.service", TWO);
         host_pause(fixture->host, 4000);
         assert_int_equal(failures, 1);
-        change_error = 0;
+        revisions_are_full = false;
         UNTIL(fixture, runs(fixture, "web.service", "/bin/two"));
         log_set_sink(NULL, NULL);
 }

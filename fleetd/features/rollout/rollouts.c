@@ -2,10 +2,9 @@
  * changed a rollout. Each gets one step, then the next one. */
 
 #include "base/log.h"
-#include "fleetd/engine/plan.h"
+#include "fleetd/engine/controller.h"
 #include "fleetd/features/rollout/rollout.h"
 #include "fleetd/features/rollout/rollouts.h"
-#include "units/named.h"
 
 enum { RETRY_MS = 100 };
 
@@ -35,7 +34,7 @@ static int rollouts_add(Rollouts *r, const char *head) {
         return named_get(&r->sets, head, sizeof(RolloutToStep)) ? 0 : -ENOMEM;
 }
 
-int rollouts_planned(const Control *control, const char *unit) {
+static int rollouts_planned(const Control *control, const char *unit) {
         const Cluster *cluster = registry_cluster(control->registry);
         const ClusterUnit *u = cluster_any_unit(cluster, unit), *head = u ? rollout_head(cluster, u) : NULL;
 
@@ -96,7 +95,7 @@ static int rollouts_step(const Control *control, const RolloutConditions *condit
         return 1;
 }
 
-int rollouts_control(Control *control) {
+static int rollouts_control(Control *control) {
         const Cluster *cluster = registry_cluster(control->registry);
         RolloutConditions conditions = { .leads_ms = control->leads_ms };
         Rollouts *r = control->self;
@@ -121,7 +120,7 @@ int rollouts_control(Control *control) {
         return e;
 }
 
-int rollouts_open(ComponentHost *host, const Settings *s, void **ret, Error *err) {
+static int rollouts_open(ComponentHost *host, const Settings *s, void **ret, Error *err) {
         Rollouts *r = NEW0(Rollouts, 1);
 
         if (!r)
@@ -131,10 +130,22 @@ int rollouts_open(ComponentHost *host, const Settings *s, void **ret, Error *err
         return 0;
 }
 
-void *rollouts_close(void *self) {
+static void *rollouts_close(void *self) {
         Rollouts *r = self;
 
         named_clear(&r->sets);
         free(r);
         return NULL;
 }
+
+static const Controller rollout_controller = { "rollouts", rollouts_control, rollouts_planned };
+
+const Component rollout_component = { "rollout",
+                                      rollouts_open,
+                                      rollouts_close,
+                                      .routes = rollout_routes,
+                                      .n_routes = ELEMENTS(rollout_routes),
+                                      .write_cluster = rollouts_write,
+                                      .write_why = rollout_write_why,
+                                      .controller = &rollout_controller,
+                                      .problems = rollout_problems };

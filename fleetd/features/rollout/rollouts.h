@@ -1,10 +1,10 @@
-/* The rollouts that the leader looks at: members of the component, whose row is in rollouts_v1.c. */
+/* The parts of the component that answer requests (rollouts_v1.c); its row is in rollouts.c. */
 #pragma once
 
-#include "fleetd/engine/controller.h"
-#include "fleetd/host/component.h"
+#include "fleetd/api/fleet_v1.h"
+#include "fleetd/problems/problems.h"
 
-int rollouts_open(ComponentHost *host, const Settings *s, void **ret, Error *err);
-void *rollouts_close(void *self);
-int rollouts_control(Control *control);                         /* Controller.step */
-int rollouts_planned(const Control *control, const char *unit); /* Controller.planned */
+extern const Route rollout_routes[3];
+extern const ProblemRow rollout_problems[];
+void rollouts_write(Text *t, const Request *request);                          /* Component.write_cluster */
+void rollout_write_why(Text *t, const Request *request, const ClusterUnit *u); /* Component.write_why */

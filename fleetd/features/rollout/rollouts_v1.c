@@ -1,11 +1,9 @@
 /* /fleet/v1/rollouts: GET reports the rollouts that are under way, GET of one unit that of its set, and PUT
  * pauses, resumes or promotes it. rollout.h has all steps. */
 
-#include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/features/rollout/rollout.h"
 #include "fleetd/features/rollout/rollouts.h"
-#include "fleetd/problems/problems.h"
 #include "fleetd/registry/unit_order.h"
 #include "units/json_record.h"
 
@@ -244,8 +242,8 @@ static void rollouts_write_reverted(Text *t, const Cluster *c) {
         json_close_list(t, list);
 }
 
-/* Component.write_cluster: "rollouts", those that have not ended, and "reverted", each up to a limit. */
-static void rollouts_write(Text *t, const Request *request) {
+/* "rollouts", those that have not ended, and "reverted", each up to a limit. */
+void rollouts_write(Text *t, const Request *request) {
         const Cluster *c = request_cluster(request);
         _cleanup_free_ const ClusterUnit **heads = NULL;
         size_t list, n = rollouts_find(c, CLUSTER_ROLLING, &heads, t);
@@ -418,7 +416,7 @@ static unsigned rollouts_put_handle(Request *request, Error *err) {
         return rollout_put(request, head, verb, err);
 }
 
-static void rollout_write_why(Text *t, const Request *request, const ClusterUnit *u) {
+void rollout_write_why(Text *t, const Request *request, const ClusterUnit *u) {
         rollout_write_reason(t, request, u);
         rollout_write_left_template(t, request, u);
 }
@@ -450,25 +448,13 @@ static bool rollouts_find_waiting(ProblemSearch *s, const ProblemRow *row) {
         return problems_add(s, row, "; to return: fleetctl revert %s", s->subject);
 }
 
-static const ProblemRow rollout_problems[] = {
+const ProblemRow rollout_problems[] = {
         { "rollout", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, ABOUT_ROLLOUT, rollouts_find_waiting, "rollout " },
         {},
 };
 
-static const Route rollout_routes[] = {
+const Route rollout_routes[] = {
         { ROUTE_FLEET, "GET", "/fleet/v1/rollouts", RIGHT_UNITS_SEE, AT_VIEW, rollouts_list_handle },
         { ROUTE_FLEET, "GET", "/fleet/v1/rollouts/*", RIGHT_UNITS_SEE, AT_VIEW, rollouts_get_handle },
         { ROUTE_FLEET, "PUT", "/fleet/v1/rollouts/*", RIGHT_UNITS_CHANGE, AT_VIEW, rollouts_put_handle },
 };
-
-static const Controller rollout_controller = { "rollouts", rollouts_control, rollouts_planned };
-
-const Component rollout_component = { "rollout",
-                                      rollouts_open,
-                                      rollouts_close,
-                                      .routes = rollout_routes,
-                                      .n_routes = ELEMENTS(rollout_routes),
-                                      .write_cluster = rollouts_write,
-                                      .write_why = rollout_write_why,
-                                      .controller = &rollout_controller,
-                                      .problems = rollout_problems };
