@@ -2,8 +2,9 @@
  * on an attached host.
  *
  * A proposal goes into the leader's log, directly or by a session to the leader. Its result arrives when this
- * host has applied it, so that a later read on this host contains the write. Order inside: the tree, then
- * proposers, then watchers. */
+ * host has applied it, so that a later read on this host contains the write. An attached host sends it to the
+ * replica that it uses, which proposes it and returns the result; later reads on that host are not older.
+ * Order inside: the tree, then proposers, then watchers. */
 #pragma once
 
 #include "base/duration.h"
@@ -292,8 +293,9 @@ void kv_sync_cancel(KvStore *store, KvSync *sync);
 
 /* -- Propose -- */
 
-/* Called exactly once, never from inside kv_propose(). 'result' is borrowed for the call. A status from
- * KV_NO_LEADER on does not come from the log; KV_UNKNOWN comes at most 1.5 s after the loss of the leader. */
+/* Called exactly once, never from inside kv_propose(). 'result' is borrowed for the call. KV_UNKNOWN comes at
+ * most 1.5 s after the loss of the leader; on an attached host, whose replica may wait for a leader, after
+ * 10 s. */
 typedef void (*KvDone)(void *userdata, const KvResult *result);
 
 /* Encode the command, and propose it. Return 0, -ENOMEM, or -ESHUTDOWN when the store is closing; rejections

@@ -14,7 +14,7 @@ static void proposals_on_answer(void *userdata) {
 static void proposals_no_leader(Proposals *p, Proposal *x) {
         char cause[128];
 
-        if (x->copies == 0 && !x->ours && !x->once && proposals_relay_is_paced(p)) {
+        if (x->copies == 0 && !x->internal && !x->once && proposals_relay_is_exhausted(p)) {
                 proposals_refuse(p, x, KV_BUSY, PROPOSALS_PACED);
                 return;
         }
@@ -86,7 +86,7 @@ static size_t proposals_select(Proposals *p, Proposal *picked[static KV_BATCH_CO
 
                 if (x->cost == 0 || n == KV_BATCH_COMMANDS_MAX)
                         break; /* without a cost: estimated in a later turn */
-                heavy = budget_is_heavy(x->cost) && !x->ours;
+                heavy = budget_is_heavy(x->cost) && !x->internal;
                 if (heavy && !allowed) {
                         /* Reject one that has waited too long, as one that arrives while too many wait. */
                         if (!x->foreign && x->copies == 0 && now - x->queued_ms > HEAVY_WAIT_MS)
@@ -199,7 +199,7 @@ static void proposals_on_pump(void *userdata) {
                                           either continues here */
                 p->budget.waiting = 0;
                 for (x = TAILQ_FIRST(&p->queue); x; x = TAILQ_NEXT(x, entry))
-                        if (budget_is_heavy(x->cost) && !x->ours)
+                        if (budget_is_heavy(x->cost) && !x->internal)
                                 p->budget.waiting += x->cost;
         } else {
                 proposals_drop_foreign(p);
@@ -357,7 +357,7 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         if (!x)
                 return -ENOMEM;
         x->once = cmd->term > 0;
-        x->ours = cmd->internal;
+        x->internal = cmd->internal;
         x->weight = proposal_weight(cmd, size);
         if (ret_number)
                 *ret_number = x->item.number;

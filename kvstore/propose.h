@@ -2,18 +2,19 @@
  *
  * On the leader, the commands that arrive in one turn of the loop form one entry, up to KV_BATCH_MAX or
  * KV_BATCH_COMMANDS_MAX and COST_ENTRY_MAX, at most PROPOSE_WINDOW entries ahead; heavy commands wait for
- * their share (kvstore/budget.h). Other hosts send them to the leader, by PEER_PROPOSE. The result comes from
- * this host's own apply, by origin and number; or, if a snapshot replaced the entry, from the deduplication
- * table of the tree.
+ * their share (kvstore/budget.h). Other replicas send them to the leader, by PEER_PROPOSE. The result comes
+ * from this host's own apply, by origin and number; or, if a snapshot replaced the entry, from the
+ * deduplication table of the tree. An attached host sends them to the replica that it uses, by PEER_RELAY,
+ * and the result comes from there, by PEER_RELAYED; after RELAY_SLOW_MS, a second replica gets them, too.
  *
  * When the leader changes, proposals are repeated to the next leader at once: each takes effect once
  * (kvstore/apply/dedup.h). A proposal without a result is answered KV_UNKNOWN PROPOSE_WAIT_MS after the loss
  * of the leader. Commands that are valid in one term only are never repeated. A host that cannot follow
  * requests the outcome from the leader, after PROPOSE_ASK_MS (at once, if its replica has stopped), and
- * returns that; it serves no older state afterwards (kv_acknowledge()). A proposal that had no effect,
- * because it was too late for the log or deferred, leaves no result: the leader reports so once its deadline
- * has passed, and it is answered KV_UNKNOWN PROPOSE_WAIT_MS later unless this host's own apply has a result.
- */
+ * returns that outcome; the host serves no older state afterwards (kv_acknowledge()). A proposal that had no
+ * effect, because it was too late for the log or deferred, leaves no result: the leader reports so once the
+ * deadline has passed, and the proposal is answered KV_UNKNOWN PROPOSE_WAIT_MS later, unless this host's own
+ * apply has a result. */
 #pragma once
 
 #include "kvstore/kvstore.h"

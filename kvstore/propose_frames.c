@@ -321,8 +321,10 @@ static void take_all(Asked *a, Dedup *results, Reader *r, uint64_t n) {
                 like.item.command = read_blob(r, KV_COMMAND_MAX, &like.item.command_size);
                 if (a->principals)
                         principal.data = read_blob(r, KV_PRINCIPAL_MAX, &principal.size);
-                if (r->failed || like.item.number < a->acknowledged)
+                if (r->failed)
                         return;
+                if (like.item.number < a->acknowledged)
+                        continue;
                 what = take_one(a, results, &like, principal);
                 if (what != _PROPOSED_MAX)
                         reply_add(&a->bodies[what], like.item.number);
@@ -461,7 +463,7 @@ static void read_done(Proposals *p, uint64_t origin, Reader *r, uint64_t n, Appl
                  * while the replica has stopped. A result that is skipped is requested again, or unknown in
                  * the end. */
                 if (x && x->state != PROPOSAL_ANSWERED && x->copies > 0)
-                        proposals_add_kept(p, x, &kept, !x->ours || replica_is_open(p->options.replica),
+                        proposals_add_kept(p, x, &kept, !x->internal || replica_is_open(p->options.replica),
                                            answers);
         }
 }

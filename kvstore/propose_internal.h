@@ -30,8 +30,9 @@ static_assert(KV_COMMAND_MAX + ITEM_OVERHEAD + BATCH_OVERHEAD <= RAFT_ENTRY_SIZE
 
 typedef enum ProposalState {
         PROPOSAL_QUEUED,   /* for the log, or for the leader */
-        PROPOSAL_SENT,     /* to the leader of 'term', which has not accepted it yet */
-        PROPOSAL_ACCEPTED, /* by the leader of 'term', which appends it to its log or loses leadership */
+        PROPOSAL_SENT,     /* to the leader of 'term', or to the replica in use, and not accepted yet */
+        PROPOSAL_ACCEPTED, /* by that leader, which appends it to its log or loses leadership; or by the
+                            * replica, which answers it as long as the session lasts */
         PROPOSAL_LOGGED,   /* in this host's own log, in 'term' */
         PROPOSAL_ANSWERED, /* rejected; the next turn of the loop answers it */
 } ProposalState;
@@ -43,7 +44,7 @@ typedef struct Proposal {
         uint64_t from, session;  /* of another host's: that replica, and the number of the session */
         struct Proposals *relay; /* of an attached host */
         ProposalState state;
-        uint64_t term;
+        uint64_t term;    /* of a host without a replica: the number of the session to the replica in use */
         uint64_t due_ms;  /* 0: as long as the leader is there */
         uint64_t sent_ms; /* when it was sent, or its outcome requested, last */
         unsigned
@@ -57,7 +58,7 @@ typedef struct Proposal {
         bool foreign;
         bool later;                  /* yields in the queues and between hosts ... */
         bool large;                  /* ... a user's of more than PROPOSE_SMALL_MAX: in the queues */
-        bool ours;                   /* of this daemon's own components */
+        bool internal;               /* as KvCommand's: of this daemon's own components */
         uint64_t proposed_ns;        /* of this host's: when, by loop_clock_ns() */
         uint64_t queued_ms;          /* of one that yields: since when it waits */
         uint64_t cost;               /* as the leader estimated it; 0: not yet */
@@ -100,10 +101,11 @@ struct Proposals {
         uint64_t emptied_ms;              /* the last empty entry, appended for lack of room */
         uint64_t window[PROPOSE_WINDOW];  /* indexes of this host's entries that are not applied */
         size_t n_window;
-        uint64_t term, leader; /* at the last check */
+        uint64_t term,
+                leader; /* at the last check; of a host without a replica, see Proposal.term, and 1 or 0 */
         bool lead;
         bool any_due;  /* a proposal that is not sent again waits for its due time, under any leader */
-        bool attached; /* this host has no replica: 'leader' and 'term' are those of its relay */
+        bool attached; /* this host has no replica, and uses one by a session */
         /* Own proposals that were sent to a relay, which rejects more: those of users, and by their weight
          * those of this daemon's components. */
         Pace relayed, relayed_ours;
@@ -201,7 +203,7 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
  * now. */
 bool proposals_send_relay(Proposals *p);
 /* Return whether commands of users have waited because this host has sent as many as its relay takes. */
-bool proposals_relay_is_paced(Proposals *p);
+bool proposals_relay_is_exhausted(Proposals *p);
 #define PROPOSALS_PACED \
         "this host may write 200 times a second through the replica that it uses: try again in a second"
 /* Send what has no result for long to another replica, too, under the same numbers. */

@@ -56,7 +56,7 @@ void proposals_enqueue(Proposals *p, Proposal *x) {
 
 void proposals_take(Proposals *p, Proposal *x, const KvCommand *cmd, uint64_t cost) {
         x->large = !cmd->internal && x->item.command_size > PROPOSE_SMALL_MAX;
-        x->ours = cmd->internal;
+        x->internal = cmd->internal;
         x->cost = cost;
         if (cost > 0)
                 budget_take(&p->budget, cmd, cost);
@@ -89,7 +89,7 @@ void proposals_refuse(Proposals *p, Proposal *x, KvStatus status, const char *ca
 }
 
 void proposals_unknown(Proposals *p, Proposal *x) {
-        proposals_refuse(p, x, KV_UNKNOWN, "the leader was lost before it answered");
+        proposals_refuse(p, x, KV_UNKNOWN, NULL);
 }
 
 void proposals_answer(Proposals *p, Proposal *x, const KvResult *result) {

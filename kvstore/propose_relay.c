@@ -46,13 +46,13 @@ static bool relay_pace_is_used(const Proposals *p, Pace *pace, uint64_t burst) {
 }
 
 /* Return whether the burst of the users of this host is used up. */
-static bool relay_is_paced(Proposals *p, uint64_t burst) {
+static bool relay_is_exhausted(Proposals *p, uint64_t burst) {
         return relay_pace_is_used(p, &p->relayed, burst);
 }
 
-bool proposals_relay_is_paced(Proposals *p) {
+bool proposals_relay_is_exhausted(Proposals *p) {
         return p->attached && peers_session(p->options.peers, p->term) &&
-               relay_is_paced(p, PROPOSE_USERS_BURST / 2);
+               relay_is_exhausted(p, PROPOSE_USERS_BURST / 2);
 }
 
 static_assert(_PEER_PACE_MAX - PEER_PACE_REPORTS == _KV_REPORT_MAX, "each report has a pace");
@@ -92,7 +92,7 @@ static bool host_takes(const Proposals *p, Pace *paces, PeerPace pace, uint64_t 
 bool proposals_take_write(Proposals *p, const char *machine) {
         if (machine)
                 return host_takes(p, peers_paces(p->options.peers, machine), PEER_PACE_USERS, 1);
-        if (relay_is_paced(p, PROPOSE_USERS_BURST))
+        if (relay_is_exhausted(p, PROPOSE_USERS_BURST))
                 return false;
         pace_take(&p->relayed, 1);
         return true;
@@ -106,7 +106,7 @@ static size_t relay_select(Proposals *p, Proposal *picked[static FRAME_COMMANDS_
         size_t n = 0;
 
         for (x = TAILQ_FIRST(&p->queue); x && n < FRAME_COMMANDS_MAX; x = TAILQ_NEXT(x, entry)) {
-                Pace *pace = x->ours ? &p->relayed_ours : &p->relayed;
+                Pace *pace = x->internal ? &p->relayed_ours : &p->relayed;
 
                 if (relay_pace_is_used(p, pace, PROPOSE_USERS_BURST))
                         continue;
@@ -115,7 +115,7 @@ static size_t relay_select(Proposals *p, Proposal *picked[static FRAME_COMMANDS_
                         break;
                 proposal_stamp(x, cluster_ms);
                 relay_add(items, x);
-                pace_take(pace, x->ours ? x->weight : 1);
+                pace_take(pace, x->internal ? x->weight : 1);
                 picked[n++] = x;
         }
         return n;
@@ -141,9 +141,10 @@ bool proposals_send_relay(Proposals *p) {
         return true;
 }
 
-/* The own writes of this host wait for its slice, which the replica in use sends. */
+/* Return whether another replica is to get the write, too. Not a write of this daemon: its result comes after
+ * the keys that it changed, which the replica in use sends. */
 static bool relay_is_slow(const Proposal *x, uint64_t now_ns) {
-        return (x->state == PROPOSAL_SENT || x->state == PROPOSAL_ACCEPTED) && !x->ours && !x->once &&
+        return (x->state == PROPOSAL_SENT || x->state == PROPOSAL_ACCEPTED) && !x->internal && !x->once &&
                !x->elsewhere && now_ns - x->proposed_ns >= RELAY_SLOW_MS * 1000000ull;
 }
 
@@ -151,6 +152,7 @@ void proposals_relay_elsewhere(Proposals *p) {
         const char *machine = kv_other_replica(p->options.store);
         uint64_t now_ns = loop_clock_ns(p->options.loop);
         _cleanup_writer_ Writer items = {};
+        Proposal *picked[FRAME_COMMANDS_MAX];
         size_t n = 0;
 
         for (Proposal *x = machine ? p->own : NULL; x && n < FRAME_COMMANDS_MAX; x = x->hh.next) {
@@ -159,12 +161,14 @@ void proposals_relay_elsewhere(Proposals *p) {
                 if (n > 0 && items.size + x->item.command_size > KV_BATCH_MAX)
                         break;
                 relay_add(&items, x);
-                x->elsewhere = true;
-                x->copies++;
-                n++;
+                picked[n++] = x;
         }
-        if (n > 0)
-                (void) relay_send(p, machine, &items, n, false);
+        if (n == 0 || relay_send(p, machine, &items, n, false) < 0)
+                return;
+        for (size_t i = 0; i < n; i++) {
+                picked[i]->elsewhere = true;
+                picked[i]->copies++;
+        }
 }
 
 /* The replica answers them in any case, as long as the session lasts; a write may wait for the log there. */
@@ -189,16 +193,18 @@ static void relay_on_result(Proposals *p, Reader *r) {
         Proposal *x;
 
         x = proposals_find(p, p->options.origin, number);
-        if (!x || result_frame_read(r, &arena, &result) < 0 ||
-            (x->state != PROPOSAL_SENT && x->state != PROPOSAL_ACCEPTED && x->state != PROPOSAL_QUEUED))
+        if (!x || (x->state != PROPOSAL_SENT && x->state != PROPOSAL_ACCEPTED && x->state != PROPOSAL_QUEUED))
                 return;
-        if (result.index > 0 && kv_acknowledge(p->options.store, result.index) < 0)
-                return;
-        if (result.index == 0 && result.status <= KV_BUSY && x->copies > 1) {
-                proposals_unknown(p, x); /* this copy had no effect; another one may have one */
+        if (result_frame_read(r, &arena, &result) < 0) {
+                proposals_unknown(p, x);
                 return;
         }
-        proposals_take_result(p, x, &result);
+        if (result.index > 0 && kv_acknowledge(p->options.store, result.index) < 0)
+                return;
+        if (result.index == 0 && result.status <= KV_BUSY && x->copies > 1)
+                proposals_unknown(p, x); /* this copy had no effect; another one may have one */
+        else
+                proposals_take_result(p, x, &result);
 }
 
 static void relay_on_relayed(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -211,7 +217,8 @@ static void relay_on_relayed(void *userdata, PeerSession *session, PeerFrame typ
         kind = read_u8(&r);
         if (r.failed || version != RELAY_PROTOCOL || origin != p->options.origin || !p->attached)
                 return;
-        kv_take_time(p->options.store, leader_ms); /* a result is not from the future */
+        kv_take_time(p->options.store,
+                     leader_ms); /* before its result is taken, whose time may not be later */
         if (leader_ms > proposals_known_ms(p)) {
                 p->leader_ms = leader_ms;
                 p->leader_at_ms = loop_now_ms(p->options.loop);
@@ -287,7 +294,7 @@ static int relayed_take_rows(Proposals *p, RelayItem *i) {
 static int relayed_check(Proposals *p, RelayItem *i, KvStatus *ret_status, Error *err) {
         const char *machine = peer_handshake(i->session)->machine_id;
         Pace *paces = peers_paces(p->options.peers, machine);
-        bool ours;
+        bool internal;
         int r;
 
         *ret_status = KV_FORBIDDEN;
@@ -297,10 +304,10 @@ static int relayed_check(Proposals *p, RelayItem *i, KvStatus *ret_status, Error
         r = kv_command_check(&i->cmd, ret_status, err);
         if (r < 0 || *ret_status != KV_OK)
                 return r < 0 ? r : -EINVAL;
-        ours = i->cmd.internal;
+        internal = i->cmd.internal;
         *ret_status = KV_BUSY;
-        if (!host_takes(p, paces, ours ? PEER_PACE_OURS : PEER_PACE_USERS,
-                        ours ? proposal_weight(&i->cmd, i->like.item.command_size) : 1))
+        if (!host_takes(p, paces, internal ? PEER_PACE_OURS : PEER_PACE_USERS,
+                        internal ? proposal_weight(&i->cmd, i->like.item.command_size) : 1))
                 return error_set(err, -EBUSY, "this host writes more than %u times a second",
                                  PROPOSE_HOST_PER_SECOND);
         *ret_status = KV_FORBIDDEN;

@@ -93,7 +93,7 @@ int result_frame_read(Reader *r, Arena *arena, KvResult *ret) {
         ret->term = read_u64(r);
         ret->charged = read_u64(r);
         ret->refused_at = read_varint(r);
-        ret->cause.data = read_blob(r, ERROR_MESSAGE_MAX, &ret->cause.size);
+        ret->cause.data = read_blob(r, KV_CAUSE_MAX, &ret->cause.size);
         if (ret->has_node)
                 node_read(r, &ret->node);
         if (ret->has_prev)

@@ -494,8 +494,7 @@ static void write_refuse(Request *request, const KvResult *result) {
         KvBytes cause = result->cause;
         unsigned status = 0; /* that of the code */
 
-        if (result->status >= KV_NO_LEADER && result->status != KV_BUSY && result->status != KV_INVALID &&
-            cause.size == 0) {
+        if (result->status >= KV_NO_LEADER && result->status != KV_BUSY && cause.size == 0) {
                 answer_unavailable(request, result->status);
                 return;
         }

@@ -2,8 +2,6 @@
 
 #include "fleetd/api/forward.h"
 
-#include "fleetd/api/forward.h"
-
 enum { PARKED_LOOK_MS = 1000, PARKED_MS = 60000 };
 
 static void parked_cut_all(Api *api) {

@@ -212,7 +212,7 @@ int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t t
 }
 
 static KvAction action_asked(const KvCommand *cmd) {
-        bool conditions = cmd->prev_index > 0 || cmd->has_prev_value;
+        bool conditions = kv_command_compares(cmd);
 
         switch (cmd->op) {
         case KV_CREATE:

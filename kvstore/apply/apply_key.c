@@ -484,7 +484,7 @@ static int check_empty(Apply *a, KvBytes dir, KvResult *ret) {
 }
 
 static int apply_delete(Apply *a, const KvCommand *cmd, KvResult *ret) {
-        bool compares = cmd->prev_index > 0 || cmd->has_prev_value;
+        bool compares = kv_command_compares(cmd);
         Cost more = {};
         Below below = {};
         KvNode node;
@@ -617,7 +617,7 @@ int apply_expire(Apply *a, const KvCommand *cmd, KvResult *ret) {
 }
 
 int apply_one(Apply *a, const KvCommand *cmd, KvResult *ret) {
-        bool compares = cmd->prev_index > 0 || cmd->has_prev_value;
+        bool compares = kv_command_compares(cmd);
 
         if (cmd->key.size == 1 && cmd->op != KV_POST && cmd->op != KV_DELETE)
                 return apply_refuse(a, ret, KV_ROOT_READ_ONLY, kv_string("/"));

@@ -231,7 +231,7 @@ static int read_answer(Reader *r, const KvCommand *cmd, unsigned flags, Arena *a
         if (k == 0 && flags & HAS_FOUND)
                 k = read_found(r, cmd, ret);
         if (k == 0 && flags & HAS_CAUSE)
-                ret->cause.data = read_blob(r, 2 * KV_VALUE_MAX + KV_KEY_MAX, &ret->cause.size);
+                ret->cause.data = read_blob(r, KV_CAUSE_MAX, &ret->cause.size);
         return k;
 }
 

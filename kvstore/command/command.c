@@ -5,8 +5,9 @@
  *     version u8, op u8, flags u16
  *     [ttl_ms u64] [prev_index u64] [term u64]     present according to the flags
  *     expire:        limit u64 [ttl_ms and prev_index: expiry and created index of the only node]
- *     transaction:   n varint, n checks: kind u8, key, [index u64 of KV_CHECK_MODIFIED], [value of
- * KV_CHECK_VALUE] n varint, n writes: each from 'op' on, without the transaction's 'internal' and 'term'
+ *     transaction:   n varint, n checks: kind u8, key, [index u64 of KV_CHECK_MODIFIED],
+ *                    [value of KV_CHECK_VALUE];
+ *                    n varint, n writes: each from 'op' on, without 'internal' and 'term'
  *     other:         key, value, [prev_value], [note: wall_ms u64, body]
  *
  * Keys, values and bodies are a varint size and bytes. A field that is present is not 0 (except a ttl and

@@ -20,7 +20,8 @@ enum {
         KV_BATCH_MAX = 256 * 1024,   /* bytes, encoded; a single larger command is a batch */
         KV_BATCH_COMMANDS_MAX = 1000,
         KV_WRITTEN_MAX = 1024 * 1024, /* bytes of old values in the answer to one transaction */
-        KV_PRINCIPAL_MAX = 255,       /* bytes of the text of a principal */
+        KV_CAUSE_MAX = 2 * KV_VALUE_MAX + KV_KEY_MAX, /* bytes: a failed comparison has both values */
+        KV_PRINCIPAL_MAX = 255,                       /* bytes of the text of a principal */
 };
 
 /* A path or a value, borrowed. Paths begin with '/', and have no empty segment and no trailing slash; the
@@ -36,16 +37,12 @@ static inline KvBytes kv_string(const char *s) {
 
 /* Feature levels. Apply depends on the level in the tree, not on the version of the program, so that all
  * replicas agree. A new behaviour has a new level, which is raised when all hosts support it (KV_RAISE). An
- * unknown level or command stops the replica. 2: a quota of nodes in the head of a batch. 3: limits of the
- * cost of a command and of an entry (kvstore/command/cost.h). 4: rows of the history (KvNote). 5: the
- * keys and frames of membership with certificates; apply does not change. 7: machines that are cordoned and
- * drained; apply does not change. 9: assignments that name a text, and rollouts; apply does not change. 10:
- * codes in rows of the history; apply does not change. */
+ * unknown level or command stops the replica. From level 5 on, apply has not changed. */
 enum {
-        KV_LEVEL_FIRST = 1,
-        KV_LEVEL_COST = 3,
-        KV_LEVEL_HISTORY = 4,
-        KV_LEVEL_IDENTITY = 5,
+        KV_LEVEL_FIRST = 1,       /* 2: a quota of nodes in the head of a batch */
+        KV_LEVEL_COST = 3,        /* limits of the cost of a command and of an entry */
+        KV_LEVEL_HISTORY = 4,     /* rows of the history (KvNote) */
+        KV_LEVEL_IDENTITY = 5,    /* keys and frames of membership with certificates */
         KV_LEVEL_ATTACHED = 6,    /* hosts without a replica: all hosts know their frames */
         KV_LEVEL_MAINTENANCE = 7, /* the engines of all hosts know the options of a drain */
         KV_LEVEL_REVISIONS = 8,   /* former texts of units are stored */
@@ -128,6 +125,10 @@ typedef struct KvCommand {
         size_t n_writes;
 } KvCommand;
 
+static inline bool kv_command_compares(const KvCommand *cmd) {
+        return cmd->prev_index > 0 || cmd->has_prev_value;
+}
+
 typedef enum KvStatus {
         KV_OK,
         KV_NOT_FOUND,      /* 100; cause: the first missing node */
@@ -141,12 +142,13 @@ typedef enum KvStatus {
         KV_TOO_LARGE,      /* a limit is exceeded; the cause names it */
         KV_INVALID,        /* no component creates such a command; the cause gives the reason */
         KV_TERM_CHANGED,   /* the entry has another term */
-        /* Set before the log, never by apply: */
+        /* Without an index of the store. Set before the log: */
         KV_NO_LEADER, /* no effect; cause: the number of reachable voters */
         KV_BUSY,      /* queue full; no effect */
-        KV_UNKNOWN,   /* the leader was lost: the command may have taken effect, or may still do */
-        KV_LATE,      /* applied after its deadline: no effect. The proposer proposes it again */
-        KV_DEFERRED,  /* exceeded the budget of its entry: no effect. The proposer proposes it again */
+        /* Set by apply, too: */
+        KV_UNKNOWN,  /* the leader was lost: the command may have taken effect, or may still do */
+        KV_LATE,     /* applied after its deadline: no effect. The proposer proposes it again */
+        KV_DEFERRED, /* exceeded the budget of its entry: no effect. The proposer proposes it again */
         _KV_STATUS_MAX,
 } KvStatus;
 

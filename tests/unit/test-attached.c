@@ -397,6 +397,26 @@ static void a_write_that_is_accepted_and_never_answered_has_an_unknown_outcome(v
         assert_in_range(p->n_relayed, 1, 8);
 }
 
+/* The cause of a failed comparison has both values; and a result that cannot be read is none. */
+static void each_result_of_a_write_is_taken(void **state) {
+        static const char values[KV_CAUSE_MAX + 1];
+        static const size_t sizes[] = { 0, ERROR_MESSAGE_MAX + 1, KV_CAUSE_MAX, KV_CAUSE_MAX + 1 };
+        Replica *p = *state;
+
+        for (size_t i = 0; i < ELEMENTS(sizes); i++) {
+                Write write;
+
+                begin_write(p, &write);
+                pass(p, 200);
+                says_result(p, &(KvResult) { .status = KV_COMPARE_FAILED,
+                                             .index = INDEX,
+                                             .cause = { values, sizes[i] } });
+                pass(p, STEP_MS);
+                assert_true(write.done);
+                assert_int_equal(write.status, sizes[i] <= KV_CAUSE_MAX ? KV_COMPARE_FAILED : KV_UNKNOWN);
+        }
+}
+
 /* A replica rejects what is above a higher limit: this host sends its reports no faster. */
 static void the_reports_of_the_host_are_sent_at_a_pace(void **state) {
         enum { N = 600, BURST = 400, PER_SECOND = 200 };
@@ -786,6 +806,7 @@ int main(void) {
                 T(a_replica_that_is_behind_for_ever_is_asked_a_few_times_a_second),
                 T(an_answer_that_is_older_than_what_the_host_has_seen_is_not_taken),
                 T(a_write_that_is_accepted_and_never_answered_has_an_unknown_outcome),
+                T(each_result_of_a_write_is_taken),
                 T(the_reports_of_the_host_are_sent_at_a_pace),
                 T(a_write_that_the_next_replica_refuses_has_an_unknown_outcome),
                 T(a_write_that_comes_too_late_to_the_next_replica_has_an_unknown_outcome),

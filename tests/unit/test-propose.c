@@ -353,8 +353,8 @@ static void what_the_leader_does_not_take_is_sent_again_and_unknown_in_the_end(v
         fake_pass(PROPOSE_WAIT_MS - 2 * RESEND_MS - 1);
         fake_assert_said("");
         fake_pass(1);
-        fake_assert_said("answer a: outcome unknown the leader was lost before it answered\nanswer b: "
-                         "outcome unknown the leader was lost before it answered\n");
+        fake_assert_said("answer a: outcome unknown\nanswer b: "
+                         "outcome unknown\n");
         fake_pass(1000);
         end();
 }
@@ -409,7 +409,7 @@ static void what_was_taken_and_came_to_nothing_is_unknown_after_a_while(void **s
         fake_pass(PROPOSE_WAIT_MS - (PROPOSE_ASK_MS - 301) - 1);
         text_clear(&fake.said); /* it goes on asking */
         fake_pass(1);
-        fake_assert_said("answer a: outcome unknown the leader was lost before it answered\n");
+        fake_assert_said("answer a: outcome unknown\n");
         end();
 }
 
@@ -645,8 +645,7 @@ static void the_next_leader_is_asked_for_all_in_the_old_order(void **state) {
         assert_int_equal(proposals_waiting(world.p), 4);
         fake_pass(2 * SWEEP_MS);
         assert_int_equal(proposals_waiting(world.p), 3);
-        assert_non_null(strstr(fake.said.chars,
-                               "answer once: outcome unknown the leader was lost before it answered\n"));
+        assert_non_null(strstr(fake.said.chars, "answer once: outcome unknown\n"));
         text_clear(&fake.said);
         end();
 }
@@ -675,7 +674,7 @@ static void the_end_says_what_has_not_happened_and_what_may_have(void **state) {
         fake.leader = 0;
         (void) add("kept", (KvCommand) {});
         proposals_end(world.p);
-        fake_assert_said("answer sent: outcome unknown the leader was lost before it answered\nanswer kept: "
+        fake_assert_said("answer sent: outcome unknown\nanswer kept: "
                          "no leader 1 of 3 voters\n");
         (void) add("forgotten", (KvCommand) {});
         assert_int_equal(proposals_waiting(world.p), 1);
