@@ -13,7 +13,7 @@ FLEETD_PURE_LIBS = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 else
 FLEETD_PURE_LIBS = fleetd/libfleetd.a kvstore/libkvstore.a peers/libpeers.a $(UNITS_LIBS) $(LMDB_LIBS) $(CMOCKA_LIBS)
 endif
-FLEETD_CLUSTER_VIEW = tests/lib/cluster_view.h tests/lib/cluster_view.c
+FLEETD_CLUSTER_VIEW = tests/lib/cluster_view.h tests/lib/words_of.h tests/lib/cluster_view.c
 FLEETD_POLICY_TABLE = tests/lib/policy_table.h tests/lib/policy_table.c $(FLEETD_CLUSTER_VIEW)
 FLEETD_HOST = tests/lib/components.h tests/lib/host.h tests/lib/host.c tests/lib/scratch.h tests/lib/scratch.c
 LEADER = tests/lib/leader.h tests/lib/leader.c

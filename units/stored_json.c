@@ -38,6 +38,15 @@ static int presence_reason_read(const JsonValue *member, void *field, Error *err
         return 0;
 }
 
+static int reason_read(const JsonValue *member, void *field, Error *err) {
+        const char *reason = json_value_string(member);
+
+        if (member && !reason)
+                return error_set(err, -EBADMSG, "reason: expected a string");
+        verdict_say(field, VERDICT_SAID, reason ?: "");
+        return 0;
+}
+
 static const JsonField presence_fields[] = {
         { "announced", JSON_FIELD_BOOL, offsetof(PresenceRecord, announced) },
         { "away", JSON_FIELD_U64, offsetof(PresenceRecord, away_ms) },
@@ -75,12 +84,15 @@ static const JsonField assignment_fields[] = {
         { "moveFailures", JSON_FIELD_U64, offsetof(Assignment, move_failures) },
         { "order", JSON_FIELD_WORD, offsetof(Assignment, kind), true, .words = &assignment_words },
         { "own", JSON_FIELD_U64, offsetof(Assignment, own) },
-        { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(Assignment, reason) },
+        { "reason", JSON_FIELD_OTHER, offsetof(Assignment, why), .size = sizeof(Verdict),
+          .write = verdict_add_said, .read = reason_read },
         { "rev", JSON_FIELD_U64, offsetof(Assignment, revision) },
         { "since", JSON_FIELD_U64, offsetof(Assignment, since_ms) },
         { "term", JSON_FIELD_U64, offsetof(Assignment, term) },
         { "unit", JSON_FIELD_U64, offsetof(Assignment, unit_index) },
         { "unlessRunning", JSON_FIELD_BOOL, offsetof(Assignment, unless_running) },
+        { "verdict", JSON_FIELD_OTHER, offsetof(Assignment, why), .size = sizeof(Verdict),
+          .write = verdict_write, .read = verdict_read },
 };
 
 static const JsonField problem_fields[] = {

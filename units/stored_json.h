@@ -58,32 +58,37 @@ STORED(member, MemberRecord)
 
 /* /_fleet/machine/ID/unit/NAME:
  * {"base","finished","hash","hold","instead","moveAfter","moveFailed","moveFailures","order","own","reason",
- * "rev","since","term","unit","unlessRunning"} */
+ * "rev","since","term","unit","unlessRunning","verdict"}; "reason" is a message without a code. The
+ * members are those of other structs, too. */
+#define ASSIGNMENT_MEMBERS                                                                                   \
+        AssignmentKind kind;                                                                                 \
+        uint64_t unit_index; /* modified index of the unit's key that it was planned on */                   \
+        Verdict why;         /* the unit is on the machine, or is to stop there */                           \
+        uint64_t term;       /* of the engine that wrote it */                                               \
+        uint64_t since_ms;   /* cluster time; a rewrite in place keeps it, but for a start of a loaded unit, \
+                                and for another request to be loaded only */                                 \
+        uint64_t hold_ms; /* of a singleton: singleton_hold_ms(), the longest of its texts so far; else 0 */ \
+        /* Of a unit that failed on the machine to which it was moved, and stays here for now: */            \
+        uint64_t move_failures;            /* moves in a row that failed */                                  \
+        uint64_t move_after_ms;            /* cluster time before which it is not moved again */             \
+        char move_failed[MACHINE_ID_SIZE]; /* the last machine on which it failed; "": none */               \
+        /* The text, from KV_LEVEL_UPDATES on: */                                                            \
+        uint64_t revision;         /* its number; 0: the text of 'unit_index' */                             \
+        char hash[UNIT_HASH_SIZE]; /* "" with it */                                                          \
+        char base[UNIT_HASH_SIZE]; /* of the text without the drop-ins of the instance (Unit.base); "": it   \
+                                      has none */                                                            \
+        uint64_t own;              /* the hash of these drop-ins (Unit.own); 0: none */                      \
+        char instead[MACHINE_ID_SIZE]; /* of a surge instance: the machine whose instance stops when this    \
+                                          one is available; "": none */                                      \
+        bool unless_running;           /* of a stop: a unit that runs goes on, and the engine decides */     \
+        bool finished; /* the unit had finished on its former machine: its file is put in force, and it is   \
+                          not started */
+
 typedef struct Assignment {
-        AssignmentKind kind;
-        uint64_t unit_index; /* modified index of the unit's key that it was planned on */
-        char *reason;        /* owned; for `why` */
-        uint64_t term;       /* of the engine that wrote it */
-        uint64_t since_ms;   /* cluster time */
-        uint64_t hold_ms; /* of a singleton: singleton_hold_ms(), the longest of its texts so far; else 0 */
-        /* Of a unit that failed on the machine to which it was moved, and stays here for now: */
-        uint64_t move_failures;            /* moves in a row that failed */
-        uint64_t move_after_ms;            /* cluster time before which it is not moved again */
-        char move_failed[MACHINE_ID_SIZE]; /* the last machine on which it failed; "": none */
-        /* The text, from KV_LEVEL_UPDATES on: */
-        uint64_t revision;             /* its number; 0: the text of 'unit_index' */
-        char hash[UNIT_HASH_SIZE];     /* "" with it */
-        char base[UNIT_HASH_SIZE];     /* of the text without the drop-ins of the instance; "": it has none */
-        uint64_t own;                  /* the hash of these drop-ins (Unit.own); 0: none */
-        char instead[MACHINE_ID_SIZE]; /* of a surge instance: the machine whose instance stops when this one
-                                          is available; "": none */
-        bool unless_running;           /* of a stop: a unit that runs goes on, and the engine decides */
-        bool finished; /* the unit had finished on its former machine: its file is put in force, and it is not
-                          started */
+        ASSIGNMENT_MEMBERS
 } Assignment;
 
 STORED(assignment, Assignment)
-#define _cleanup_assignment_ _cleanup_(assignment_record_done)
 
 /* /_fleet/machine/ID/problem/NAME: {"confirmed","kind","text","unit","unowned","warning"} */
 typedef struct Problem {

@@ -82,6 +82,13 @@ void verdict_append(Text *t, const Verdict *v) {
                 verdict_append_predicate(t, v, false);
 }
 
+void verdict_print(const Verdict *v, Error *ret) {
+        _cleanup_text_ Text message = {};
+
+        verdict_append(&message, v);
+        error_set(ret, message.error, "%s", text_chars(&message));
+}
+
 void verdict_append_predicate(Text *t, const Verdict *v, bool many) {
         static const struct {
                 const char *one, *many;
@@ -103,6 +110,11 @@ void verdict_add_message(Text *t, const char *name, const void *v) {
         if (message.error < 0)
                 t->error = message.error;
         json_add_string(t, name, text_chars(&message));
+}
+
+void verdict_add_said(Text *t, const char *name, const void *v) {
+        if (((const Verdict *) v)->said)
+                verdict_add_message(t, name, v);
 }
 
 const char *verdict_name(const Verdict *v) {

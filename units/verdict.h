@@ -63,6 +63,8 @@ extern const VerdictRow verdict_rows[_VERDICT_MAX];
 
 /* Append the message for people; nothing for VERDICT_NONE. The only place that makes a message. */
 void verdict_append(Text *t, const Verdict *v);
+/* The same as the message of an Error. */
+void verdict_print(const Verdict *v, Error *ret);
 /* Append what follows the name of a machine, or of many: "has no metadata ssd=true". */
 void verdict_append_predicate(Text *t, const Verdict *v, bool many);
 
@@ -70,6 +72,8 @@ void verdict_append_predicate(Text *t, const Verdict *v, bool many);
 
 /* Append the message as a member of a JSON object; it is left out if it is empty. */
 void verdict_add_message(Text *t, const char *name, const void *v);
+/* The same of a message that was said; one that has a code is left out. */
+void verdict_add_said(Text *t, const char *name, const void *v);
 /* Write a code, its arguments and the aspect as a member {"args":[],"code","of"}; it is left out without code
  * and aspect. */
 void verdict_write(Text *t, const char *name, const void *v);

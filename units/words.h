@@ -139,13 +139,75 @@
         X(VERDICT_UNIT_NOT_STARTED, "unit-not-started", "%1", true)                                         \
         X(VERDICT_UNIT_RESTARTS, "unit-restarts", "%1")                     /* by systemd */                \
         X(VERDICT_UNIT_RESTARTS_FAILED, "unit-restarts-failed", "%1", true) /* the same, after a failure */ \
-        X(VERDICT_LEAVES_LOST, "leaves-lost", "%1 is lost; %2")                                             \
-        X(VERDICT_LEAVES_LEFT, "leaves-left", "%1 was shut down; %2")                                       \
+        X(VERDICT_LEAVES_LOST, "leaves-lost", "%1 is lost; %2%3")                                           \
+        X(VERDICT_LEAVES_LEFT, "leaves-left", "%1 was shut down; %2%3")                                     \
         X(VERDICT_MOVE_REQUESTED, "move-requested", "move to %1")                                           \
         X(VERDICT_MOVE_DONE, "move-done", "moved to %1")                                                    \
         X(VERDICT_MOVE_FAILED, "move-failed", "move of %2 to %1 failed: %3", true)                          \
         X(VERDICT_MOVE_LOST, "move-lost", "move of %2 to %1 failed: %3", true)                              \
         X(VERDICT_MOVE_ENDED, "move-ended", "move of %2 to %1 ended: %3")
+
+/* Why a unit is on a machine, or is to stop there, and from VERDICT_RUNS_AGAIN on why it waits: the machine,
+ * which it leaves or on which it is; then others. "%3": how an option of a later version is taken. */
+#define VERDICTS_OF_ASSIGNMENTS(X)                                                                         \
+        X(VERDICT_LEAVES_REMOVED, "leaves-removed", "%1 was removed; %2%3")                                \
+        X(VERDICT_LEAVES_REPLACED, "leaves-replaced", "%1 has a unit that replaces it; %2%3")              \
+        X(VERDICT_LEAVES_LEAVING, "leaves-leaving", "%1 is leaving the cluster; %2%3")                     \
+        X(VERDICT_LEAVES_STOPPING, "leaves-stopping", "%1 is shutting down; %2%3")                         \
+        X(VERDICT_LEAVES_DRAINED, "leaves-drained", "%1 is being drained; %2%3")                           \
+        X(VERDICT_LEAVES_REQUESTED, "leaves-requested", "%1 is left on request; %2%3")                     \
+        X(VERDICT_LEAVES_UNFIT, "leaves-unfit", "%1 no longer qualifies; %2%3")                            \
+        X(VERDICT_MOVED_ON_REQUEST, "moved-on-request", "moved from %1 to %2 on request%3")                \
+        X(VERDICT_UNFIT, "unfit", "%1 no longer qualifies: %2")                                            \
+        X(VERDICT_UNFIT_WAITS, "unfit-waits", "%1 no longer qualifies: %2; it waits there (Move=no)")      \
+        X(VERDICT_UNFIT_NOW, "unfit-now", "%1 no longer qualifies (%2); %3")                               \
+        X(VERDICT_DRAIN_OVER, "drain-over", "the deadline of the drain of %1 has passed")                  \
+        X(VERDICT_DRAIN_OVER_WAITS, "drain-over-waits",                                                    \
+          "the deadline of the drain of %1 has passed, and it waits there (Move=no)")                      \
+        X(VERDICT_HAS_STAYED, "has-stayed", "it has stayed on %1 (Move=no)")                               \
+        X(VERDICT_KEEPS_MACHINE, "keeps-machine", "start requested; keeps its machine")                    \
+        X(VERDICT_RUNS_THERE, "runs-there", "already runs there")                                          \
+        X(VERDICT_GLOBAL_FITS, "global-fits", "Global=yes, and the machine qualifies")                     \
+        X(VERDICT_FILE_CHANGED, "file-changed", "its unit file has changed")                               \
+        X(VERDICT_SURGES, "surges", "update to revision %2, started here before the stop on %1")           \
+        X(VERDICT_UPDATE_PAUSED, "update-paused", "its update is paused, and it leaves %1")                \
+        X(VERDICT_UPDATE_ENDED, "update-ended", "its update has ended, and it stays on %1")                \
+        X(VERDICT_TO_BE_LAUNCHED, "to-be-launched", "its target state is launched")                        \
+        X(VERDICT_TO_BE_LOADED, "to-be-loaded", "its target state is loaded")                              \
+        X(VERDICT_TO_BE_INACTIVE, "to-be-inactive", "its target state is inactive")                        \
+        X(VERDICT_DESTROYED, "destroyed", "it was destroyed")                                              \
+        X(VERDICT_RUNS_ON, "runs-on", "it runs on %1 now")                                                 \
+        X(VERDICT_IS_ON, "is-on", "it is on %1 now")                                                       \
+        X(VERDICT_STRAYS, "strays", "it runs elsewhere")                                                   \
+        X(VERDICT_RUNS_ELSEWHERE, "runs-elsewhere", "it runs elsewhere now")                               \
+        X(VERDICT_IS_ELSEWHERE, "is-elsewhere", "it is elsewhere now")                                     \
+        X(VERDICT_HAS_RUN_THERE, "has-run-there", "has run there all the time (OnReconnect=keep-old)")     \
+        X(VERDICT_HAS_RUN_ON, "has-run-on",                                                                \
+          "%1 is back, and has run it all the time (OnReconnect=keep-old)")                                \
+        X(VERDICT_IS_BACK, "is-back", "%1 is back")                                                        \
+        X(VERDICT_STAYS_ON, "stays-on", "it stays on %1")                                                  \
+        X(VERDICT_WENT_AWAY, "went-away",                                                                  \
+          "the machine went away before it was available there, and it stays on %1")                       \
+        X(VERDICT_WAS_LATE, "was-late",                                                                    \
+          "it was not available there within UpdateDeadlineSec=, and it stays on %1")                      \
+        X(VERDICT_FAILED_THERE, "failed-there", "it failed there, and it stays on %1")                     \
+        X(VERDICT_CHECKS_FAILED, "checks-failed", "it failed its checks there, and it stays on %1")        \
+        X(VERDICT_START_FAILED, "start-failed", "its start failed there, and it stays on %1")              \
+        X(VERDICT_MOVE_RETRIED, "move-retried", "the move to %1 failed; the next attempt is %2 s later")   \
+        X(VERDICT_SINGLETON_NEW, "singleton-new", "Singleton=yes is new: it starts again with a guard")    \
+        X(VERDICT_SINGLETON_OTHER, "singleton-other", "Singleton=yes, and it has another machine")         \
+        X(VERDICT_SINGLETON_STRAY, "singleton-stray", "Singleton=yes, and it has no assignment there")     \
+        X(VERDICT_RUNS_AGAIN, "runs-again", "%1: it has finished, and an older fleetd would run it again") \
+        X(VERDICT_AWAITS_LOST, "awaits-lost", "%1 is lost, and its unit waits for it (%2)")                \
+        X(VERDICT_AWAITS_LEFT, "awaits-left", "%1 was shut down, and its unit waits for it (%2)")          \
+        X(VERDICT_BEING_STOPPED, "being-stopped", "it is being stopped on %1")                             \
+        X(VERDICT_MAY_RUN_IT, "may-run-it",                                                                \
+          "%1 may still run it, since before Singleton=yes, and has to report its end")                    \
+        X(VERDICT_STOPS_IT, "stops-it", "%1 is stopping it")                                               \
+        X(VERDICT_LEASE_RUNS, "lease-runs",                                                                \
+          "%1 may still run it: Singleton=yes waits until its lease has ended")                            \
+        X(VERDICT_ROLLOUT_UNREADABLE, "rollout-unreadable",                                                \
+          "the rollout of %1: its key cannot be read by this fleetd: upgrade the host")
 
 /* A message without a code (VERDICT_SAID) decides nothing. */
 #define VERDICTS(X)                 \
@@ -153,4 +215,5 @@
         X(VERDICT_SAID, NULL, "%1") \
         VERDICTS_OF_PRESENCES(X)    \
         VERDICTS_OF_PROBLEMS(X)     \
-        VERDICTS_OF_REPLICAS(X) VERDICTS_OF_SCHEDULER(X) VERDICTS_OF_STATES(X) VERDICTS_OF_ROWS(X)
+        VERDICTS_OF_REPLICAS(X)     \
+        VERDICTS_OF_SCHEDULER(X) VERDICTS_OF_STATES(X) VERDICTS_OF_ROWS(X) VERDICTS_OF_ASSIGNMENTS(X)

@@ -34,7 +34,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         const char *assignment = order ? assignment_kind_to_string(order->kind) : NULL;
         const ClusterState *state, *seen; /* 'seen': of a machine that reports */
         char buffer[CLUSTER_LABEL_SIZE];
-        const char *reason, *label = cluster_machine_label(m, buffer);
+        const char *label = cluster_machine_label(m, buffer);
         const ClusterUnit *other = NULL;
         SchedulerRule rule = RULE_NONE;
         Error why = {};
@@ -43,7 +43,6 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         HASH_FIND_STR(m->states, u->name, state);
         seen = !presence_is_down(m->presence) ? state : NULL;
         up = state && m->presence == PRESENCE_UP;
-        reason = order ? order->reason : NULL;
         if (u->unit)
                 rule = scheduler_refusal(
                         view, u, m,
@@ -70,10 +69,11 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
                 json_add_string(t, "problemKind", problem_kind_to_string(problem->problem.kind));
         }
         if (rule == RULE_FOREIGN && state && state->state.reason) /* names the file of the other unit */
-                reason = state->state.reason;
+                json_add_string(t, "reason", state->state.reason);
         else if (rule != RULE_NONE)
-                reason = why.message;
-        json_add_string(t, "reason", reason);
+                json_add_string(t, "reason", why.message);
+        else if (order)
+                verdict_add_message(t, "reason", &order->why);
         json_add_string(t, "rule", rule != RULE_NONE ? scheduler_filters[rule].name : NULL);
         json_add_string(t, "ruleOf", other ? other->name : NULL);
         json_add_u64(t, "since", seen ? seen->state.since_ms : 0);

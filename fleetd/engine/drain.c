@@ -261,7 +261,7 @@ bool drain_admits(Pass *pass, const ClusterAssignment *a, Error *ret_why) {
                 return true;
         if (retry_ms > 0) {
                 plan_again(pass, retry_ms - now_ms);
-                error_set(ret_why, -EAGAIN, "%s", a->reason ?: "");
+                verdict_print(&a->why, ret_why);
                 return false;
         }
         if (!d->starting && drain_count_all(pass) < 0) {
@@ -298,9 +298,9 @@ void drain_note_failure(Pass *pass, const ClusterAssignment *old, const ClusterM
         AssignmentChange *c;
 
         delay_ms = MIN((uint64_t) DRAIN_RETRY_MS << n, (uint64_t) DRAIN_RETRY_MAX_MS);
-        c = plan_change(pass, old->machine, old->of, old, old->kind,
-                        "the move to %s failed; the next attempt is %llu s later",
-                        cluster_machine_label(failed, name), (unsigned long long) delay_ms / 1000);
+        c = plan_change(pass, old->machine, old->of, old->kind, VERDICT_MOVE_RETRIED,
+                        "%s" VERDICT_NEXT "%llu", cluster_machine_label(failed, name),
+                        (unsigned long long) delay_ms / 1000);
         if (!c)
                 return;
         plan_set_text(c, old);

@@ -167,13 +167,17 @@ static void engine_count(Engine *e, size_t end, bool written) {
 }
 
 static void engine_log_written(const Engine *e, const AssignmentChange *c, uint64_t index) {
+        const Verdict why = assignment_change_why(c);
+        Error message = {};
+
+        verdict_print(&why, &message);
         log_notice(((LogFields) { .unit = c->unit,
                                   .machine = c->machine,
                                   .index = index,
                                   .term = e->term,
                                   .message_id = message_scheduled }),
                    "%s: %s on %s: %s", c->unit, assignment_kind_to_string(c->kind),
-                   cluster_name_of(registry_cluster(e->registry), c->machine), assignment_change_reason(c));
+                   cluster_name_of(registry_cluster(e->registry), c->machine), message.message);
 }
 
 /* Wake at once, or after RETRY_MS if the attempt failed. */

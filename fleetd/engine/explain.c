@@ -347,7 +347,7 @@ static const char *explain_staying(const ExplainedUnit *x, const ClusterAssignme
                           why.message);
                 return API_REASON_WAITING;
         }
-        error_set(ret, 0, "%s", a->reason ?: "");
+        verdict_print(&a->why, ret);
         return NULL;
 }
 
@@ -386,8 +386,10 @@ static const char *explain_assigned(const ExplainedUnit *x, const ClusterAssignm
                         error_set(ret, 0,
                                   "waiting: %s no longer qualifies (%s), and it stays there (Move=no)",
                                   cluster_machine_name(a->machine), p.why.message);
-                else
-                        error_set(ret, 0, "waiting: %s", a->reason ?: "");
+                else {
+                        verdict_print(&a->why, &p.why);
+                        error_set(ret, 0, "waiting: %s", p.why.message);
+                }
                 return API_REASON_WAITING;
         }
         return p.state == POSITION_UNFIT ? explain_waiting(x, a, &p.why, ret) : explain_staying(x, a, ret);

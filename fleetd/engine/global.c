@@ -41,8 +41,7 @@ static void global_on_machine(Pass *pass, const ClusterUnit *u, const ClusterMac
                     runs ? scheduler_may_adopt(pass->view, u, m) &&
                                     scheduler_fits(pass->view, u, m, true, NULL) :
                            scheduler_fits(pass->view, u, m, false, NULL))
-                        plan_change(pass, m, u, o, plan_wanted_kind(u),
-                                    "Global=yes, and the machine qualifies");
+                        plan_change(pass, m, u, plan_wanted_kind(u), VERDICT_GLOBAL_FITS, "%s", "");
                 return;
         }
 
@@ -52,7 +51,7 @@ static void global_on_machine(Pass *pass, const ClusterUnit *u, const ClusterMac
         if (plan_has_former_text(o) && rule != RULE_MAINTENANCE)
                 rule = RULE_NONE;
         if (rule != RULE_NONE && rule != RULE_FOREIGN)
-                plan_change(pass, m, u, o, ASSIGNMENT_STOP, "%s no longer qualifies: %s",
+                plan_change(pass, m, u, ASSIGNMENT_STOP, VERDICT_UNFIT, "%s" VERDICT_NEXT "%s",
                             cluster_machine_name(m), error_text(&why, 0));
         else if (o->kind != plan_wanted_kind(u) || o == update || plan_names_texts(pass))
                 plan_keep(pass, o);

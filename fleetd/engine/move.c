@@ -81,10 +81,10 @@ static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool
                 } else if (position_is_overdue(pass, &all->items[i]))
                         position_stop_unfit(pass, &all->items[i]);
                 else if (i > kept)
-                        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
-                                    move_was_away(all->items[kept].assignment, o) ? "%s is back" :
-                                                                                    "it stays on %s",
-                                    name);
+                        plan_change(pass, o->machine, o->of, ASSIGNMENT_STOP,
+                                    move_was_away(all->items[kept].assignment, o) ? VERDICT_IS_BACK :
+                                                                                    VERDICT_STAYS_ON,
+                                    "%s", name);
         }
 }
 
@@ -171,18 +171,18 @@ static const Position *move_failed(Pass *pass, const Positions *all, size_t kept
         return left_ms > 0 ? NULL : back;
 }
 
-/* Return why the unit leaves a newer position, in words before "it stays on"; "": another one has failed. */
-static const char *move_back_cause(const Pass *pass, const ClusterAssignment *o,
+/* Return why the unit leaves a newer position; VERDICT_STAYS_ON: another one has failed. */
+static VerdictCode move_back_cause(const Pass *pass, const ClusterAssignment *o,
                                    const ClusterAssignment *newest) {
         if (o->machine->presence == PRESENCE_AWAY)
-                return "the machine went away before it was available there, and ";
+                return VERDICT_WENT_AWAY;
         if (o != newest)
-                return "";
+                return VERDICT_STAYS_ON;
         if (move_is_late(pass, o))
-                return "it was not available there within UpdateDeadlineSec=, and ";
+                return VERDICT_WAS_LATE;
         if (move_ran_there(o))
-                return "it failed there, and ";
-        return plan_is_up(o) ? "it failed its checks there, and " : "its start failed there, and ";
+                return VERDICT_FAILED_THERE;
+        return plan_is_up(o) ? VERDICT_CHECKS_FAILED : VERDICT_START_FAILED;
 }
 
 /* The unit goes on in the position 'back', and leaves the newer ones. */
@@ -195,8 +195,8 @@ static void move_back(Pass *pass, const Positions *all, const Position *back) {
                 const ClusterAssignment *o = p->assignment;
 
                 if (p->state != POSITION_GONE)
-                        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "%sit stays on %s",
-                                    move_back_cause(pass, o, newest), name);
+                        plan_change(pass, o->machine, o->of, ASSIGNMENT_STOP,
+                                    move_back_cause(pass, o, newest), "%s", name);
         }
         drain_note_failure(pass, back->assignment, newest->machine);
 }
@@ -214,7 +214,7 @@ static void move_stay(Pass *pass, const Positions *all, size_t kept) {
         plan_keep(pass, o);
         move_stop_others(pass, all, kept, up);
         if (up)
-                plan_stop_strays(pass, o->of, "it runs elsewhere");
+                plan_stop_strays(pass, o->of, VERDICT_STRAYS);
 }
 
 /* Return the position from which a drain or a request moves the unit: where it is up, else where it may run,
@@ -253,9 +253,9 @@ static void move_stop_first(Pass *pass, const Positions *all, const Position *fr
         for (size_t i = 0; i < all->n; i++) {
                 const ClusterAssignment *o = all->items[i].assignment;
 
-                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
-                            "%s %s; it starts elsewhere when it has ended (Move=%s)",
-                            cluster_machine_label(o->machine, name), position_cause(&all->items[i]),
+                plan_change(pass, o->machine, o->of, ASSIGNMENT_STOP, position_cause(&all->items[i]),
+                            "%s" VERDICT_NEXT "it starts elsewhere when it has ended (Move=%s)",
+                            cluster_machine_label(o->machine, name),
                             o->of->unit->placement.move == PLACEMENT_STAYS ? "no" : "stop-first");
         }
         if (pass->error == 0)
@@ -278,18 +278,6 @@ static bool move_has_arrived_on_the_way(const Pass *pass, const Positions *all) 
         return false;
 }
 
-/* Add why the unit leaves its position to the reason for the machine 'to'. */
-static void move_complete_reason(const Position *from, const ClusterMachine *to, Error *why) {
-        char buffer[CLUSTER_LABEL_SIZE];
-        const char *name = cluster_machine_label(from->assignment->machine, buffer);
-        const Error chosen = *why;
-
-        if (from->state == POSITION_UNFIT && from->rule == RULE_MOVE)
-                error_set(why, 0, "moved from %s to %s on request", name, cluster_machine_name(to));
-        else
-                error_set(why, 0, "%s %s; %s", name, position_cause(from), chosen.message);
-}
-
 /* Return whether the unit triggers one that is being stopped there and starts elsewhere: the trigger stops
  * before, and follows. */
 static bool move_precedes(const Pass *pass, const Position *p) {
@@ -308,7 +296,7 @@ static void move_away(Pass *pass, const Positions *all) {
         const Position *back = move_failed(pass, all, all->n - 1), *drained = move_drained(all),
                        *last = drained ?: &all->items[all->n - 1];
         const ClusterUnit *u = all->unit;
-        bool found, soon, ended = plan_is_of_finished(u);
+        bool found, soon, requested, ended = plan_is_of_finished(u);
         const ClusterMachine *m = NULL;
         char name[CLUSTER_LABEL_SIZE];
         AssignmentChange *c;
@@ -335,7 +323,7 @@ static void move_away(Pass *pass, const Positions *all) {
         soon = r == -EAGAIN;
         found = r >= 0 && !(all->replaced != NO_POSITION && scheduler_replaced_by(pass->view, u, m));
         if (found && ended && !plan_takes_finished(m)) {
-                plan_wait(pass, u, "%s: " MOVE_RUNS_AGAIN, cluster_machine_label(m, name));
+                plan_wait(pass, u, VERDICT_RUNS_AGAIN, "%s", cluster_machine_label(m, name));
                 return;
         }
         if (!found && all->replaced != NO_POSITION) {
@@ -366,13 +354,15 @@ static void move_away(Pass *pass, const Positions *all) {
                 position_explain_wait(pass, u, last);
                 return;
         }
-        move_complete_reason(last, m, &why);
-        c = plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name), plan_wanted_kind(u),
-                        "%s%s", error_text(&why, 0),
+        requested = last->state == POSITION_UNFIT && last->rule == RULE_MOVE;
+        c = plan_change(pass, m, u, plan_wanted_kind(u),
+                        requested ? VERDICT_MOVED_ON_REQUEST : position_cause(last),
+                        "%s" VERDICT_NEXT "%s" VERDICT_NEXT "%s",
+                        cluster_machine_label(last->assignment->machine, name),
+                        requested ? cluster_machine_name(m) : why.message,
                         drained && u->unit->placement.move == PLACEMENT_MOVE_UNKNOWN ?
                                 "; its Move= is of a later version of fleetd: taken as start-first" :
                                 "");
-        position_set_code(c, last);
         if (c)
                 c->move = position_reason(last);
         if (drained)
@@ -400,9 +390,9 @@ static void move_wait(Pass *pass, const Positions *all) {
         }
         plan_keep(pass, o);
         if (bound_left_ms(pass, o) > 0)
-                plan_wait(pass, all->unit, "%s %s, and its unit waits for it (%s)",
-                          cluster_machine_label(o->machine, name),
-                          o->machine->presence == PRESENCE_LEFT ? "was shut down" : "is lost",
+                plan_wait(pass, all->unit,
+                          o->machine->presence == PRESENCE_LEFT ? VERDICT_AWAITS_LEFT : VERDICT_AWAITS_LOST,
+                          "%s" VERDICT_NEXT "%s", cluster_machine_label(o->machine, name),
                           bound_awaits(o) ? "Move=no" : "ReplaceAfterSec=");
         for (size_t i = all->n; i > 0; i--) {
                 const Position *p = &all->items[i - 1];
@@ -448,8 +438,8 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
                 if (presence_is_down(o->machine->presence))
                         continue;
                 if (scheduler_may_return(pass->view, u, o->machine) && !move_awaits_stop(pass, o))
-                        plan_change(pass, o->machine, u, o, plan_wanted_kind(u),
-                                    "start requested; keeps its machine");
+                        plan_change(pass, o->machine, u, plan_wanted_kind(u), VERDICT_KEEPS_MACHINE, "%s",
+                                    "");
                 return;
         }
 
@@ -457,15 +447,14 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
                 if (!plan_is_stray(s) || !active_state_is_up(s->state.active) ||
                     !scheduler_may_adopt(pass->view, u, s->machine))
                         continue;
-                plan_change(pass, s->machine, u, NULL, plan_wanted_kind(u), "already runs there");
+                plan_change(pass, s->machine, u, plan_wanted_kind(u), VERDICT_RUNS_THERE, "%s", "");
                 return;
         }
 
         if (scheduler_pick(pass->view, u, &m, &why) >= 0)
-                plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name),
-                            plan_wanted_kind(u), "%s", error_text(&why, 0));
+                plan_change(pass, m, u, plan_wanted_kind(u), VERDICT_SAID, "%s", why.message);
         else
-                plan_wait(pass, u, "%s", error_text(&why, 0));
+                plan_wait(pass, u, VERDICT_SAID, "%s", why.message);
 }
 
 /* Return whether the update on the other machine goes on. A machine that is away may return, as in a drain.
@@ -504,12 +493,10 @@ static bool move_surge(Pass *pass, const Positions *all) {
                 plan_keep(pass, surge);
                 plan_stop_replaced(pass, former, surge);
         } else if (leaves && update && update->state == ROLLOUT_PAUSED)
-                plan_change(pass, surge->machine, all->unit, surge, ASSIGNMENT_STOP,
-                            "its update is paused, and it leaves %s",
+                plan_change(pass, surge->machine, all->unit, ASSIGNMENT_STOP, VERDICT_UPDATE_PAUSED, "%s",
                             cluster_machine_label(former->machine, name));
         else if (!rollout_surges(pass->cluster, surge))
-                plan_change(pass, surge->machine, all->unit, surge, ASSIGNMENT_STOP,
-                            "its update has ended, and it stays on %s",
+                plan_change(pass, surge->machine, all->unit, ASSIGNMENT_STOP, VERDICT_UPDATE_ENDED, "%s",
                             cluster_machine_label(former->machine, name));
         return true;
 }
@@ -529,7 +516,7 @@ void move_unit(Pass *pass, const ClusterUnit *u) {
                 return;
         elsewhere = u->target == TARGET_LAUNCHED ? move_runs_elsewhere(pass, &all) : NULL;
         if (elsewhere) {
-                plan_change(pass, elsewhere, u, NULL, ASSIGNMENT_RUN, "already runs there");
+                plan_change(pass, elsewhere, u, ASSIGNMENT_RUN, VERDICT_RUNS_THERE, "%s", "");
                 return;
         }
 

@@ -83,7 +83,7 @@ bool move_awaits_stop(Pass *pass, const ClusterAssignment *o) {
         if (o->index < o->of->target_index || !rollout_is_counted(pass->cluster, o) || now_ms >= end_ms)
                 return false;
         plan_again(pass, end_ms - now_ms);
-        plan_wait(pass, o->of, "it is being stopped on %s", cluster_machine_label(o->machine, name));
+        plan_wait(pass, o->of, VERDICT_BEING_STOPPED, "%s", cluster_machine_label(o->machine, name));
         return true;
 }
 

@@ -11,7 +11,7 @@
 void engine_plan_done(EnginePlan *plan) {
         free(plan->changes);
         for (size_t i = 0; i < plan->n_waits; i++)
-                free(plan->waits[i].reason);
+                free(plan->waits[i].why);
         free(plan->waits);
         free(plan->ends);
         names_done(&plan->rest);
@@ -34,14 +34,14 @@ static void plan_pass_done(Pass *pass) {
 }
 
 static void plan_unwanted(Pass *pass, const ClusterUnit *u) {
-        const char *reason = u->unit ? "its target state is inactive" : "it was destroyed";
+        VerdictCode why = u->unit ? VERDICT_TO_BE_INACTIVE : VERDICT_DESTROYED;
 
         for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                 if (cluster_assignment_is_active(o))
-                        plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP, "%s", reason);
+                        plan_change(pass, o->machine, u, ASSIGNMENT_STOP, why, "%s", "");
         /* A running unit that the cluster does not contain is unknown, not removed: it continues. */
         if (u->unit)
-                plan_stop_strays(pass, u, reason);
+                plan_stop_strays(pass, u, why);
 }
 
 /* -- The units of a pass -- */
@@ -229,7 +229,7 @@ static void plan_list_waits(Pass *pass) {
         for (PlanItem *item = pass->items; item; item = item->hh.next)
                 if (item->done || item->planned)
                         plan->waits[plan->n_waits++] = (EngineWait) { .unit = item->unit,
-                                                                      .reason = TAKE_PTR(item->wait) };
+                                                                      .why = TAKE_PTR(item->wait) };
 }
 
 /* Hosts that the brake releases: a host's release depends on the units of the hosts before it. */

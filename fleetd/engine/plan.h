@@ -9,7 +9,7 @@
 /* A unit that was planned. */
 typedef struct EngineWait {
         const ClusterUnit *unit; /* borrowed from the cluster view */
-        char *reason;            /* why it has no machine to run on, or to move to; NULL: it does not wait */
+        Verdict *why; /* owned: it has no machine to run on, or to move to; NULL: it does not wait */
 } EngineWait;
 
 typedef struct EnginePlan {

@@ -105,7 +105,7 @@ bool plan_lacks_text(Pass *pass, const ClusterUnit *u) {
         if (!plan_names_texts(pass) || (source && source->hash[0]) ||
             !cluster_unit_has_unreadable(head, LAYOUT_ROLLOUT))
                 return false;
-        plan_wait(pass, u, "the rollout of %s: " CLUSTER_UNREADABLE, head->name);
+        plan_wait(pass, u, VERDICT_ROLLOUT_UNREADABLE, "%s", head->name);
         return true;
 }
 
@@ -122,8 +122,9 @@ static bool plan_stops_again(const ClusterAssignment *o) {
                (u->unit->placement.global || (LIST_FIRST(&u->assignments) == o && !LIST_NEXT(o, of_unit)));
 }
 
-AssignmentChange *plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u,
-                              const ClusterAssignment *o, AssignmentKind kind, const char *format, ...) {
+AssignmentChange *plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, AssignmentKind kind,
+                              VerdictCode why, const char *args, ...) {
+        const ClusterAssignment *o = cluster_assignment(pass->cluster, m->id, u->name);
         EnginePlan *plan = pass->plan;
         bool in_place = o && cluster_assignment_is_active(o) && kind != ASSIGNMENT_STOP;
         /* A start after a stop: the agent may not have seen the load assignment in between, and an agent does
@@ -164,9 +165,10 @@ AssignmentChange *plan_change(Pass *pass, const ClusterMachine *m, const Cluster
                 memcpy(c->base, o->base, sizeof(c->base));
                 c->own = o->own;
         }
-        va_start(ap, format);
-        text_format_list(c->reason, sizeof(c->reason), format, ap);
+        va_start(ap, args);
+        verdict_set_list(&c->why, why, args, ap);
         va_end(ap);
+        c->why.said = why == VERDICT_SAID;
 
         r = scheduler_view_decide(pass->view, m, u, kind != ASSIGNMENT_STOP);
         if (r < 0)
@@ -178,57 +180,59 @@ void plan_stop_replaced(Pass *pass, const ClusterAssignment *o, const ClusterAss
         bool runs = by->state && active_state_is_up(by->state->state.active);
         char name[CLUSTER_LABEL_SIZE];
 
-        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
-                    runs ? "it runs on %s now" : "it is on %s now", cluster_machine_label(by->machine, name));
+        plan_change(pass, o->machine, o->of, ASSIGNMENT_STOP, runs ? VERDICT_RUNS_ON : VERDICT_IS_ON, "%s",
+                    cluster_machine_label(by->machine, name));
 }
 
 /* The assignment keeps the reason for its machine. */
-static void plan_retarget(Pass *pass, const ClusterAssignment *o) {
-        AssignmentKind kind = plan_wanted_kind(o->of);
-        AssignmentChange *c;
+static void plan_rewrite(Pass *pass, const ClusterAssignment *o, AssignmentKind kind, VerdictCode noted) {
+        AssignmentChange *c = plan_change(pass, o->machine, o->of, kind, noted, "%s", "");
 
-        c = plan_change(pass, o->machine, o->of, o, kind, "%s",
-                        o->reason && *o->reason ? o->reason : cluster_target_reason(kind));
-        if (c)
-                c->by_target = true;
+        if (!c)
+                return;
+        if (o->why.code != VERDICT_NONE)
+                c->why = o->why;
+        c->noted = noted;
 }
 
 void plan_keep(Pass *pass, const ClusterAssignment *o) {
         const ClusterUnit *u = o->of;
-        AssignmentKind kind = bound_kind(pass, o);
+        AssignmentKind kind = bound_kind(pass, o), wanted = plan_wanted_kind(u);
         char name[CLUSTER_LABEL_SIZE];
 
-        if (o->kind != kind && kind != plan_wanted_kind(u))
-                plan_change(pass, o->machine, u, o, kind,
-                            "the deadline of the drain of %s has passed, and it waits there (Move=no)",
+        if (o->kind != kind && kind != wanted)
+                plan_change(pass, o->machine, u, kind, VERDICT_DRAIN_OVER_WAITS, "%s",
                             cluster_machine_label(o->machine, name));
         else if (o->kind == ASSIGNMENT_LOAD && kind == ASSIGNMENT_RUN && bound_is(o) &&
                  o->index > u->target_index)
-                plan_change(pass, o->machine, u, o, kind, "it has stayed on %s (Move=no)",
+                plan_change(pass, o->machine, u, kind, VERDICT_HAS_STAYED, "%s",
                             cluster_machine_label(o->machine, name));
         else if (o->kind != kind || plan_stops_again(o))
-                plan_retarget(pass, o);
+                plan_rewrite(pass, o, wanted,
+                             wanted == ASSIGNMENT_RUN ? VERDICT_TO_BE_LAUNCHED : VERDICT_TO_BE_LOADED);
         else if (!plan_names_texts(pass) && !plan_is_current(o))
-                plan_change(pass, o->machine, u, o, o->kind, "its unit file has changed");
+                plan_change(pass, o->machine, u, o->kind, VERDICT_FILE_CHANGED, "%s", "");
         else if ((plan_names_texts(pass) && plan_is_current(o) && !o->hash[0]) ||
                  reported_text(pass, o->machine, u))
-                plan_change(pass, o->machine, u, o, o->kind, "%s", o->reason ?: "");
+                plan_rewrite(pass, o, o->kind, VERDICT_NONE);
 }
 
-void plan_wait(Pass *pass, const ClusterUnit *u, const char *format, ...) {
+void plan_wait(Pass *pass, const ClusterUnit *u, VerdictCode why, const char *args, ...) {
         PlanItem *item;
         va_list ap;
 
         HASH_FIND_PTR(pass->items, &u, item);
         if (!item)
                 return;
-        free(item->wait);
-        va_start(ap, format);
-        if (vasprintf(&item->wait, format, ap) < 0) {
-                item->wait = NULL;
+        item->wait = item->wait ?: NEW0(Verdict, 1);
+        if (!item->wait) {
                 pass->error = -ENOMEM;
+                return;
         }
+        va_start(ap, args);
+        verdict_set_list(item->wait, why, args, ap);
         va_end(ap);
+        item->wait->said = why == VERDICT_SAID;
 }
 
 bool plan_has_changes(const Pass *pass, const ClusterUnit *u) {
@@ -238,8 +242,8 @@ bool plan_has_changes(const Pass *pass, const ClusterUnit *u) {
         return item && item->planned;
 }
 
-void plan_stop_strays(Pass *pass, const ClusterUnit *u, const char *reason) {
+void plan_stop_strays(Pass *pass, const ClusterUnit *u, VerdictCode why) {
         for (const ClusterState *s = LIST_FIRST(&u->states); s; s = LIST_NEXT(s, of_unit))
                 if (plan_is_stray(s))
-                        plan_change(pass, s->machine, u, NULL, ASSIGNMENT_STOP, "%s", reason);
+                        plan_change(pass, s->machine, u, ASSIGNMENT_STOP, why, "%s", "");
 }

@@ -13,9 +13,9 @@ typedef struct PlanItem {
                 PHASE_PLAIN,
                 PHASE_FOLLOWING, /* MachineOf= */
         } phase;
-        bool planned; /* has changes in this plan; the next plan considers it again */
-        bool done;    /* considered in this round of its phase */
-        char *wait;   /* owned: EngineWait.reason */
+        bool planned;  /* has changes in this plan; the next plan considers it again */
+        bool done;     /* considered in this round of its phase */
+        Verdict *wait; /* owned: EngineWait.why */
         UT_hash_handle hh;
 } PlanItem;
 
@@ -87,20 +87,19 @@ bool plan_is_of_finished(const ClusterUnit *u);
 bool plan_takes_finished(const ClusterMachine *m);
 
 /* plan_change.c */
-/* Add a change of the unit's assignment on the machine, and return it; NULL: out of memory. 'o' is the
- * assignment there, or NULL; the format gives the reason. */
-AssignmentChange *plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u,
-                              const ClusterAssignment *o, AssignmentKind kind, const char *format, ...)
-        _printf_(6, 7);
+/* Add a change of the unit's assignment on the machine, or a new one, and return it; NULL: out of memory. The
+ * code and its arguments are the reason, as in verdict_set(). */
+AssignmentChange *plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, AssignmentKind kind,
+                              VerdictCode why, const char *args, ...) _printf_(6, 7);
 /* Record why no machine qualifies for the unit. */
-void plan_wait(Pass *pass, const ClusterUnit *u, const char *format, ...) _printf_(3, 4);
+void plan_wait(Pass *pass, const ClusterUnit *u, VerdictCode why, const char *args, ...) _printf_(4, 5);
 /* Bring an assignment that remains to the current target state and text of its unit. */
 void plan_keep(Pass *pass, const ClusterAssignment *o);
 /* Stop the unit in an assignment that 'by', on another machine, has replaced. */
 void plan_stop_replaced(Pass *pass, const ClusterAssignment *o, const ClusterAssignment *by);
 /* Return whether the unit has changes in this plan already. */
 bool plan_has_changes(const Pass *pass, const ClusterUnit *u);
-void plan_stop_strays(Pass *pass, const ClusterUnit *u, const char *reason);
+void plan_stop_strays(Pass *pass, const ClusterUnit *u, VerdictCode why);
 /* Return whether it is not known which text a unit without one gets: a later version of fleetd has written
  * the rollout of its set. Then it waits. */
 bool plan_lacks_text(Pass *pass, const ClusterUnit *u);
@@ -150,11 +149,8 @@ typedef struct Position {
 
 /* position.c. Judge p->assignment. */
 void position_judge(Pass *pass, Position *p);
-/* Return the reason why the unit leaves the position, in words that follow the machine's name. */
-const char *position_cause(const Position *p);
-/* Set AssignmentChange.code of a unit that leaves the position for another machine; the change may be NULL.
- */
-void position_set_code(AssignmentChange *c, const Position *p);
+/* Return why the unit leaves the position: VERDICT_LEAVES_*. */
+VerdictCode position_cause(const Position *p);
 MoveReason position_reason(const Position *p);
 /* Return whether the unit leaves the position because its machine is being drained. */
 bool position_is_drained(const Position *p);

@@ -50,44 +50,33 @@ void position_stop_unfit(Pass *pass, const Position *p) {
         char name[CLUSTER_LABEL_SIZE];
 
         if (position_is_overdue(pass, p)) {
-                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
-                            "the deadline of the drain of %s has passed",
+                plan_change(pass, o->machine, o->of, ASSIGNMENT_STOP, VERDICT_DRAIN_OVER, "%s",
                             cluster_machine_label(o->machine, name));
                 return;
         }
-        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "%s no longer qualifies: %s",
+        plan_change(pass, o->machine, o->of, ASSIGNMENT_STOP, VERDICT_UNFIT, "%s" VERDICT_NEXT "%s",
                     cluster_machine_label(o->machine, name), error_text(&p->why, 0));
 }
 
-const char *position_cause(const Position *p) {
+VerdictCode position_cause(const Position *p) {
         switch (p->state) {
         case POSITION_GONE:
-                return cluster_machine_is_removed(p->assignment->machine) ? "was removed" :
-                       p->assignment->machine->presence == PRESENCE_LEFT  ? "was shut down" :
-                                                                            "is lost";
+                return cluster_machine_is_removed(p->assignment->machine) ? VERDICT_LEAVES_REMOVED :
+                       p->assignment->machine->presence == PRESENCE_LEFT  ? VERDICT_LEAVES_LEFT :
+                                                                            VERDICT_LEAVES_LOST;
         case POSITION_REPLACED:
-                return "has a unit that replaces it";
+                return VERDICT_LEAVES_REPLACED;
         case POSITION_UNFIT:
                 if (p->rule == RULE_MAINTENANCE)
-                        return cluster_machine_is_leaving(p->assignment->machine) ? "is leaving the cluster" :
-                               cluster_machine_is_stopping(p->assignment->machine) ? "is shutting down" :
-                                                                                     "is being drained";
+                        return cluster_machine_is_leaving(p->assignment->machine)  ? VERDICT_LEAVES_LEAVING :
+                               cluster_machine_is_stopping(p->assignment->machine) ? VERDICT_LEAVES_STOPPING :
+                                                                                     VERDICT_LEAVES_DRAINED;
                 if (p->rule == RULE_MOVE)
-                        return "is left on request";
+                        return VERDICT_LEAVES_REQUESTED;
                 /* fall through */
         default:
-                return "no longer qualifies";
+                return VERDICT_LEAVES_UNFIT;
         }
-}
-
-void position_set_code(AssignmentChange *c, const Position *p) {
-        const ClusterMachine *m = p->assignment->machine;
-        char name[CLUSTER_LABEL_SIZE];
-
-        if (!c || p->state != POSITION_GONE || cluster_machine_is_removed(m))
-                return;
-        c->code = m->presence == PRESENCE_LEFT ? VERDICT_LEAVES_LEFT : VERDICT_LEAVES_LOST;
-        snprintf(c->left, sizeof(c->left), "%s", cluster_machine_label(m, name));
 }
 
 MoveReason position_reason(const Position *p) {
@@ -108,19 +97,22 @@ void position_wait(Pass *pass, const Position *p, const Error *why) {
         const ClusterAssignment *o = p->assignment;
         char name[CLUSTER_LABEL_SIZE];
 
-        plan_wait(pass, o->of, "%s %s; %s", cluster_machine_label(o->machine, name), position_cause(p),
-                  error_text(why, 0));
+        plan_wait(pass, o->of, position_cause(p), "%s" VERDICT_NEXT "%s",
+                  cluster_machine_label(o->machine, name), why->message);
 }
 
 void position_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) {
         bool unfit = p->state == POSITION_UNFIT && !position_leaves(p);
-        char name[CLUSTER_LABEL_SIZE];
+        char buffer[CLUSTER_LABEL_SIZE];
+        const char *name = cluster_machine_label(p->assignment->machine, buffer);
         Error why = {};
 
         scheduler_explain(pass->view, u, p->assignment->machine, &why);
-        plan_wait(pass, u, "%s %s%s%s%s; %s", cluster_machine_label(p->assignment->machine, name),
-                  position_cause(p), unfit ? " (" : "", unfit ? error_text(&p->why, 0) : "", unfit ? ")" : "",
-                  error_text(&why, 0));
+        if (unfit)
+                plan_wait(pass, u, VERDICT_UNFIT_NOW, "%s" VERDICT_NEXT "%s" VERDICT_NEXT "%s", name,
+                          p->why.message, why.message);
+        else
+                plan_wait(pass, u, position_cause(p), "%s" VERDICT_NEXT "%s", name, why.message);
 }
 
 /* Count the instances of the set that this plan stops, since the last time. */
@@ -184,9 +176,9 @@ void position_wait_bound(Pass *pass, const Position *p) {
 
         /* The assignment of a conflicting unit has no effect, and a finished one would be run again. */
         if (o->kind != ASSIGNMENT_LOAD && p->rule != RULE_FOREIGN && !plan_stays_finished(o))
-                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_LOAD,
-                            "%s no longer qualifies: %s; it waits there (Move=no)", name,
-                            error_text(&p->why, 0));
-        plan_wait(pass, o->of, "%s no longer qualifies (%s); it waits there (Move=no)", name,
+                plan_change(pass, o->machine, o->of, ASSIGNMENT_LOAD, VERDICT_UNFIT_WAITS,
+                            "%s" VERDICT_NEXT "%s", name, error_text(&p->why, 0));
+        plan_wait(pass, o->of, VERDICT_UNFIT_NOW,
+                  "%s" VERDICT_NEXT "%s" VERDICT_NEXT "it waits there (Move=no)", name,
                   error_text(&p->why, 0));
 }

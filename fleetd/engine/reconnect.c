@@ -55,18 +55,16 @@ static void reconnect_decide(Pass *pass, const ClusterUnit *u, const ClusterAssi
 
         other = reconnect_other(u, &n);
         if (!reconnect_keeps(pass, u, o, state, other, n)) {
-                plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP, "it runs elsewhere now");
+                plan_change(pass, o->machine, u, ASSIGNMENT_STOP, VERDICT_RUNS_ELSEWHERE, "%s", "");
                 return;
         }
-        c = plan_change(pass, o->machine, u, o, ASSIGNMENT_RUN,
-                        "has run there all the time (OnReconnect=keep-old)");
+        c = plan_change(pass, o->machine, u, ASSIGNMENT_RUN, VERDICT_HAS_RUN_THERE, "%s", "");
         if (!c)
                 return;
         c->since_ms = o->since_ms;
         plan_set_text(c, o); /* which runs there */
         if (other)
-                plan_change(pass, other->machine, u, other, ASSIGNMENT_STOP,
-                            "%s is back, and has run it all the time (OnReconnect=keep-old)",
+                plan_change(pass, other->machine, u, ASSIGNMENT_STOP, VERDICT_HAS_RUN_ON, "%s",
                             cluster_machine_label(o->machine, name));
 }
 
@@ -83,10 +81,11 @@ void reconnect_unit(Pass *pass, const ClusterUnit *u) {
                 if (o->kind != ASSIGNMENT_STOP || !o->unless_running)
                         continue;
                 if (!chosen)
-                        plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP, "%s",
-                                    plan_is_wanted(u) ? "it is elsewhere now" :
-                                    u->unit           ? "its target state is inactive" :
-                                                        "it was destroyed");
+                        plan_change(pass, o->machine, u, ASSIGNMENT_STOP,
+                                    plan_is_wanted(u) ? VERDICT_IS_ELSEWHERE :
+                                    u->unit           ? VERDICT_TO_BE_INACTIVE :
+                                                        VERDICT_DESTROYED,
+                                    "%s", "");
                 else if (o->machine->presence == PRESENCE_UP && s && s->state.kept == o->index)
                         reconnect_decide(pass, u, o, &s->state);
         }

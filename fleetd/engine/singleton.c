@@ -42,16 +42,14 @@ static void singleton_wait(Pass *pass, const ClusterUnit *u, const ClusterMachin
         const char *name = cluster_machine_label(m, buffer);
 
         if (left_ms == UINT64_MAX) {
-                plan_wait(pass, u,
-                          "%s may still run it, since before Singleton=yes, and has to report its end", name);
+                plan_wait(pass, u, VERDICT_MAY_RUN_IT, "%s", name);
                 return;
         }
         plan_again(pass, left_ms);
         if (m->presence == PRESENCE_UP)
-                plan_wait(pass, u, "%s is stopping it", name);
+                plan_wait(pass, u, VERDICT_STOPS_IT, "%s", name);
         else
-                plan_wait(pass, u, "%s may still run it: Singleton=yes waits until its lease has ended",
-                          name);
+                plan_wait(pass, u, VERDICT_LEASE_RUNS, "%s", name);
 }
 
 /* -- A unit with a machine -- */
@@ -93,12 +91,9 @@ static void singleton_leave(Pass *pass, const ClusterUnit *u, const Position *p)
         /* No process of it runs: it needs not end first. Its next machine does not run it again. */
         if (plan_stays_finished(o)) {
                 if (scheduler_pick(pass->view, u, &other, &why) >= 0 && plan_takes_finished(other))
-                        position_set_code(plan_change(pass, other, u,
-                                                      cluster_assignment(pass->cluster, other->id, u->name),
-                                                      plan_wanted_kind(u), "%s %s; %s",
-                                                      cluster_machine_label(o->machine, name),
-                                                      position_cause(p), error_text(&why, 0)),
-                                          p);
+                        plan_change(pass, other, u, plan_wanted_kind(u), position_cause(p),
+                                    "%s" VERDICT_NEXT "%s", cluster_machine_label(o->machine, name),
+                                    why.message);
                 return;
         }
         if (leaves && !drain_admits(pass, o, &why)) {
@@ -112,9 +107,9 @@ static void singleton_leave(Pass *pass, const ClusterUnit *u, const Position *p)
                         position_wait(pass, p, &why);
                         return;
                 }
-                plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP,
-                            "%s %s; it starts elsewhere when it has ended",
-                            cluster_machine_label(o->machine, name), position_cause(p));
+                plan_change(pass, o->machine, u, ASSIGNMENT_STOP, position_cause(p),
+                            "%s" VERDICT_NEXT "it starts elsewhere when it has ended",
+                            cluster_machine_label(o->machine, name));
                 if (pass->error == 0)
                         pass->plan->changes[pass->plan->n - 1].move = position_reason(p);
                 if (leaves)
@@ -131,8 +126,7 @@ static void singleton_keep(Pass *pass, const ClusterUnit *u, const Position *p) 
         const ClusterAssignment *o = p->assignment;
 
         if (o->hold_ms == 0 && !plan_has_finished(o))
-                plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP,
-                            "Singleton=yes is new: it starts again with a guard");
+                plan_change(pass, o->machine, u, ASSIGNMENT_STOP, VERDICT_SINGLETON_NEW, "%s", "");
         else if (p->state == POSITION_FITS || p->state == POSITION_HELD)
                 plan_keep(pass, o);
         else if (bound_is_rejected(p))
@@ -158,9 +152,8 @@ static bool singleton_plan_active(Pass *pass, const ClusterUnit *u) {
                 return false;
         for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                 if (cluster_assignment_is_active(o) && o != kept.assignment)
-                        plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP,
-                                    "Singleton=yes, and it has another machine");
-        plan_stop_strays(pass, u, "Singleton=yes, and it has another machine");
+                        plan_change(pass, o->machine, u, ASSIGNMENT_STOP, VERDICT_SINGLETON_OTHER, "%s", "");
+        plan_stop_strays(pass, u, VERDICT_SINGLETON_OTHER);
         singleton_keep(pass, u, &kept);
         return true;
 }
@@ -186,10 +179,9 @@ static bool singleton_plan_stray(Pass *pass, const ClusterUnit *u) {
                         singleton_wait(pass, u, s->machine, left_ms);
                 else if (active_state_is_up(s->state.active) &&
                          scheduler_may_adopt(pass->view, u, s->machine))
-                        plan_change(pass, s->machine, u, NULL, plan_wanted_kind(u), "already runs there");
+                        plan_change(pass, s->machine, u, plan_wanted_kind(u), VERDICT_RUNS_THERE, "%s", "");
                 else
-                        plan_change(pass, s->machine, u, NULL, ASSIGNMENT_STOP,
-                                    "Singleton=yes, and it has no assignment there");
+                        plan_change(pass, s->machine, u, ASSIGNMENT_STOP, VERDICT_SINGLETON_STRAY, "%s", "");
                 return true;
         }
         return false;
@@ -215,8 +207,7 @@ static bool singleton_plan_stopping(Pass *pass, const ClusterUnit *u) {
         if (n == 1 && most_ms != UINT64_MAX && last->machine->presence == PRESENCE_UP &&
             scheduler_may_return(pass->view, u, last->machine) &&
             !scheduler_replaced_by(pass->view, u, last->machine))
-                plan_change(pass, last->machine, u, last, plan_wanted_kind(u),
-                            "start requested; keeps its machine");
+                plan_change(pass, last->machine, u, plan_wanted_kind(u), VERDICT_KEEPS_MACHINE, "%s", "");
         else
                 singleton_wait(pass, u, last->machine, most_ms);
         return true;
@@ -230,8 +221,7 @@ void singleton_unit(Pass *pass, const ClusterUnit *u) {
             singleton_plan_stray(pass, u))
                 return;
         if (scheduler_pick(pass->view, u, &m, &why) >= 0)
-                plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name),
-                            plan_wanted_kind(u), "%s", error_text(&why, 0));
+                plan_change(pass, m, u, plan_wanted_kind(u), VERDICT_SAID, "%s", why.message);
         else
-                plan_wait(pass, u, "%s", error_text(&why, 0));
+                plan_wait(pass, u, VERDICT_SAID, "%s", why.message);
 }

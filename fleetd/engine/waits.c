@@ -5,7 +5,7 @@
 typedef struct Wait {
         Named unit;
         bool aged, noted; /* it waited when the timer fired before; it has a row */
-        char reason[HISTORY_REASON_SIZE];
+        Verdict why;
 } Wait;
 
 static void waits_arm(EngineWaits *w) {
@@ -43,7 +43,7 @@ static void waits_on_timer(void *userdata) {
                 notes[n++] = (HistoryNote) { .kind = HISTORY_WAITING,
                                              .unit = wait->unit.name,
                                              .machine = waits_runs_on(w, wait->unit.name),
-                                             .reason = wait->reason };
+                                             .verdict = &wait->why };
                 wait->noted = true;
         }
         if (n > 0)
@@ -56,12 +56,12 @@ void waits_init(EngineWaits *w, Loop *loop, Registry *registry) {
         *w = (EngineWaits) { .registry = registry, .loop = loop, .timer = TIMER(waits_on_timer, w) };
 }
 
-static void waits_add(EngineWaits *w, const char *unit, const char *reason) {
+static void waits_add(EngineWaits *w, const char *unit, const Verdict *why) {
         Wait *wait = named_get(&w->units, unit, sizeof(Wait));
 
         if (!wait || wait->noted)
                 return;
-        text_format(wait->reason, sizeof(wait->reason), "%s", reason);
+        wait->why = *why;
         waits_arm(w);
 }
 
@@ -69,8 +69,8 @@ void waits_update(EngineWaits *w, const EnginePlan *plan) {
         for (size_t i = 0; i < plan->n_waits; i++) {
                 const EngineWait *planned = &plan->waits[i];
 
-                if (planned->reason)
-                        waits_add(w, planned->unit->name, planned->reason);
+                if (planned->why)
+                        waits_add(w, planned->unit->name, planned->why);
                 else
                         waits_forget(w, planned->unit->name);
         }

@@ -215,10 +215,6 @@ static bool cluster_has_finished_on(const ClusterMachine *m, const ClusterUnit *
         return s && s->state.done;
 }
 
-const char *cluster_target_reason(AssignmentKind kind) {
-        return kind == ASSIGNMENT_RUN ? "its target state is launched" : "its target state is loaded";
-}
-
 TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u,
                                   const ClusterMachine **ret_machine) {
         const ClusterAssignment *best = NULL;

@@ -64,24 +64,15 @@ typedef struct ClusterAssignment {
         struct ClusterState *state;            /* of the unit there; NULL: the machine reports none */
         ClusterUnit *of;                       /* entry of the unit; it may have no unit key */
         LIST_ENTRY(ClusterAssignment) of_unit; /* by machine id */
-        AssignmentKind kind; /* _ASSIGNMENT_INVALID: unreadable; the unit stays on that machine */
-        uint64_t unit_index; /* modified index of the unit key that the engine planned on */
-        uint64_t index;      /* modified index of this key */
+        union {
+                Assignment record; /* kind _ASSIGNMENT_INVALID: unreadable; the unit stays on that machine */
+                struct {
+                        ASSIGNMENT_MEMBERS /* base: the hash, without drop-ins of the instance */
+                };
+        };
+        uint64_t index; /* modified index of this key */
         uint64_t created;
-        uint64_t since_ms; /* cluster time of the assignment; a rewrite in place keeps it, but for a start,
-                              and for another request to be loaded only */
-        uint64_t hold_ms;  /* of a singleton (Assignment.hold_ms) */
-        uint64_t move_failures, move_after_ms; /* see Assignment, as the next */
-        char move_failed[MACHINE_ID_SIZE];
-        uint64_t revision;
-        char hash[UNIT_HASH_SIZE]; /* "": the text of the unit key at 'unit_index' */
-        char base[UNIT_HASH_SIZE]; /* of the same without the drop-ins of the instance (Unit.base) */
-        uint64_t own;              /* the hash of these (Unit.own) */
-        char instead[MACHINE_ID_SIZE];
-        bool unless_running, finished;
         uint64_t known_ms; /* cluster time at which this view had it in its present form */
-        uint64_t term;     /* of the engine that wrote it */
-        char *reason;
         UT_hash_handle hh; /* in ClusterMachine.assignments, by unit */
         char unit[UNIT_NAME_MAX + 1];
 } ClusterAssignment;
@@ -411,9 +402,6 @@ ClusterMachine **cluster_members_sorted(const Cluster *c, size_t *ret_n);
 
 /* Return the number of units with a key that can be read. */
 size_t cluster_n_units(const Cluster *c);
-
-/* Return why an assignment in place becomes one of this kind, ASSIGNMENT_RUN or ASSIGNMENT_LOAD. */
-const char *cluster_target_reason(AssignmentKind kind);
 
 /* Return fleet's current state of a unit: launched if its machine has the assignment to run it and reports a
  * state. *ret_machine is the machine of its assignment to run or load; NULL for none, and for global units.

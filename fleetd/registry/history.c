@@ -64,21 +64,21 @@ static uint8_t *history_put(uint8_t *at, const char *s, size_t size) {
 }
 
 size_t history_encode(const HistoryNote *note, bool coded, uint8_t ret[static KV_NOTE_MAX]) {
-        const char *unit = note->unit ?: "", *user = note->user ?: "", *reason;
+        const char *unit = note->unit ?: "", *user = note->user ?: "", *reason = note->reason ?: "";
         char line[HISTORY_REASON_SIZE];
         const char *machine = note->machine ?: "";
-        const char *about = note->about ?: "", *code;
+        const char *about = "", *code = verdict_rows[note->code].name ?: "";
         _cleanup_text_ Text message = {};
-        size_t size, n_about = strlen(about), left = strlen(user);
+        size_t size, n_about = 0, left = strlen(user);
         uint8_t *at = ret;
 
-        code = verdict_rows[note->code].name ?: "";
         if (note->verdict) {
                 verdict_append(&message, note->verdict);
+                reason = text_chars(&message);
                 code = verdict_name(note->verdict);
-                about = verdict_argument(note->verdict, 0, &n_about);
+                if (!note->verdict->said)
+                        about = verdict_argument(note->verdict, 0, &n_about);
         }
-        reason = note->verdict ? text_chars(&message) : note->reason ?: "";
         size = strcspn(reason, "\n");
 
         *at++ = (uint8_t) note->kind;

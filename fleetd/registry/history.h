@@ -67,8 +67,7 @@ typedef struct HistoryNote {
         const char *user; /* whose request it was, or HISTORY_DIRECTORY; absent: the cluster itself */
         const char *reason;
         VerdictCode code;       /* what the reason states */
-        const char *about;      /* the first argument of the code */
-        const Verdict *verdict; /* in place of the last three */
+        const Verdict *verdict; /* in place of the last two */
 } HistoryNote;
 
 /* Encode a note, and return the size. 'coded': with the code, from KV_LEVEL_VERDICTS on. The reason ends with

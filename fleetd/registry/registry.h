@@ -49,8 +49,6 @@ int registry_set_metadata(Registry *r, const MetadataChange *changes, size_t n, 
 
 /* -- schedule.c: changes by the engine -- */
 
-enum { ASSIGNMENT_REASON_SIZE = 256 };
-
 /* Why an assignment moves its unit from another machine. */
 typedef enum MoveReason {
         MOVE_NONE,     /* it moves none */
@@ -64,30 +62,22 @@ typedef enum MoveReason {
 
 typedef struct AssignmentChange {
         char machine[MACHINE_ID_SIZE], unit[UNIT_NAME_MAX + 1];
-        AssignmentKind kind;     /* new kind */
+        union {
+                Assignment record;
+                struct {
+                        ASSIGNMENT_MEMBERS /* base: "" as the hash; unit_index 0: absent (only to stop a unit)
+                                            */
+                };
+        };
         uint64_t expected_index; /* of the assignment's key; 0: absent */
-        uint64_t unit_index;     /* of the unit key that was planned on; 0: absent (only to stop a unit) */
         uint64_t text_index;     /* of the unit key that had the text; 0: that of 'unit_index' */
-        uint64_t revision;       /* of the text, as the next; 0: not named */
-        char hash[UNIT_HASH_SIZE], base[UNIT_HASH_SIZE]; /* base: Unit.base; "": as the hash */
-        uint64_t own;                                    /* Unit.own */
-        char instead[MACHINE_ID_SIZE];                   /* Assignment.instead */
-        bool unless_running, finished;                   /* of Assignment */
         uint64_t presence_index; /* of the machine's presence key; 0: not checked (to stop a unit) */
-        uint64_t since_ms;       /* cluster time; a rewrite in place keeps the previous one, but for a start
-                                  * of a loaded unit */
-        uint64_t hold_ms;        /* Assignment.hold_ms, and so the next three */
-        uint64_t move_failures, move_after_ms;
-        char move_failed[MACHINE_ID_SIZE];
-        char reason[ASSIGNMENT_REASON_SIZE]; /* why the unit is on the machine, or is to stop there */
-        VerdictCode code; /* VERDICT_LEAVES_LOST, _LEFT, with the machine that the unit leaves; or none */
-        char left[CLUSTER_LABEL_SIZE];
-        bool by_target;  /* a rewrite in place for another target state: that is the reason in the history */
-        MoveReason move; /* for counts only */
+        VerdictCode noted; /* why, in the history: of a rewrite in place for another target state; or NONE */
+        MoveReason move;   /* for counts only */
 } AssignmentChange;
 
-/* Return the reason of the change for logs and the history; borrowed. */
-const char *assignment_change_reason(const AssignmentChange *change);
+/* Return why, for logs and the history. */
+Verdict assignment_change_why(const AssignmentChange *change);
 
 /* Send one transaction that is valid in 'term' only. It is never repeated. It has the first *ret_n changes:
  * at least one, and all that fit into it. */

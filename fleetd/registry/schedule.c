@@ -4,14 +4,15 @@
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction_parts.h"
 
-const char *assignment_change_reason(const AssignmentChange *c) {
-        return c->by_target ? cluster_target_reason(c->kind) : c->reason;
+Verdict assignment_change_why(const AssignmentChange *c) {
+        return c->noted != VERDICT_NONE ? (Verdict) { .code = c->noted } : c->why;
 }
 
 /* A rewrite in place directs the machine to do the same with another text: the history has the change of the
  * text. */
 static void schedule_note(Transaction *t, const Registry *r, const AssignmentChange *c) {
         const ClusterAssignment *known = cluster_assignment(registry_cluster(r), c->machine, c->unit);
+        Verdict why = assignment_change_why(c);
 
         if (!known || known->kind != c->kind)
                 transaction_note(
@@ -19,33 +20,24 @@ static void schedule_note(Transaction *t, const Registry *r, const AssignmentCha
                         &(HistoryNote) { .kind = c->kind == ASSIGNMENT_STOP ? HISTORY_STOP : HISTORY_ASSIGNED,
                                          .unit = c->unit,
                                          .machine = c->machine,
-                                         .code = c->code,
-                                         .about = c->left,
-                                         .reason = assignment_change_reason(c) });
+                                         .verdict = &why });
 }
 
 void transaction_assign(Registry *r, Transaction *t, uint64_t term, const AssignmentChange *c) {
         _cleanup_text_ Text value = {};
-        Assignment assignment = {
-                .kind = c->kind,
-                .unit_index = c->text_index > 0 ? c->text_index : c->unit_index,
-                .reason = (char *) c->reason, /* borrowed */
-                .term = term,
-                .since_ms = c->since_ms,
-                .hold_ms = c->hold_ms,
-                .move_failures = c->move_failures,
-                .move_after_ms = c->move_after_ms,
-                .revision = c->revision,
-                .unless_running = c->unless_running,
-                .finished = c->finished,
-                .own = c->own,
-        };
+        _cleanup_text_ Text message = {};
+        Assignment assignment = c->record;
 
-        memcpy(assignment.move_failed, c->move_failed, sizeof(assignment.move_failed));
-        memcpy(assignment.hash, c->hash, sizeof(assignment.hash));
-        if (!streq(c->base, c->hash))
-                memcpy(assignment.base, c->base, sizeof(assignment.base));
-        memcpy(assignment.instead, c->instead, sizeof(assignment.instead));
+        assignment.term = term;
+        if (c->text_index > 0)
+                assignment.unit_index = c->text_index;
+        if (streq(c->base, c->hash))
+                assignment.base[0] = 0;
+        if (!transaction_is_coded(t, r)) {
+                verdict_append(&message, &c->why);
+                verdict_say(&assignment.why, VERDICT_SAID, text_chars(&message));
+                t->error = MIN(t->error, message.error);
+        }
 
         transaction_expect(t, c->expected_index, LAYOUT_ASSIGNMENT, c->unit, c->machine);
         transaction_check_index(t, c->unit_index, LAYOUT_UNIT, c->unit, NULL);

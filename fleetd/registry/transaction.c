@@ -112,17 +112,21 @@ void transaction_expire(Transaction *t, uint64_t ttl_ms) {
         t->writes[t->n_writes - 1].ttl_ms = ttl_ms;
 }
 
-void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note) {
-        uint8_t body[KV_NOTE_MAX];
+bool transaction_is_coded(Transaction *t, const Registry *r) {
         KvState state;
-        char *copy;
-        size_t size;
 
         if (t->coded == 0) {
                 kv_state(registry_store(r), &state);
                 t->coded = state.level >= KV_LEVEL_VERDICTS && !registry_is_codeless(r) ? 1 : -1;
         }
-        size = history_encode(note, t->coded > 0, body);
+        return t->coded > 0;
+}
+
+void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note) {
+        uint8_t body[KV_NOTE_MAX];
+        char *copy;
+        size_t size = history_encode(note, transaction_is_coded(t, r), body);
+
         if (t->error < 0 || t->n_notes == NOTES_MAX)
                 return;
         copy = malloc(size);

@@ -5,14 +5,11 @@
 
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
                                 const ClusterMachine *machine, bool staying, Error *ret_why) {
-        _cleanup_text_ Text why = {};
         Refusal refusal;
         SchedulerRule rule = scheduler_check(0, view, unit, machine, staying, ret_why ? &refusal : NULL);
 
-        if (ret_why && rule != RULE_NONE) {
-                verdict_append(&why, &refusal.why);
-                error_set(ret_why, why.error < 0 ? why.error : -ENOENT, "%s", text_chars(&why));
-        }
+        if (ret_why && rule != RULE_NONE)
+                verdict_print(&refusal.why, ret_why);
         return rule;
 }
 

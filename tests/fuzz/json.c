@@ -10,7 +10,7 @@ static void read_records(const char *json, size_t size) {
         _cleanup_unit_state_ UnitState state = {};
         _cleanup_machine_ Machine machine = {}, same_machine = {};
         _cleanup_unit_ Unit *unit = NULL;
-        _cleanup_assignment_ Assignment order = {}, same_order = {};
+        Assignment order = {}, same_order = {};
         _cleanup_problem_ Problem problem = {}, same_problem = {};
         _cleanup_text_ Text t = {};
         PresenceRecord presence;
@@ -33,7 +33,7 @@ static void read_records(const char *json, size_t size) {
                 stored_assignment_write(&t, &order);
                 r = stored_assignment_read(t.chars, t.size, &same_order, &err);
                 assert(r == 0);
-                assert(order.kind == same_order.kind && order.unit_index == same_order.unit_index);
+                assert(order.kind == same_order.kind && order.why.code == same_order.why.code);
         }
 
         text_clear(&t);

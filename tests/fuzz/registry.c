@@ -47,7 +47,7 @@ static void check_plan(const Cluster *c, bool names_texts) {
                 const AssignmentChange *o = &plan.changes[i];
                 const ClusterMachine *m = cluster_machine(c, o->machine);
 
-                assert(m && o->reason[0]);
+                assert(m && o->why.code != VERDICT_NONE);
                 assert(streq(o->unit, again.changes[i].unit) && streq(o->machine, again.changes[i].machine));
                 if (o->kind != ASSIGNMENT_STOP)
                         assert(cluster_unit(c, o->unit));

@@ -3,6 +3,7 @@
 #include "fleetd/registry/presence.h"
 #include "units/quadlet.h"
 #include "tests/lib/message.h"
+#include "tests/lib/words_of.h"
 
 const EnginePlanLimits cluster_view_limits = { .names_texts = true };
 
@@ -152,7 +153,7 @@ void cluster_view_assign(ClusterView *p, const char *machine, const char *unit, 
                                   .unit_index = u ? u->index : 0,
                                   .since_ms = p->cluster.now_ms,
                                   .term = 1,
-                                  .reason = strdup("because") };
+                                  .why = SAID("because") };
         _cleanup_text_ Text t = {};
 
         p->index++;
@@ -161,7 +162,6 @@ void cluster_view_assign(ClusterView *p, const char *machine, const char *unit, 
                 memcpy(assignment.hash, u->unit->hash, sizeof(assignment.hash));
         }
         stored_assignment_write(&t, &assignment);
-        assignment_record_done(&assignment);
         put(p, LAYOUT_ASSIGNMENT, unit, machine, t.chars, t.size, there ? there->created : p->index);
 }
 
@@ -185,7 +185,7 @@ void cluster_view_roll(ClusterView *p, const char *name) {
                 memcpy(c->machine, o->machine->id, sizeof(c->machine));
                 memcpy(c->unit, o->unit, sizeof(c->unit));
                 memcpy(c->hash, u->unit->hash, sizeof(c->hash));
-                snprintf(c->reason, sizeof(c->reason), "a rollout");
+                verdict_say(&c->why, VERDICT_SAID, "a rollout");
         }
         cluster_view_apply(p, &plan);
         engine_plan_done(&plan);
@@ -269,24 +269,13 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
                 const ClusterMachine *m = cluster_machine(&p->cluster, c->machine);
                 char key[LAYOUT_KEY_MAX];
                 _cleanup_text_ Text t = {};
-                Assignment assignment = { .kind = c->kind,
-                                          .unit_index = c->text_index > 0 ? c->text_index : c->unit_index,
-                                          .since_ms = c->since_ms,
-                                          .hold_ms = c->hold_ms,
-                                          .move_failures = c->move_failures,
-                                          .move_after_ms = c->move_after_ms,
-                                          .revision = c->revision,
-                                          .unless_running = c->unless_running,
-                                          .finished = c->finished,
-                                          .term = 1,
-                                          .reason = strdup(c->reason) };
+                Assignment assignment = c->record;
 
-                memcpy(assignment.move_failed, c->move_failed, sizeof(assignment.move_failed));
-                memcpy(assignment.hash, c->hash, sizeof(assignment.hash));
-                assignment.own = c->own;
-                if (!streq(c->base, c->hash))
-                        memcpy(assignment.base, c->base, sizeof(assignment.base));
-                memcpy(assignment.instead, c->instead, sizeof(assignment.instead));
+                assignment.term = 1;
+                if (c->text_index > 0)
+                        assignment.unit_index = c->text_index;
+                if (streq(c->base, c->hash))
+                        assignment.base[0] = 0;
 
                 /* The transaction's checks. */
                 assert(c->expected_index == (o ? o->index : 0));
@@ -294,7 +283,6 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
                 assert(c->presence_index == 0 || c->presence_index == m->presence_index);
 
                 stored_assignment_write(&t, &assignment);
-                assignment_record_done(&assignment);
                 layout_key(key, LAYOUT_ASSIGNMENT, c->unit, c->machine);
                 assert(cluster_put(&p->cluster,
                                    &(KvNode) { .key = kv_string(key),
@@ -374,7 +362,7 @@ char *cluster_view_plan(ClusterView *p, bool apply) {
                 const ClusterMachine *m = cluster_machine(&p->cluster, plan.changes[i].machine);
                 char letter[2];
 
-                assert(plan.changes[i].reason[0]);
+                assert(plan.changes[i].why.code != VERDICT_NONE);
                 text_printf(&t, "%s%s %s %s", t.size > 0 ? "; " : "",
                             assignment_kind_to_string(plan.changes[i].kind), plan.changes[i].unit,
                             name_of(letter, m));

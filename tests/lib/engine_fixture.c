@@ -1,6 +1,7 @@
 #include "tests/lib/test.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/engine_fixture.h"
+#include "tests/lib/words_of.h"
 
 Fixture fixture;
 
@@ -144,7 +145,7 @@ void __wrap_registry_note(Registry *r, const HistoryNote *notes, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 assert_int_equal(notes[i].kind, HISTORY_WAITING);
                 snprintf(fixture.note, sizeof(fixture.note), "%s%s%.1s: %s", notes[i].unit,
-                         notes[i].machine ? " on " : "", notes[i].machine ?: "", notes[i].reason);
+                         notes[i].machine ? " on " : "", notes[i].machine ?: "", words_of(notes[i].verdict));
         }
         fixture.n_notes += (unsigned) n;
 }

@@ -192,7 +192,7 @@ void host_order_text(Host *h, const char *name, AssignmentKind kind, uint64_t re
         memcpy(change.machine, h->id, sizeof(change.machine));
         snprintf(change.unit, sizeof(change.unit), "%s", name);
         snprintf(change.hash, sizeof(change.hash), "%s", hash);
-        snprintf(change.reason, sizeof(change.reason), "a test says so");
+        verdict_say(&change.why, VERDICT_SAID, "a test says so");
         assert_int_equal(
                 host_wait(h, registry_assign(h->registry, state.term, &change, 1, NULL, host_on_done, h)),
                 KV_OK);

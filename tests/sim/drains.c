@@ -3,6 +3,7 @@
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/explain.h"
 #include "tests/sim/reached.h"
+#include "tests/lib/words_of.h"
 
 enum {
         AFTER_MS = 20000,    /* after its end, in which a drain still moves units */
@@ -307,7 +308,7 @@ static void drains_check_machine(SimCluster *c, const SchedulerView *view, const
                 if ((state != DRAINED_UNIT_WAITS && state != DRAINED_UNIT_QUEUED) || !why.message[0])
                         world_failed(c->world, "each-drain-ends-or-each-unit-has-a-reason",
                                      "%s is on %s in state %d: %s", a->unit, cluster_machine_name(m), state,
-                                     a->reason ?: "");
+                                     words_of(&a->why));
         }
 }
 

@@ -15,6 +15,7 @@
 #include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
+#include "tests/lib/words_of.h"
 
 enum { QUIET_MS = 300, AGENT_RETRY_MS = 500, ADOPT_MS = 600, BOOT_WAIT_MS = 60000, SHORT_BOOT_WAIT_MS = 800 };
 
@@ -2408,7 +2409,7 @@ static void an_assignment_that_comes_with_the_whole_registry_is_executed_at_once
         Host *h = fixture->host;
         AssignmentChange change = { .kind = ASSIGNMENT_RUN,
                                     .unit = "web.service",
-                                    .reason = "a test says so" };
+                                    .why = SAID("a test says so") };
         uint64_t ordered_ms = loop_now_ms(h->loop);
         KvState store;
 

@@ -8,6 +8,7 @@
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
+#include "tests/lib/words_of.h"
 
 enum {
         OTHERS = 60,    /* units without changes */
@@ -491,7 +492,7 @@ static void assign_many(Fixture *fixture, AssignmentKind kind) {
                 for (unsigned k = 0; k < n; k++) {
                         const ClusterAssignment *there;
 
-                        changes[k] = (AssignmentChange) { .kind = kind, .reason = "a test says so" };
+                        changes[k] = (AssignmentChange) { .kind = kind, .why = SAID("a test says so") };
                         memcpy(changes[k].machine, fixture->host->id, sizeof(changes[k].machine));
                         snprintf(changes[k].unit, sizeof(changes[k].unit), "many-%03u.service", i + k);
                         there = cluster_assignment(c, fixture->host->id, changes[k].unit);

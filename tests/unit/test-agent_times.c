@@ -8,6 +8,7 @@
 #include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
+#include "tests/lib/words_of.h"
 
 #define ONE "[Service]\nExecStart=/bin/one\n"
 #define TWO "[Service]\nExecStart=/bin/two\n"
@@ -442,7 +443,7 @@ static void an_assignment_for_another_host_causes_no_pass(void **state) {
         AssignmentChange change = { .machine = "cccccccccccccccccccccccccccccccc",
                                     .kind = ASSIGNMENT_RUN,
                                     .unit = "web.service",
-                                    .reason = "a test says so" };
+                                    .why = SAID("a test says so") };
         Fixture *fixture = *state;
         Host *h = fixture->host;
         uint64_t passes;

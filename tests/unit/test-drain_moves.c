@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "tests/lib/drains.h"
 #include "tests/lib/size.h"
+#include "tests/lib/words_of.h"
 
 /* Launch 'n' units on machine A; the other machines are cordoned until all run. */
 static void launch_on_a(ClusterView *p, const char *others, const char *prefix, const char *options, int n) {
@@ -149,7 +150,7 @@ static void a_new_instance_that_is_not_available_in_time_ends_and_the_old_one_st
         engine_plan_done(&plan);
         plans(&p, "run a.service A; stop a.service B");
         assert_int_equal(assignment_on(&p, "A", "a.service")->move_failures, 1);
-        assert_non_null(strstr(assignment_on(&p, "B", "a.service")->reason,
+        assert_non_null(strstr(words_of(&assignment_on(&p, "B", "a.service")->why),
                                "it was not available there within UpdateDeadlineSec=, and it stays on A"));
 }
 
@@ -389,8 +390,10 @@ static void a_target_that_is_away_is_a_failed_move(void **state) {
                 p.cluster.now_ms += DRAIN_RETRY_MS - 14000;
                 plans(&p, rows[i].plan);
                 if (!rows[i].returns && !rows[i].more[0]) {
-                        assert_non_null(strstr(assignment_on(&p, "A", "a.service")->reason, "B failed"));
-                        assert_non_null(strstr(assignment_on(&p, "B", "a.service")->reason, "it stays on A"));
+                        assert_non_null(
+                                strstr(words_of(&assignment_on(&p, "A", "a.service")->why), "B failed"));
+                        assert_non_null(
+                                strstr(words_of(&assignment_on(&p, "B", "a.service")->why), "it stays on A"));
                         plans(&p, "");
                         p.cluster.now_ms += DRAIN_RETRY_MS;
                         plans(&p, "run a.service C");
@@ -431,7 +434,8 @@ static void a_unit_that_fails_on_a_machine_that_is_drained_too_goes_back(void **
         cluster_view_state(&p, "B", "a.service", "failed");
         maintain(&p, "B", "draining", "");
         plans(&p, "run a.service A; stop a.service B");
-        assert_non_null(strstr(assignment_on(&p, "B", "a.service")->reason, "it failed there, and it stays"));
+        assert_non_null(
+                strstr(words_of(&assignment_on(&p, "B", "a.service")->why), "it failed there, and it stays"));
         cluster_view_execute(&p);
         p.cluster.now_ms += DRAIN_RETRY_MS - 1;
         plans(&p, "");
@@ -527,7 +531,7 @@ static void an_unknown_word_of_move_counts_as_start_first(void **state) {
         run_on(&p, "A", "a.service");
         maintain(&p, "A", "draining", "");
         plans(&p, "run a.service B");
-        assert_non_null(strstr(assignment_on(&p, "B", "a.service")->reason,
+        assert_non_null(strstr(words_of(&assignment_on(&p, "B", "a.service")->why),
                                "its Move= is of a later version of fleetd: taken as start-first"));
 }
 

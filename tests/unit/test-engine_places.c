@@ -4,6 +4,7 @@
 #include "fleetd/engine/explain.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/lib/drains.h"
+#include "tests/lib/words_of.h"
 #include "units/api_json.h"
 
 /* -- The contents of an assignment -- */
@@ -68,21 +69,21 @@ static void a_loaded_assignment_that_is_to_run_again_has_a_new_age(void **state)
                 p.below_updates = below;
                 cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
                 c = planned(&p);
-                assert_false(c.by_target);
+                assert_int_equal(c.noted, VERDICT_NONE);
                 cluster_view_state(&p, "A", "a.service", "inactive");
                 p.cluster.now_ms += 1000;
                 cluster_view_target(&p, "a.service", TARGET_LOADED);
                 c = planned(&p);
                 assert_int_equal(c.since_ms, 1000000);
-                assert_string_equal(c.reason, chosen);
-                assert_true(c.by_target);
+                assert_string_equal(words_of(&c.why), chosen);
+                assert_int_not_equal(c.noted, VERDICT_NONE);
                 p.cluster.now_ms += 1000;
                 cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
                 c = planned(&p);
                 assert_int_equal(c.kind, ASSIGNMENT_RUN);
                 assert_int_equal(c.since_ms, 1002000);
-                assert_string_equal(c.reason, chosen);
-                assert_true(c.by_target);
+                assert_string_equal(words_of(&c.why), chosen);
+                assert_int_not_equal(c.noted, VERDICT_NONE);
                 cluster_view_free(&p);
         }
 }
@@ -96,10 +97,10 @@ static void an_assignment_has_a_reason(void **state) {
         run_on(&p, "A", "a.service");
         cluster_view_presence(&p, "A", PRESENCE_LEFT);
         c = planned(&p);
-        assert_string_equal(c.reason, "A was shut down; B was the only machine that qualified");
+        assert_string_equal(words_of(&c.why), "A was shut down; B was the only machine that qualified");
         cluster_view_presence(&p, "A", PRESENCE_UP);
         c = planned(&p);
-        assert_string_equal(c.reason, "it runs on A now");
+        assert_string_equal(words_of(&c.why), "it runs on A now");
         cluster_view_free(&p);
 
         two_machines(&p);
@@ -107,10 +108,10 @@ static void an_assignment_has_a_reason(void **state) {
         cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         c = planned(&p);
-        assert_string_equal(c.reason, "A is lost; B was the only machine that qualified");
+        assert_string_equal(words_of(&c.why), "A is lost; B was the only machine that qualified");
         cluster_view_presence(&p, "A", PRESENCE_UP);
         c = planned(&p);
-        assert_string_equal(c.reason, "A is back");
+        assert_string_equal(words_of(&c.why), "A is back");
         cluster_view_free(&p);
 
         two_machines(&p);
@@ -120,7 +121,7 @@ static void an_assignment_has_a_reason(void **state) {
         cluster_view_roll(&p, "a.service");
         cluster_view_machine(&p, "B", "rack=2", PRESENCE_UP);
         c = planned(&p);
-        assert_string_equal(c.reason, "A no longer qualifies; B was the only machine that qualified");
+        assert_string_equal(words_of(&c.why), "A no longer qualifies; B was the only machine that qualified");
         cluster_view_free(&p);
 }
 
@@ -417,7 +418,7 @@ static void a_loaded_unit_has_moved_when_systemd_has_loaded_it(void **state) {
         cluster_view_state(&p, "B", "a.service", "inactive");
         c = planned(&p);
         assert_int_equal(c.kind, ASSIGNMENT_STOP);
-        assert_string_equal(c.reason, "it is on B now"); /* it is not to run there */
+        assert_string_equal(words_of(&c.why), "it is on B now"); /* it is not to run there */
 }
 
 /* Both texts, and both assignments, have one index and one time. */

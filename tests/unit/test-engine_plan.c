@@ -7,6 +7,7 @@
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/lib/plans.h"
 #include "tests/lib/placement_model.h"
+#include "tests/lib/words_of.h"
 
 static void assert_plan(ClusterView *p, const char *expected) {
         _cleanup_free_ char *plan = cluster_view_plan(p, true);
@@ -1298,12 +1299,13 @@ static void assert_same(EnginePlan *a, EnginePlan *b, unsigned step) {
                 const AssignmentChange *c = i < a->n ? &a->changes[i] : NULL,
                                        *d = i < b->n ? &b->changes[i] : NULL;
 
-                if (!c || !d || by_change(c, d) != 0 || c->kind != d->kind || !streq(c->reason, d->reason))
+                if (!c || !d || by_change(c, d) != 0 || c->kind != d->kind ||
+                    !verdict_equal(&c->why, &d->why))
                         fail_msg("step %u: full: %s %s %.2s (%s), incremental: %s %s %.2s (%s)", step,
                                  c ? assignment_kind_to_string(c->kind) : "-", c ? c->unit : "",
-                                 c ? c->machine : "", c ? c->reason : "",
+                                 c ? c->machine : "", words_of(c ? &c->why : NULL),
                                  d ? assignment_kind_to_string(d->kind) : "-", d ? d->unit : "",
-                                 d ? d->machine : "", d ? d->reason : "");
+                                 d ? d->machine : "", words_of(d ? &d->why : NULL));
         }
 }
 
@@ -1317,7 +1319,7 @@ static void assert_rules_hold(const ClusterView *p, const EnginePlan *plan) {
                 const Placement *wants;
 
                 assert_non_null(m);
-                assert_true(c->reason[0]);
+                assert_string_not_equal(words_of(&c->why), "");
                 assert_false(cluster_unit_is_unreadable(cluster_any_unit(&p->cluster, c->unit)));
                 for (size_t k = 0; k < i; k++)
                         assert_false(streq(plan->changes[k].unit, c->unit) &&
@@ -1521,7 +1523,7 @@ static void a_unit_that_a_change_frees_is_part_of_the_same_plan(void **state) {
         assert_string_equal(plan.changes[0].unit, "d.service");
         assert_int_equal(plan.changes[0].kind, ASSIGNMENT_STOP);
         assert_string_equal(plan.changes[1].unit, "h.service");
-        assert_string_equal(plan.changes[1].reason, "its unit file has changed");
+        assert_string_equal(words_of(&plan.changes[1].why), "its unit file has changed");
 }
 
 static void a_unit_that_is_started_during_its_stop_keeps_its_machine(void **state) {
@@ -1538,7 +1540,7 @@ static void a_unit_that_is_started_during_its_stop_keeps_its_machine(void **stat
         assert_int_equal(plan.n, 1);
         assert_int_equal(plan.changes[0].machine[0], 'b');
         assert_int_equal(plan.changes[0].kind, ASSIGNMENT_RUN);
-        assert_string_equal(plan.changes[0].reason, "start requested; keeps its machine");
+        assert_string_equal(words_of(&plan.changes[0].why), "start requested; keeps its machine");
 }
 
 /* Plan 'names' as the engine does: some at a time, apply each plan, and continue with the rest. Return the

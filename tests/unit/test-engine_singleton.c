@@ -1,6 +1,7 @@
 /* Plans of singletons (fleetd/engine/singleton.c). */
 #include "tests/lib/test.h"
 #include "tests/lib/plans.h"
+#include "tests/lib/words_of.h"
 #include "units/singleton.h"
 
 #define ONE "one.service"
@@ -37,7 +38,7 @@ static void it_starts_elsewhere_when_its_lease_has_ended(void **state) {
         plan = plan_of(&p, 0);
         assert_int_equal(plan.n, 0);
         assert_int_equal(plan.again_ms, HOLD_MS);
-        assert_non_null(strstr(plan.waits[0].reason, "waits until its lease has ended"));
+        assert_non_null(strstr(words_of(plan.waits[0].why), "waits until its lease has ended"));
         engine_plan_done(&plan);
         p.cluster.now_ms += HOLD_MS - 1;
         plans(&p, "");

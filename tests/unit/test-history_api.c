@@ -10,6 +10,7 @@
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/store_inside.h"
+#include "tests/lib/words_of.h"
 #include "units/verdict_former.h"
 
 static const char other[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -238,26 +239,26 @@ static void an_instance_that_returns_to_a_text_of_its_template_names_the_revisio
                                      "updated a@1.service by kim: revision 2 (HASH)\n");
 }
 
-static void assign_by(Fixture *f, AssignmentKind kind, const char *reason, bool by_target) {
+static void assign_by(Fixture *f, AssignmentKind kind, const char *reason, VerdictCode noted) {
         const Cluster *c = registry_cluster(f->host->registry);
         ClusterAssignment *known = cluster_assignment(c, f->host->id, "a.service");
         AssignmentChange o = { .unit = "a.service",
                                .kind = kind,
-                               .by_target = by_target,
+                               .noted = noted,
                                .unit_index = cluster_unit(c, "a.service")->index,
                                .expected_index = known ? known->index : 0 };
         KvState kv;
 
         kv_state(f->host->store, &kv);
         memcpy(o.machine, f->host->id, sizeof(o.machine));
-        snprintf(o.reason, sizeof(o.reason), "%s", reason);
+        verdict_say(&o.why, VERDICT_SAID, reason);
         assert_int_equal(host_wait(f->host, registry_assign(f->host->registry, kv.term, &o, 1, NULL,
                                                             host_on_done, f->host)),
                          KV_OK);
 }
 
 static void assign(Fixture *f, AssignmentKind kind, const char *reason) {
-        assign_by(f, kind, reason, false);
+        assign_by(f, kind, reason, VERDICT_NONE);
 }
 
 static void publish_at(Fixture *f, uint64_t since_ms, const char *active, const char *sub, const char *load,
@@ -290,11 +291,13 @@ static void assignments_have_their_reasons(void **state) {
         (void) rows(f);
         assign(f, ASSIGNMENT_RUN, "self had the fewest units");
         assign(f, ASSIGNMENT_RUN, "its unit file has changed"); /* the row of the unit says so */
-        assign_by(f, ASSIGNMENT_LOAD, "self had the fewest units", true);
-        assign_by(f, ASSIGNMENT_RUN, "self had the fewest units", true);
+        assign_by(f, ASSIGNMENT_LOAD, "self had the fewest units", VERDICT_TO_BE_LOADED);
+        assign_by(f, ASSIGNMENT_RUN, "self had the fewest units", VERDICT_TO_BE_LAUNCHED);
         assert_string_equal(
-                LIST_FIRST(&cluster_unit(registry_cluster(f->host->registry), "a.service")->assignments)
-                        ->reason,
+                words_of(
+                        &LIST_FIRST(
+                                 &cluster_unit(registry_cluster(f->host->registry), "a.service")->assignments)
+                                 ->why),
                 "self had the fewest units");
         assign(f, ASSIGNMENT_STOP, "its target is inactive");
         s.assignment_index =

@@ -114,14 +114,16 @@ static void a_reason_is_one_line(void **state) {
 static void a_code_counts_and_not_the_reason(void **state) {
         static const char bytes[] = "\x1d\x80\0\0\x09moon-full\2ab"
                                     "not in time";
+        static const Verdict lost = { VERDICT_LEAVES_LOST, .args = "beta" VERDICT_NEXT "gamma had it" };
         Verdict moved;
         HistoryNote notes[] = {
                 { HISTORY_STATE, "a.service", machine, "root", "its reason", VERDICT_STOPPED_BY_HAND },
                 { HISTORY_MAINTENANCE, NULL, machine, "root", "replaced in time" },
-                { HISTORY_ASSIGNED, "a.service", machine, NULL, "beta is lost; gamma had it",
-                  VERDICT_LEAVES_LOST, "beta" },
+                { HISTORY_ASSIGNED, "a.service", machine, .verdict = &lost },
                 { HISTORY_MOVE, "a.service", machine, .verdict = &moved },
         };
+        static const char *const reasons[] = { "its reason", "replaced in time", "beta is lost; gamma had it",
+                                               "move of a.service to gamma failed: no" };
         static const VerdictCode codes[] = { VERDICT_STOPPED_BY_HAND, VERDICT_SAID, VERDICT_LEAVES_LOST,
                                              VERDICT_MOVE_FAILED };
         uint8_t body[KV_NOTE_MAX];
@@ -135,7 +137,7 @@ static void a_code_counts_and_not_the_reason(void **state) {
                 assert_int_equal(event.verdict.code, codes[i]);
                 assert_int_equal(event.kind, notes[i].kind);
                 assert_string_equal(event.machine, machine);
-                assert_string_equal(event.reason, notes[i].reason ?: "move of a.service to gamma failed: no");
+                assert_string_equal(event.reason, reasons[i]);
         }
         assert_int_equal(strncmp(verdict_argument(&event.verdict, 0, &size), "gamma", 5), 0);
         assert_int_equal(size, 5);

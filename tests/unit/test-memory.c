@@ -35,6 +35,7 @@
 #include "tests/lib/manual_loop.h"
 #include "tests/lib/cluster_view.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/words_of.h"
 #include "tests/unit/memory.h"
 #include "units/drop_ins.h"
 #include "units/api_json.h"
@@ -121,7 +122,7 @@ static int facts(void *userdata) {
 static int small_records(void *userdata) {
         Assignment order = { .kind = ASSIGNMENT_RUN,
                              .unit_index = 7,
-                             .reason = (char *) "the fewest units",
+                             .why = SAID("the fewest units"),
                              .term = 3,
                              .since_ms = 5 };
         UnitState state = { .load = (char *) "loaded",
@@ -129,7 +130,7 @@ static int small_records(void *userdata) {
                             .sub = (char *) "running",
                             .reason = (char *) "timeout" };
         _cleanup_text_ Text t = {}, u = {}, p = {};
-        _cleanup_assignment_ Assignment again = {};
+        Assignment again = {};
         PresenceRecord presence;
         _cleanup_unit_state_ UnitState other = {};
         int r;

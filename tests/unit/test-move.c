@@ -2,6 +2,7 @@
 #include "tests/lib/test.h"
 #include "tests/lib/drains.h"
 #include "tests/lib/rollout_play.h"
+#include "tests/lib/words_of.h"
 
 static const char unit[] = "web.service";
 
@@ -62,7 +63,7 @@ static void a_unit_runs_on_the_other_machine_before_it_stops(void **state) {
 
         begin_move(&p, "");
         plans(&p, "run web.service B");
-        assert_string_equal(order_on(&p, "B")->reason, "moved from A to B on request");
+        assert_string_equal(words_of(&order_on(&p, "B")->why), "moved from A to B on request");
         plans(&p, "");
         cluster_view_state(&p, "B", unit, "activating");
         plans(&p, "");
@@ -116,7 +117,7 @@ static void a_unit_that_stops_first_starts_there_when_it_has_ended(void **state)
                 plans(&p, ""); /* neither back, nor on another machine */
                 has_ended(&p, "A", unit);
                 plans(&p, "run web.service B");
-                assert_string_equal(order_on(&p, "B")->reason, "moved to B on request");
+                assert_string_equal(words_of(&order_on(&p, "B")->why), "moved to B on request");
                 plans(&p, "");
                 cluster_view_state(&p, "B", unit, "active");
                 plans(&p, "moved to B");
@@ -174,7 +175,7 @@ static void a_unit_that_fails_there_stays(void **state) {
         cluster_view_state(&p, "B", unit, "failed");
         plans(&p, "move of web.service to B failed: it failed there");
         plans(&p, "stop web.service B");
-        assert_string_equal(order_on(&p, "B")->reason, "it runs on A now");
+        assert_string_equal(words_of(&order_on(&p, "B")->why), "it runs on A now");
         has_ended(&p, "B", unit);
         plans(&p, "");
 }

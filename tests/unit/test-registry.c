@@ -13,6 +13,7 @@
 #include "tests/lib/scratch.h"
 #include "tests/lib/message.h"
 #include "tests/lib/store_inside.h"
+#include "tests/lib/words_of.h"
 #include "units/singleton.h"
 
 #define SINGLETON "[X-Fleet]\nSingleton=yes\n[Service]\nExecStart=/bin/true\n"
@@ -338,7 +339,7 @@ static AssignmentChange assignment_for(World *w, const char *name, AssignmentKin
         AssignmentChange c = { .kind = kind,
                                .unit_index = unit(w, name) ? unit(w, name)->index : 0,
                                .expected_index = o ? o->index : 0,
-                               .reason = "why not" };
+                               .why = SAID("why not") };
 
         memcpy(c.machine, self, sizeof(c.machine));
         snprintf(c.unit, sizeof(c.unit), "%s", name);
@@ -360,7 +361,7 @@ static void an_assignment_is_valid_only_with_the_keys_it_was_planned_on(void **s
 
         c = assignment_for(w, "a.service", ASSIGNMENT_RUN);
         assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
-        assert_string_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->reason, "why not");
+        assert_string_equal(words_of(&LIST_FIRST(&unit(w, "a.service")->assignments)->why), "why not");
         assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->term, term(w));
         assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)),
                          KV_EXISTS);
@@ -1564,7 +1565,7 @@ static void the_engine_assigns_the_requested_units(void **state) {
                          KV_OK);
         machine(w, self);
         run_until(w, runs_on_self);
-        assert_string_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->reason,
+        assert_string_equal(words_of(&LIST_FIRST(&unit(w, "a.service")->assignments)->why),
                             "m was the only machine that qualified");
         assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->term, term(w));
 

@@ -2,6 +2,7 @@
 #include "tests/lib/test.h"
 #include "tests/lib/drains.h"
 #include "tests/lib/rollout_play.h"
+#include "tests/lib/words_of.h"
 
 static const EnginePlanLimits names = { .names_texts = true };
 
@@ -110,10 +111,9 @@ static void an_unsatisfiable_budget_is_reported(void **state) {
         assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
         assert_int_equal(plan.n, 0);
         for (size_t i = 0; i < plan.n_waits; i++)
-                n += plan.waits[i].reason &&
-                     strstr(plan.waits[i].reason,
-                            "0 of 3 instances of web@.service are unavailable "
-                            "(MaxUnavailable=1, MinAvailable=3): none can be stopped first");
+                n += !!strstr(words_of(plan.waits[i].why),
+                              "0 of 3 instances of web@.service are unavailable "
+                              "(MaxUnavailable=1, MinAvailable=3): none can be stopped first");
         assert_int_equal(n, 1);
         maintain(&play.p, "C", "draining", "\"for\":\"shutdown\",");
         shutdown = cluster_view_plan(&play.p, true);

@@ -5,6 +5,7 @@
 #include "fleetd/registry/unit_order.h"
 #include "tests/lib/reboots.h"
 #include "tests/lib/rollout_play.h"
+#include "tests/lib/words_of.h"
 
 /* Write the next step, with the assignments on other machines. */
 static RolloutChange surge_step(Play *play) {
@@ -839,7 +840,7 @@ static void an_unreadable_rollout_is_not_absent(void **state) {
         assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &limits, &plan), 0);
         assert_int_equal(plan.n, 0); /* no surge instance ends, and no new instance gets a text */
         for (size_t i = 0; i < plan.n_waits; i++)
-                n_waits += plan.waits[i].reason && strstr(plan.waits[i].reason, "cannot be read");
+                n_waits += !!strstr(words_of(plan.waits[i].why), "cannot be read");
         assert_int_equal(n_waits, 1);
         assert_false(cluster_revision_is_surplus(head_of(&play), &text));
 }

@@ -182,8 +182,8 @@ static void write_value(Text *t, const LayoutKey *k, Random *random) {
                 stored_facts_write(t, &facts);
                 break;
         case LAYOUT_ASSIGNMENT:
-                stored_assignment_write(t, &(Assignment) { .kind = (AssignmentKind) random_below(random, 3),
-                                                           .reason = (char *) "" });
+                stored_assignment_write(t,
+                                        &(Assignment) { .kind = (AssignmentKind) random_below(random, 3) });
                 break;
         case LAYOUT_STATE:
                 stored_state_write(t, &(UnitState) {});

@@ -154,6 +154,8 @@ static const Row rows[] = {
           "\"10.0.0.1:2380\",\"quadlet\":true,\"raftId\":3,\"softReboot\":true,\"softReboots\":1,"
           "\"takesFinished\":true,\"users\":true,\"version\":\"0.1.0\"}" },
         { &facts_record, "{}" },
+        { &assignment_record, "{\"order\":\"run\",\"unit\":7,\"verdict\":{\"args\":[\"beta\",\"gamma had "
+                              "it\"],\"code\":\"leaves-lost\"}}" },
         { &assignment_record, "{\"order\":\"run\",\"reason\":\"fewest units (2)\",\"since\":1700000000000,"
                               "\"term\":4,\"unit\":1712}" },
         { &presence_record,

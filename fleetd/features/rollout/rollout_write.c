@@ -34,11 +34,10 @@ static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit
         memcpy(c.base, head->unit->hash, sizeof(c.base));
         c.own = text->own;
         if (p->to)
-                snprintf(c.reason, sizeof(c.reason),
-                         "update to revision %llu, started here before the stop on %s",
-                         (unsigned long long) c.revision, cluster_machine_name(o->machine));
+                verdict_set(&c.why, VERDICT_SURGES, "%s" VERDICT_NEXT "%llu",
+                            cluster_machine_name(o->machine), (unsigned long long) c.revision);
         else
-                snprintf(c.reason, sizeof(c.reason), "%s", o->reason ?: "");
+                c.why = o->why;
         return c;
 }
 

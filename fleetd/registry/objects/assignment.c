@@ -13,7 +13,6 @@ void cluster_assignment_free(ClusterAssignment *a) {
         m->n_replacing -= a->of->listed[CLUSTER_REPLACING];
         HASH_DEL(m->assignments, a);
         LIST_REMOVE(a, of_unit);
-        free(a->reason);
         free(a);
 }
 
@@ -36,7 +35,6 @@ static ClusterAssignment *assignment_new(const KindEntries *e) {
 }
 
 static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
-        Assignment *next = v->record;
         ClusterAssignment *a = cluster_assignment_on(e->machine, k->unit);
 
         if (!a)
@@ -45,27 +43,13 @@ static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k
                 return -ENOMEM;
 
         e->machine->load -= cluster_assignment_is_active(a);
-        a->kind = next->kind;
+        a->record = *(const Assignment *) v->record;
+        if (!*a->base)
+                memcpy(a->base, a->hash, sizeof(a->base));
         e->machine->load += cluster_assignment_is_active(a);
-        a->unit_index = next->unit_index;
         a->index = v->modified;
         a->created = v->created;
-        a->since_ms = next->since_ms;
-        a->hold_ms = next->hold_ms;
-        a->move_failures = next->move_failures;
-        a->move_after_ms = next->move_after_ms;
-        memcpy(a->move_failed, next->move_failed, sizeof(a->move_failed));
-        a->revision = next->revision;
-        memcpy(a->hash, next->hash, sizeof(a->hash));
-        a->own = next->own;
-        memcpy(a->base, *next->base ? next->base : a->hash, sizeof(a->base));
-        memcpy(a->instead, next->instead, sizeof(a->instead));
-        a->unless_running = next->unless_running;
-        a->finished = next->finished;
         a->known_ms = c->now_ms;
-        a->term = next->term;
-        free(a->reason);
-        a->reason = TAKE_PTR(next->reason);
         return 0;
 }
 
@@ -88,7 +72,7 @@ static int assignment_each(const Cluster *c, const KindEntries *e, KindFound *fo
 
 /* Stop assignments are about the former lineage. The engine writes new ones when all hosts have reported. */
 static bool assignment_ends(const NewLineage *lineage, const LayoutKey *k, KvBytes value) {
-        _cleanup_assignment_ Assignment assignment = {};
+        Assignment assignment = {};
 
         return stored_assignment_read(value.data, value.size, &assignment, NULL) >= 0 &&
                assignment.kind == ASSIGNMENT_STOP;
@@ -96,7 +80,7 @@ static bool assignment_ends(const NewLineage *lineage, const LayoutKey *k, KvByt
 
 static const JsonField assignment_shown[] = {
         { "order", JSON_FIELD_WORD, offsetof(Assignment, kind), .words = &assignment_words },
-        { "reason", JSON_FIELD_OWNED, offsetof(Assignment, reason) },
+        { "reason", JSON_FIELD_OTHER, offsetof(Assignment, why), .write = verdict_add_message },
         { "term", JSON_FIELD_U64, offsetof(Assignment, term) },
 };
 
