@@ -287,7 +287,7 @@ static int workshop_copy(const Workshop *w, Tree *tree, const char *name, Error 
 
         if (asprintf(&path, "%s/%s", w->path, name) < 0)
                 return -ENOMEM;
-        return tree_copy(tree, path, 0, &meta, err);
+        return tree_copy(tree, path, &meta, err);
 }
 
 /* Verify 'name' in the workshop. */

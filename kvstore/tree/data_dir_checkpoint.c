@@ -84,7 +84,7 @@ static int checkpoint_write(const DataDir *folder, Tree *tree, Error *err) {
         r = remove_tree_at(folder->fd, "checkpoint.new");
         if (r < 0)
                 return error_set(err, r, "Failed to remove %s: %s", path, strerror(-r));
-        return tree_copy(tree, path, 0, &meta, err);
+        return tree_copy(tree, path, &meta, err);
 }
 
 int data_dir_copy(const DataDir *folder, Tree *tree, Checkpoint *ret, Error *err) {

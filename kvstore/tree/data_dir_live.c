@@ -98,7 +98,7 @@ static int live_shrink(DataDir *folder, unsigned opens, bool served, Tree **tree
         if (folder->corrupt || !tree_is_sparse(*tree, &before))
                 return 0;
 
-        r = path ? tree_copy(*tree, path, 0, &meta, &why) : -ENOMEM;
+        r = path ? tree_copy(*tree, path, &meta, &why) : -ENOMEM;
         if (r >= 0 && unlinkat(folder->fd, "trusted", 0) < 0)
                 r = -errno;
         if (r == -EUCLEAN) { /* the copy was verified by reading it */

@@ -132,7 +132,7 @@ static void *copier_run(void *userdata) {
         return NULL;
 }
 
-static int copier_pump(Tree *tree, int from, int to, uint64_t max) {
+static int copier_pump(Tree *tree, int from, int to) {
         _cleanup_free_ char *chunk = malloc(COPY_CHUNK);
         uint64_t size = 0, live = tree_file_size(tree);
         uint32_t crc = 0;
@@ -150,8 +150,7 @@ static int copier_pump(Tree *tree, int from, int to, uint64_t max) {
                         return file_checksum_append(to, size, crc);
                 if (tree->cancelled && *tree->cancelled)
                         return -ECANCELED;
-                if ((max > 0 && size + n > max) ||
-                    tree_file_size(tree) > MAX(2 * live, (uint64_t) COPY_LIVE_MIN))
+                if (tree_file_size(tree) > MAX(2 * live, (uint64_t) COPY_LIVE_MIN))
                         return -EFBIG;
                 TRY(pwrite_all(to, chunk, n, size));
                 crc = crc32c(crc, chunk, n);
@@ -163,7 +162,7 @@ static int copier_pump(Tree *tree, int from, int to, uint64_t max) {
         }
 }
 
-static int copier_copy(Tree *tree, int fd, uint64_t max) {
+static int copier_copy(Tree *tree, int fd) {
         _cleanup_close_ int read_fd = -1;
         Copier copier = { .tree = tree };
         pthread_t thread;
@@ -179,7 +178,7 @@ static int copier_copy(Tree *tree, int fd, uint64_t max) {
                 return r;
         }
 
-        r = copier_pump(tree, read_fd, fd, max);
+        r = copier_pump(tree, read_fd, fd);
         close(TAKE_FD(read_fd)); /* after a failure, LMDB's next write fails, and its thread ends */
         pthread_join(thread, NULL);
         if (r == 0)
@@ -204,18 +203,18 @@ int tree_check_copy(const char *path, const _Atomic bool *cancelled, TreeMeta *r
         return r < 0 ? r : tree_meta(txn, ret_meta);
 }
 
-static int copy_to_folder(Tree *tree, int dir_fd, uint64_t max) {
+static int copy_to_folder(Tree *tree, int dir_fd) {
         _cleanup_close_ int fd = -1;
         int r;
 
         fd = openat(dir_fd, "data.mdb", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0)
                 return -errno;
-        r = copier_copy(tree, fd, max);
+        r = copier_copy(tree, fd);
         return r < 0 ? r : fsync_dir(dir_fd);
 }
 
-int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Error *err) {
+int tree_copy(Tree *tree, const char *to, TreeMeta *ret_meta, Error *err) {
         _cleanup_close_ int dir_fd = -1;
         TreeMeta meta;
         int r;
@@ -224,7 +223,7 @@ int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Erro
                 return error_set(err, -errno, "Failed to create %s: %s", to, strerror(errno));
         fault_point("copy-folder-made");
         dir_fd = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        r = dir_fd < 0 ? -errno : copy_to_folder(tree, dir_fd, max);
+        r = dir_fd < 0 ? -errno : copy_to_folder(tree, dir_fd);
         if (r < 0)
                 error_set(err, r, "Failed to copy the tree to %s: %s", to,
                           r == -EFBIG ? "its file has doubled meanwhile" : strerror(-r));

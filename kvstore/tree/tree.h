@@ -92,10 +92,9 @@ void tree_set_work(Tree *tree, TurnWork *work);
 /* Create the folder 'to', write a compacting copy into it, sync both (not the parent folder), and verify the
  * copy by tree_check(). Call it off the loop: it uses only a read transaction of its own. A failed copy is
  * removed. Errors:
- *   -EFBIG       the copy exceeds 'max' bytes (0: no limit), or the live file has doubled meanwhile, because
- *                the read transaction pins its pages
+ *   -EFBIG       the live file has doubled meanwhile, because the read transaction pins its pages
  *   -ECANCELED   TreeOptions.cancelled */
-int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Error *err);
+int tree_copy(Tree *tree, const char *to, TreeMeta *ret_meta, Error *err);
 
 int tree_begin_read(Tree *tree, TreeTxn **ret);
 int tree_begin_write(Tree *tree, TreeTxn **ret);

@@ -1346,7 +1346,7 @@ static void the_same_story_makes_the_same_tree_and_so_does_its_copy(void **state
         fixture_free(b);
 
         assert_int_equal(tree_commit(TAKE_PTR(a->txn)), 0);
-        assert_int_equal(tree_copy(a->tree, to, 0, &meta, NULL), 0);
+        assert_int_equal(tree_copy(a->tree, to, &meta, NULL), 0);
         assert_int_equal(meta.index, a->meta.index);
         assert_int_equal(tree_open(to, &(TreeOptions) { .read_only = true }, &copy, NULL), 0);
         assert_int_equal(tree_begin_read(copy, &txn), 0);

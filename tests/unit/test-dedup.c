@@ -382,7 +382,7 @@ static void answers_are_in_the_checkpoint_and_in_the_hash(void **state) {
 
         assert_int_equal(tree_commit(f->txn), 0);
         to = scratch_path(f->scratch, "copy");
-        assert_int_equal(tree_copy(f->tree, to, 0, &meta, NULL), 0);
+        assert_int_equal(tree_copy(f->tree, to, &meta, NULL), 0);
         assert_int_equal(tree_begin_write(f->tree, &f->txn), 0);
 
         assert_int_equal(tree_open(to, &read_only, &copy, NULL), 0);

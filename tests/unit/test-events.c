@@ -224,7 +224,7 @@ static void the_window_survives_a_restart_and_a_copy(void **state) {
         assert_remembered(f, f->txn);
         tree_abort(TAKE_PTR(f->txn));
 
-        assert_int_equal(tree_copy(f->tree, to, 0, &meta, NULL), 0);
+        assert_int_equal(tree_copy(f->tree, to, &meta, NULL), 0);
         assert_int_equal(tree_open(to, &(TreeOptions) { .read_only = true }, &copy, NULL), 0);
         assert_int_equal(tree_begin_read(copy, &txn), 0);
         assert_remembered(f, txn);

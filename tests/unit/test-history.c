@@ -462,7 +462,7 @@ static void a_hundred_thousand_typical_rows_take_at_most_16_mib(void **state) {
         taken_us = cpu_us() - began_us;
         assert_int_equal(n, HISTORY_ROWS_MAX);
         fixture_commit(f);
-        assert_int_equal(tree_copy(f->tree, to, 0, &meta, NULL), 0);
+        assert_int_equal(tree_copy(f->tree, to, &meta, NULL), 0);
         assert_int_equal(stat(file, &st), 0);
         assert_in_range(st.st_size, 0, HISTORY_BYTES_MAX);
         print_message("%u rows: weight %llu KiB, copy %llu KiB, file %llu KiB; read in %llu us\n", n,
@@ -602,7 +602,7 @@ static void the_history_survives_a_restart_a_copy_and_another_lineage(void **sta
         assert_whole(f);
         fixture_commit(f);
 
-        assert_int_equal(tree_copy(f->tree, to, 0, &meta, NULL), 0);
+        assert_int_equal(tree_copy(f->tree, to, &meta, NULL), 0);
         assert_int_equal(meta.history.n, 2);
         assert_int_equal(tree_open(to, &(TreeOptions) { .read_only = true }, &copy, NULL), 0);
         assert_int_equal(tree_begin_read(copy, &txn), 0);

@@ -579,7 +579,7 @@ static int copy_tree(void *userdata) {
         const char *path = userdata;
         TreeMeta meta;
         Error err = {};
-        int r = tree_copy(tree, path, 0, &meta, &err);
+        int r = tree_copy(tree, path, &meta, &err);
 
         if (r == 0)
                 assert_int_equal(remove_tree_at(AT_FDCWD, path), 0);
@@ -642,7 +642,7 @@ static void each_command_a_snapshot_and_an_install_say_that_memory_is_short(void
         for (size_t i = 0; i < ELEMENTS(commands); i++)
                 survive(commands[i].name, apply, (void *) &commands[i].cmd, 1);
         survive("a snapshot is taken", copy_tree, copy, 1);
-        assert_int_equal(tree_copy(tree, copy, 0, &meta, NULL), 0);
+        assert_int_equal(tree_copy(tree, copy, &meta, NULL), 0);
         large_text = scratch_path(copy, "data.mdb");
         survive("a leader's tree is installed", install_tree, follower, 1);
         free(large_text);

@@ -434,7 +434,7 @@ static void write_backup_of(Fixture *fixture, uint64_t cluster_id, unsigned leve
         assert_int_equal(history_add(txn, 98, &(KvNote) { 2000, kv_string("failed") }), 0);
         assert_int_equal(tree_set_meta(txn, &meta), 0);
         assert_int_equal(tree_commit(txn), 0);
-        assert_int_equal(tree_copy(tree, copy, 0, &meta, NULL), 0);
+        assert_int_equal(tree_copy(tree, copy, &meta, NULL), 0);
         tree_close(tree);
         assert_true(asprintf(&data, "%s/data.mdb", copy) > 0);
         assert_int_equal(rename(data, fixture->file), 0);

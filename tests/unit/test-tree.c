@@ -710,7 +710,7 @@ static void a_byte_that_was_changed_behind_our_back_is_found_by_the_copy(void **
         fclose(stream);
 
         fixture_open(f);
-        assert_int_equal(tree_copy(f->tree, to, 0, &meta, &err), -EUCLEAN);
+        assert_int_equal(tree_copy(f->tree, to, &meta, &err), -EUCLEAN);
         assert_string_equal(err.message, "the tree is corrupt: its sum does not match its content");
 }
 
@@ -724,7 +724,8 @@ static void a_copy_that_rots_anywhere_is_noticed(void **state) {
 
         put(f, "/a", "something");
         commit(f);
-        assert_int_equal(tree_copy(f->tree, to, 0, &meta, NULL), 0);
+        assert_int_equal(tree_copy(f->tree, to, &meta, NULL), 0);
+        assert_int_equal(tree_copy(f->tree, to, &meta, NULL), -EEXIST);
         fd = open(file, O_RDWR | O_CLOEXEC);
         assert_true(fd >= 0);
         assert_int_equal(fstat(fd, &st), 0);
@@ -772,7 +773,7 @@ static void a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own(void **sta
         assert_int_equal(tree_set_configuration(f->txn, kv_string("conf")), 0);
         commit(f);
 
-        if (tree_copy(f->tree, to, 0, &meta, &err) < 0)
+        if (tree_copy(f->tree, to, &meta, &err) < 0)
                 fail_msg("%s", err.message);
         assert_int_equal(meta.applied, 12);
         assert_int_equal(meta.index, 34);
@@ -784,21 +785,6 @@ static void a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own(void **sta
         assert_int_equal(tree_open(to, &(TreeOptions) {}, &copy, &err), 0);
         assert_true(hash_of(copy) == hash_of(f->tree));
         tree_close(copy);
-}
-
-static void a_copy_beyond_its_bound_is_given_up_and_leaves_nothing(void **state) {
-        Fixture *f = *state;
-        _cleanup_free_ char *to = scratch_path(f->scratch, "copy"), *large = calloc(1, 500000);
-        KvNode node = { .key = kv_string("/large"), .value = { large, 500000 }, .created = 1, .modified = 1 };
-        TreeMeta meta;
-        struct stat st;
-
-        assert_int_equal(tree_put(f->txn, &node), 0);
-        commit(f);
-        assert_int_equal(tree_copy(f->tree, to, 300000, &meta, NULL), -EFBIG);
-        assert_int_equal(stat(to, &st), -1);
-        assert_int_equal(tree_copy(f->tree, to, 0, &meta, NULL), 0);
-        assert_int_equal(tree_copy(f->tree, to, 0, &meta, NULL), -EEXIST);
 }
 
 static void a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing(void **state) {
@@ -817,7 +803,7 @@ static void a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing(v
         assert_int_equal(tree_begin_write(tree, &txn), 0);
         assert_int_equal(tree_put(txn, &node), 0);
         assert_int_equal(tree_commit(txn), 0);
-        assert_int_equal(tree_copy(tree, to, 0, &meta, NULL), 0);
+        assert_int_equal(tree_copy(tree, to, &meta, NULL), 0);
         assert_true(asprintf(&file, "%s/data.mdb", to) > 0);
         fd = open(file, O_RDONLY | O_CLOEXEC);
         assert_int_equal(file_checksum_check(fd, &cancelled), 1);
@@ -826,7 +812,7 @@ static void a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing(v
 
         cancelled = true;
         assert_int_equal(file_checksum_check(fd, &cancelled), -ECANCELED);
-        assert_int_equal(tree_copy(tree, to, 0, &meta, NULL), -ECANCELED);
+        assert_int_equal(tree_copy(tree, to, &meta, NULL), -ECANCELED);
         assert_int_equal(stat(to, &st), -1);
         assert_int_equal(tree_begin_read(tree, &txn), 0);
         assert_int_equal(tree_check(txn, NULL), -ECANCELED);
@@ -1134,7 +1120,6 @@ int main(void) {
                 TEST(a_byte_that_was_changed_behind_our_back_is_found_by_the_copy),
                 TEST(a_copy_that_rots_anywhere_is_noticed),
                 TEST(a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own),
-                TEST(a_copy_beyond_its_bound_is_given_up_and_leaves_nothing),
                 TEST(a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing),
                 TEST(garbage_is_rejected_with_a_message_that_names_the_folder),
                 TEST(a_commit_without_space_fails_and_leaves_the_tree_unchanged),

@@ -405,7 +405,7 @@ static int copy_tree(Fixture *fixture) {
         TreeMeta meta;
         int r;
 
-        r = tree_copy(fixture->tree, to, 0, &meta, &err);
+        r = tree_copy(fixture->tree, to, &meta, &err);
         assert_int_equal(access(to, F_OK), r < 0 ? -1 : 0);
         if (r < 0)
                 return r;
