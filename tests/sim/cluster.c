@@ -310,7 +310,7 @@ void machine_start_daemon(SimMachine *m) {
         int r;
 
         m->start_wanted = true;
-        if (m->loop || !m->power)
+        if (m->loop || !m->power || m->cluster->ends)
                 return;
         r = machine_try_daemon(m, &err);
         if (r < 0)
@@ -453,10 +453,10 @@ const SimMachine *cluster_running_machine(const SimCluster *c) {
 }
 
 SimCluster *cluster_free(SimCluster *c) {
+        c->ends = true;
         for (unsigned i = 0; i < c->n; i++) {
                 SimMachine *m = &c->machines[i];
 
-                m->start_wanted = false;
                 if (m->daemon && !m->dying)
                         machine_crash_daemon(m);
         }

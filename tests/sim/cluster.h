@@ -110,7 +110,7 @@ struct SimCluster {
         const SimMachine *starting; /* its daemon is being opened; NULL: none is */
         const TlsKey *key;          /* the key file of all hosts; NULL: none. Borrowed */
         uint64_t level_wait_ms;     /* DaemonIo', as the next */
-        bool short_log;
+        bool short_log, ends;       /* no daemon starts any more */
         /* Decide the outcome of a health check; NULL: it passes. */
         SimProbe (*probe)(SimMachine *m, const ProbeRequest *request);
         void (*on_start)(SimMachine *m, const char *unit); /* a daemon starts a process; NULL: no one asks */

@@ -83,6 +83,8 @@ static void is_up_again(size_t i) {
 static void on_power_on(void *userdata) {
         size_t i = ((SimMachine *) userdata)->index;
 
+        if (!world) /* the run ends, here and below */
+                return;
         is_up_again(i);
         hosts[i].stays_down = false;
         machine_power_on(userdata);
@@ -92,6 +94,8 @@ static void on_power_on(void *userdata) {
 static void on_soft(void *userdata) {
         SimMachine *m = userdata;
 
+        if (!world)
+                return;
         if (m->loop) { /* it ends, or was started again meanwhile */
                 machine_crash_daemon(m);
                 m->start_wanted = false;
@@ -108,6 +112,8 @@ static void on_soft(void *userdata) {
 static void on_power_off(void *userdata) {
         SimMachine *m = userdata;
 
+        if (!world)
+                return;
         machine_power_cut(m);
         hosts[m->index].stays_down = !calm && !hosts[m->index].by_hand &&
                                      world_chance(world, STAYS_DOWN_PERCENT);
@@ -155,7 +161,7 @@ static void on_down(void *userdata, RebootKind kind) {
         SimMachine *m = userdata;
         bool by_hand = hosts[m->index].by_hand;
 
-        if (!world) /* the run ends */
+        if (!world)
                 return;
         world_trace(world, m->name, "goes down%s", by_hand ? " by hand" : "");
         if (by_hand) {
