@@ -89,9 +89,7 @@ static void check_reasons(const Cluster *c) {
                                 assert(why.message[0]);
                 }
                 why = (Error) {};
-                assert(!m->reboot || reboot_may_begin(c, &state, m, &why) || why.message[0]);
-                why = (Error) {};
-                assert(!m->reboot || reboot_may_go_on(c, &state, m, &why) || why.message[0]);
+                assert(!m->reboot || reboot_may_go_on(c, &state, false, m, &why) || why.message[0]);
         }
         scheduler_view_free(view);
 }

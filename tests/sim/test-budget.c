@@ -463,10 +463,8 @@ static void append_wait(Text *t, Registry *r, const ClusterMachine *m) {
         KvState state;
 
         kv_state(registry_store(r), &state);
-        if (m->reboot && m->reboot->state == REBOOT_QUEUED)
-                (void) reboot_may_begin(registry_cluster(r), &state, m, &why);
-        else if (m->reboot)
-                (void) reboot_may_go_on(registry_cluster(r), &state, m, &why);
+        if (m->reboot)
+                (void) reboot_may_go_on(registry_cluster(r), &state, false, m, &why);
         text_printf(t, "%s is %s, reboot %s: %s; ", cluster_machine_name(m),
                     m->maintenance ? maintenance_mode_to_string(m->maintenance->mode) : "free",
                     m->reboot ? reboot_state_to_string(m->reboot->state) : "none", why.message);

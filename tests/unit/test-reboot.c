@@ -185,7 +185,7 @@ static void a_host_is_back_when_its_units_have_been_available_again(void **state
         comes_to(&p, &kv, "back");
         p.cluster.now_ms += REBOOT_STEADY_MS;
         comes_to(&p, &kv, "back");
-        assert_false(reboot_may_go_on(&p.cluster, &kv, machine_of(&p, "A"), &why));
+        assert_false(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "A"), &why));
         assert_string_equal(why.message, "good.service is not available again");
         cluster_view_state(&p, "A", "good.service", "active");
         comes_to(&p, &kv, "back");
@@ -403,20 +403,20 @@ static void a_voter_waits_for_all_others(void **state) {
         kv = voters(&p, "ABC");
         reboots(&p, "B", "queued", "");
         kv.members[2].reachable = false;
-        assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "B"), &why));
+        assert_false(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "B"), &why));
         assert_string_equal(why.message, "C is a voter, and does not respond");
         assert_null(reboot_step(&p.cluster, &kv, false).machine);
         kv.members[2].reachable = true;
         kv.members[2].match = 3999;
-        assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "B"), &why));
+        assert_false(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "B"), &why));
         assert_string_equal(why.message, "C is a voter, and is not caught up");
         kv.members[2].match = 4000;
-        assert_true(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "B"), &why));
+        assert_true(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "B"), &why));
         cluster_view_presence(&p, "C", PRESENCE_AWAY);
-        assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "B"), &why));
+        assert_false(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "B"), &why));
         /* A host that does not vote does not wait. */
         reboots(&p, "E", "queued", "\"seq\":9,");
-        assert_true(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "E"), &why));
+        assert_true(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "E"), &why));
 }
 
 /* A drain may last for hours: the votes count when it has ended, too. */
@@ -487,7 +487,7 @@ static void a_reboot_asks_the_budget_of_global_units(void **state) {
                 reboots(&p, "B", "draining",
                         "\"deadline\":5000,"); /* since 1: that of a request that came late */
                 if (!rows[i].second) {
-                        assert_false(reboot_may_go_on(&p.cluster, &kv, machine_of(&p, "B"), &why));
+                        assert_false(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "B"), &why));
                         assert_non_null(
                                 strstr(why.message, " of 6 instances of agent.service are unavailable"));
                 }
@@ -524,7 +524,7 @@ static void an_unreadable_reboot_holds_its_slot(void **state) {
         cluster_view_unreadable(&p, LAYOUT_REBOOT, NULL, "B");
         reboots(&p, "A", "queued", "");
         assert_null(reboot_step(&p.cluster, &kv, false).machine);
-        assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "A"), &why));
+        assert_false(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "A"), &why));
         assert_string_equal(why.message,
                             "the reboot of B: its key cannot be read by this fleetd: upgrade the host");
 }
@@ -632,13 +632,13 @@ static void no_host_begins_in_a_new_lineage_or_with_other_maintenance(void **sta
         kv = voters(&p, "BA");
         reboots(&p, "A", "queued", "");
         p.cluster.adopting = true;
-        assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "A"), &why));
+        assert_false(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "A"), &why));
         p.cluster.adopting = false;
         maintain(&p, "A", "draining", "\"for\":\"leave\",");
-        assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "A"), &why));
+        assert_false(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "A"), &why));
         assert_string_equal(why.message, "it is in maintenance for another reason: leave");
         maintain(&p, "A", "cordoned", "");
-        assert_true(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "A"), &why));
+        assert_true(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "A"), &why));
         /* A key of a later version: no step. */
         cluster_view_unreadable(&p, LAYOUT_REBOOT, NULL, "A");
         assert_null(reboot_step(&p.cluster, &kv, false).machine);
@@ -668,7 +668,7 @@ static void machines_on_which_a_condition_is_not_met_use_no_budget(void **state)
                 cluster_view_put(&p, key, value);
         }
         (void) execute(&p, &kv);
-        assert_int_equal(reboot_may_go_on(&p.cluster, &kv, machine_of(&p, "A"), &why), 1);
+        assert_int_equal(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "A"), &why), 1);
 }
 
 /* A unit whose condition is not met after the reboot does not run, as systemd would have it. */
@@ -691,7 +691,7 @@ static void a_unit_whose_condition_is_not_met_does_not_hold_the_queue(void **sta
                  "\"sub\":\"dead\"}",
                  hash);
         cluster_view_put(&p, layout_key(key, LAYOUT_STATE, global, id), value);
-        assert_true(reboot_may_go_on(&p.cluster, &kv, machine_of(&p, "A"), NULL));
+        assert_true(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "A"), NULL));
         comes_to(&p, &kv, "back");
         p.cluster.now_ms += REBOOT_STEADY_MS;
         comes_to(&p, &kv, "");

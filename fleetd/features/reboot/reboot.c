@@ -152,31 +152,12 @@ static bool reboot_has_budget(const Cluster *cluster, const ClusterMachine *m, E
         return true;
 }
 
-bool reboot_may_go_on(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
-                      Error *ret_why) {
-        const MaintenanceRecord *maintenance = machine->maintenance;
-        const ClusterAssignment *missing = machine->reboot->state == REBOOT_BACK ? reboot_missing(machine) :
-                                                                                   NULL;
-
-        if (missing) {
-                error_set(ret_why, -EAGAIN, "%s is not available again", missing->unit);
-                return false;
-        }
-        return machine->reboot->state != REBOOT_DRAINING || !maintenance ||
-               maintenance->mode != MAINTENANCE_DRAINED ||
-               (reboot_votes_allow(cluster, state, machine, ret_why) &&
-                reboot_has_budget(cluster, machine, ret_why));
-}
-
-bool reboot_may_begin(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
-                      Error *ret_why) {
+/* Return whether a queued host may begin; if not, set the reason. */
+static bool reboot_may_begin(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
+                             Error *ret_why) {
         const RebootRecord *r = machine->reboot;
         uint64_t n = 0;
 
-        if (cluster->adopting) {
-                error_set(ret_why, -EAGAIN, "%s", drain_held(cluster, false));
-                return false;
-        }
         if (machine->presence != PRESENCE_UP || !machine->facts || !LIST_EMPTY(&machine->unreadable)) {
                 error_set(ret_why, -EAGAIN, "it is not up");
                 return false;
@@ -212,6 +193,30 @@ bool reboot_may_begin(const Cluster *cluster, const KvState *state, const Cluste
                 }
         }
         return reboot_votes_allow(cluster, state, machine, ret_why);
+}
+
+bool reboot_is_drained(const ClusterMachine *m) {
+        return m->maintenance && m->maintenance->mode == MAINTENANCE_DRAINED;
+}
+
+bool reboot_may_go_on(const Cluster *cluster, const KvState *state, bool braked,
+                      const ClusterMachine *machine, Error *ret_why) {
+        RebootState now = machine->reboot->state;
+        const char *held = now == REBOOT_QUEUED || now == REBOOT_DRAINING ? drain_held(cluster, braked) :
+                                                                            NULL;
+        const ClusterAssignment *missing = now == REBOOT_BACK ? reboot_missing(machine) : NULL;
+
+        if (held)
+                error_set(ret_why, -EAGAIN, "%s", held);
+        else if (missing)
+                error_set(ret_why, -EAGAIN, "%s is not available again", missing->unit);
+        else if (now == REBOOT_QUEUED)
+                return reboot_may_begin(cluster, state, machine, ret_why);
+        else
+                return now != REBOOT_DRAINING || !reboot_is_drained(machine) ||
+                       (reboot_votes_allow(cluster, state, machine, ret_why) &&
+                        reboot_has_budget(cluster, machine, ret_why));
+        return false;
 }
 
 const ClusterMachine *reboot_first(const Cluster *cluster, const KvState *state) {
@@ -252,8 +257,7 @@ static void reboot_step_draining(RebootStep *step, const Cluster *cluster, const
         } else if (!maintenance || !streq(maintenance->purpose, CLUSTER_FOR_REBOOT)) {
                 step->ends = true;
                 step->reason = "reboot cancelled: its drain has ended";
-        } else if (maintenance->mode == MAINTENANCE_DRAINED && !braked &&
-                   reboot_may_go_on(cluster, state, m, NULL)) {
+        } else if (reboot_is_drained(m) && reboot_may_go_on(cluster, state, braked, m, NULL)) {
                 reboot_set(step, now_ms, REBOOT_REBOOTING, "rebooting");
                 step->next.until_ms = now_ms + (step->next.return_ms ?: (uint64_t) REBOOT_RETURN_MS);
                 reboot_note_units(&step->next, m);
@@ -352,7 +356,7 @@ RebootStep reboot_step(const Cluster *cluster, const KvState *state, bool braked
                 }
         }
         first = reboot_first(cluster, state);
-        if (!first || braked || !reboot_may_begin(cluster, state, first, NULL))
+        if (!first || !reboot_may_go_on(cluster, state, braked, first, NULL))
                 return step;
         step.machine = first;
         step.next = *first->reboot;

@@ -41,14 +41,11 @@ typedef struct RebootStep {
  * mass-failure brake is on ('braked'), no host begins, and none goes down. Pure. */
 RebootStep reboot_step(const Cluster *cluster, const KvState *state, bool braked);
 
-/* Return whether a queued host may begin; if not, set the reason. Pure. */
-bool reboot_may_begin(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
-                      Error *ret_why);
-
-/* Return false if the host is drained, and its reboot waits for other voters or a budget, or if it is back,
- * and one of its units is not available; then set the reason. Pure. */
-bool reboot_may_go_on(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
-                      Error *ret_why);
+/* Return false if the host is queued or drained, and something holds the next state: the brake, other hosts,
+ * the votes, a budget; or if it is back, and one of its units is not available. Then set the reason. Pure. */
+bool reboot_may_go_on(const Cluster *cluster, const KvState *state, bool braked,
+                      const ClusterMachine *machine, Error *ret_why);
+bool reboot_is_drained(const ClusterMachine *machine);
 
 /* Return whether 'a' is before 'b' in the queue; both have a record. */
 bool reboot_is_before(const KvState *state, const ClusterMachine *a, const ClusterMachine *b);

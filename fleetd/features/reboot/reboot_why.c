@@ -69,30 +69,20 @@ static void reboot_explain_return(const ClusterMachine *m, Error *ret_why) {
 
 int reboot_explain(RebootQueue *q, const ClusterMachine *m, const ClusterAssignment **ret_unit,
                    Error *ret_why) {
-        bool queued = m->reboot->state == REBOOT_QUEUED, drains = m->reboot->state == REBOOT_DRAINING;
-        const ClusterMachine *first;
-        const char *held;
-        size_t n;
         Error why = {};
+        size_t n;
 
         *ret_unit = NULL;
-        held = q->braked && (queued || drains) ? drain_held(q->cluster, true) : NULL;
-        if (!held && queued) {
-                if (!reboot_may_begin(q->cluster, &q->state, m, ret_why))
-                        return 0;
-                first = reboot_first(q->cluster, &q->state);
+        if (!reboot_may_go_on(q->cluster, &q->state, q->braked, m, ret_why))
+                return 0;
+        if (m->reboot->state == REBOOT_QUEUED) {
+                const ClusterMachine *first = reboot_first(q->cluster, &q->state);
+
                 if (first != m)
                         error_set(ret_why, -EAGAIN, "%s is before it", cluster_machine_name(first));
-                return 0;
         }
-        if (!held && (!drains || (m->maintenance && m->maintenance->mode == MAINTENANCE_DRAINED))) {
-                if (reboot_may_go_on(q->cluster, &q->state, m, ret_why))
-                        reboot_explain_return(m, ret_why);
-                return 0;
-        }
-        held = held ?: drain_held(q->cluster, false);
-        if (held) {
-                error_set(ret_why, -EAGAIN, "%s", held);
+        if (m->reboot->state != REBOOT_DRAINING || reboot_is_drained(m)) {
+                reboot_explain_return(m, ret_why);
                 return 0;
         }
         if (!q->view && scheduler_view_new(q->cluster, q->cluster->now_ms, &q->view) < 0)
