@@ -463,11 +463,8 @@ unsigned machine_handle(Request *request, Error *err) {
 /* The host may have had the keys of the cluster, and others may have them now. */
 static int machine_remove_compromised(Request *request, const ClusterMachine *m, const char *user,
                                       Error *err) {
-        Authority *authority = request->api->host->authority;
-
         (void) request_registry(request);
-        return authority ? authority_compromised(authority, m, user, removal_on_done, request, err) :
-                           error_set(err, -EOPNOTSUPP, "this daemon has no CA");
+        return authority_compromised(request->api->host->authority, m, user, removal_on_done, request, err);
 }
 
 unsigned machines_delete_handle(Request *request, Error *err) {

@@ -159,14 +159,9 @@ static unsigned token_sent(Request *request, const char *subject, int r, Error *
 /* -- Revocation -- */
 
 unsigned tokens_revoke_handle(Request *request, Error *err) {
-        Authority *authority = request->api->host->authority;
-        int r;
+        int r = authority_revoke_token(request->api->host->authority, request->rest, request_user(request),
+                                       change_on_done, request, err);
 
-        if (!authority)
-                r = error_set(err, -EOPNOTSUPP, "this daemon has no tokens");
-        else
-                r = authority_revoke_token(authority, request->rest, request_user(request), change_on_done,
-                                           request, err);
         return token_sent(request, "the token", r, err);
 }
 
@@ -233,32 +228,21 @@ unsigned ca_rotate_handle(Request *request, Error *err) {
                              sizeof(compromised), err);
         if (r < 0)
                 return request_refused(r, err);
-        if (!authority)
-                r = error_set(err, -EOPNOTSUPP, "this daemon has no CA");
-        else
-                r = authority_rotate(authority, compromised, request_user(request), change_on_done, request,
-                                     err);
+        r = authority_rotate(authority, compromised, request_user(request), change_on_done, request, err);
         return token_sent(request, "the CA", r, err);
 }
 
 unsigned rekey_handle(Request *request, Error *err) {
-        Authority *authority = request->api->host->authority;
-        int r;
+        int r = authority_rekey(request->api->host->authority, request_user(request), change_on_done, request,
+                                err);
 
-        if (!authority)
-                r = error_set(err, -EOPNOTSUPP, "this daemon has no cluster key");
-        else
-                r = authority_rekey(authority, request_user(request), change_on_done, request, err);
         return token_sent(request, "the cluster key", r, err);
 }
 
 /* The key of this host, not of the cluster: nothing is written to the tree yet. */
 unsigned rekey_host_handle(Request *request, Error *err) {
-        Membership *membership = request->api->host->membership;
-        int r;
+        int r = membership_rekey_host(request->api->host->membership, err);
 
-        r = membership ? membership_rekey_host(membership, err) :
-                         error_set(err, -EOPNOTSUPP, "this daemon has no key");
         if (r < 0)
                 return authority_refused(r, err);
         return request_answer(request, 204, NULL, NULL, "", 0);

@@ -49,7 +49,7 @@ void authority_tick(Authority *a) {
         authority_delete_keys(a);
         kv_state(a->store, &state);
         keys_check(a, &state);
-        if (!a->state_directory || state.role != KV_ROLE_LEADER || !state.ready || !c->ca_keys)
+        if (state.role != KV_ROLE_LEADER || !state.ready || !c->ca_keys)
                 return;
         keys_begin_term(a, state.term);
         if (a->keys.problem.code != VERDICT_NONE)
@@ -102,15 +102,13 @@ int authority_new(Authority **ret, const ComponentHost *host) {
                 .update = DEFERRED(authority_on_update, a),
         };
         registry_observe(a->registry, &a->observer);
-        if (a->state_directory) {
-                peers_register(a->peers, authority_frame_types, ELEMENTS(authority_frame_types), a);
-                authority_hosts_init(a);
-                authority_listener_init(a);
-                r = keys_init(a);
-                if (r < 0) {
-                        (void) authority_free(a);
-                        return r;
-                }
+        peers_register(a->peers, authority_frame_types, ELEMENTS(authority_frame_types), a);
+        authority_hosts_init(a);
+        authority_listener_init(a);
+        r = keys_init(a);
+        if (r < 0) {
+                (void) authority_free(a);
+                return r;
         }
         *ret = a;
         return 0;
@@ -124,12 +122,10 @@ Authority *authority_free(Authority *a) {
         registry_unobserve(a->registry, &a->observer);
         registry_cancel(a->registry, a);
         deferred_cancel(&a->update);
-        if (a->state_directory) {
-                peers_unregister(a->peers, authority_frame_types, ELEMENTS(authority_frame_types));
-                keys_done(a);
-                authority_hosts_done(a);
-                authority_listener_done(a);
-        }
+        peers_unregister(a->peers, authority_frame_types, ELEMENTS(authority_frame_types));
+        keys_done(a);
+        authority_hosts_done(a);
+        authority_listener_done(a);
         free(a);
         return NULL;
 }

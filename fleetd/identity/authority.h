@@ -16,7 +16,7 @@
 
 typedef struct Authority Authority;
 
-/* 'host' is borrowed, with its settings. Without a state directory, it is no authority. */
+/* 'host' is borrowed, with its settings. */
 int authority_new(Authority **ret, const ComponentHost *host);
 Authority *authority_free(Authority *a); /* NULL allowed; returns NULL */
 /* Twice a second: distribute the cluster key while this host leads, and end what has waited too long. */

@@ -106,8 +106,6 @@ int authority_need_ca(Authority *a, Error *err) {
 }
 
 void authority_want_ca(Authority *a) {
-        if (!a->state_directory)
-                return;
         a->wanted_until_ms = loop_now_ms(a->loop) + AUTHORITY_MS;
         loop_defer(a->loop, &a->update);
 }

@@ -112,7 +112,7 @@ struct Authority {
         Peers *peers;
         KvStore *store;
         Registry *registry;
-        const char *machine_id, *state_directory; /* no state directory: this host is no authority */
+        const char *machine_id, *state_directory;
         RegistryObserver observer;
         Deferred update;
         const AuthorityOpType *types; /* by AuthorityOpKind */
@@ -135,7 +135,7 @@ struct Authority {
 bool authority_may_issue(Authority *a);
 /* Return a new operation in the list, or NULL: too many, or no memory. */
 AuthorityOp *authority_op_new(Authority *a, AuthorityOpKind kind);
-/* The same for a request of this host. -EOPNOTSUPP: it is no authority. -ENOMEM. */
+/* The same for a request of this host. -ENOMEM. */
 int authority_op_begin(Authority *a, AuthorityOpKind kind, AuthorityDone *done, void *userdata,
                        AuthorityOp **ret, Error *err);
 void authority_op_free(AuthorityOp *op);

@@ -154,7 +154,7 @@ static int authority_plan(const Authority *a, CaRotationState first, bool compro
         };
         const Cluster *c = registry_cluster(a->registry);
 
-        if (!a->state_directory || !c->ca_roots || !c->ca_keys || c->ca_keys->n == 0)
+        if (!c->ca_roots || !c->ca_keys || c->ca_keys->n == 0)
                 return error_set(err, -ENOKEY,
                                  "the cluster has no CA; the first token creates it: fleetctl token");
         if (cluster_has_unreadable(c, LAYOUT_CA_ROTATION) || (c->ca_rotation && !compromised))
@@ -214,8 +214,8 @@ void authority_delete_keys(Authority *a) {
         Error err = {};
         int r;
 
-        if (!a->state_directory || !c->ca_keys || c->ca_keys->n == 0 ||
-            c->ca_keys_index == a->keys_deleted_index || !registry_is_current(a->registry))
+        if (!c->ca_keys || c->ca_keys->n == 0 || c->ca_keys_index == a->keys_deleted_index ||
+            !registry_is_current(a->registry))
                 return;
         for (size_t i = 0; i < c->ca_keys->n; i++)
                 first = MIN(first, c->ca_keys->items[i].cluster_key);

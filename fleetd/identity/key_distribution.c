@@ -108,7 +108,7 @@ void authority_member_problem(Authority *a, const char *machine_id, const Verdic
         const Cluster *c = registry_cluster(a->registry);
         KeyHolder *holder = NULL;
 
-        if (a->state_directory && c->ca_keys && c->ca_keys->n > 0)
+        if (c->ca_keys && c->ca_keys->n > 0)
                 holder = named_get(&a->keys.holders, machine_id, sizeof(*holder));
         if (!holder)
                 return;
@@ -305,7 +305,7 @@ void keys_check(Authority *a, const KvState *state) {
 
         /* A tree that is behind names a key that was replaced. A restored host leads before it has a member
          * key, which waits for its certificate. */
-        if (!a->state_directory || !sealed || state->n_members == 0 ||
+        if (!sealed || state->n_members == 0 ||
             (state->role != KV_ROLE_LEADER && (!self || self->member.raft_id == 0)) ||
             !registry_is_current(a->registry) || !kv_can_serve(a->store) ||
             (c->ca_keys_index == a->keys.checked_index && now_ms < a->keys.check_ms))
@@ -378,7 +378,7 @@ bool authority_may_add(const Authority *a, const char *machine_id) {
         const Cluster *c = registry_cluster(a->registry);
         uint64_t number;
 
-        if (!a->state_directory || !c->ca_keys || c->ca_keys->n == 0)
+        if (!c->ca_keys || c->ca_keys->n == 0)
                 return true;
         number = c->ca_keys->items[0].cluster_key;
         return keys_has(a, machine_id, number) &&

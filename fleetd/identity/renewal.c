@@ -20,11 +20,11 @@ struct Renewal {
         KvStore *store;
         Registry *registry;
         Authority *authority;
-        const char *machine_id, *state_directory; /* no state directory: no identity */
-        uint64_t next_ms;                         /* of the next check */
-        uint64_t answer_ms;                       /* until which an answer is awaited; 0: none is */
-        uint64_t failed_ms;                       /* the first failure since the last certificate; 0: none */
-        uint64_t roots_index;                     /* as of the last check, as the next two */
+        const char *machine_id, *state_directory;
+        uint64_t next_ms;     /* of the next check */
+        uint64_t answer_ms;   /* until which an answer is awaited; 0: none is */
+        uint64_t failed_ms;   /* the first failure since the last certificate; 0: none */
+        uint64_t roots_index; /* as of the last check, as the next two */
         uint64_t term;
         bool replica, failure_logged;
 };
@@ -299,7 +299,7 @@ void renewal_tick(Renewal *r) {
         kv_state(r->store, &state);
         replica = state.role == KV_ROLE_LEADER ||
                   (self && self->member.raft_id != 0); /* as authority_uri() */
-        if (!r->state_directory || !state.ready || !registry_ready(r->registry) || !c->ca_roots ||
+        if (!state.ready || !registry_ready(r->registry) || !c->ca_roots ||
             !(self && (self->member.raft_id != 0 || self->host || state.attached)))
                 return;
         if (state.term != r->term) /* the leader that was asked may be gone */
@@ -325,11 +325,8 @@ void renewal_tick(Renewal *r) {
 }
 
 int renewal_rekey(Renewal *r, Error *err) {
-        int e;
+        int e = identity_rekey(r->state_directory, err);
 
-        if (!r->state_directory)
-                return error_set(err, -EOPNOTSUPP, "this host has no state directory");
-        e = identity_rekey(r->state_directory, err);
         if (e >= 0)
                 r->next_ms = 0;
         return e;

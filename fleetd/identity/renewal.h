@@ -19,7 +19,7 @@ int renewal_check(const EnterAnswer *answer, const CaRoots *roots, const TlsPin 
 
 typedef struct Renewal Renewal;
 
-/* 'host' is borrowed, with its settings. Without a state directory, it has no identity. */
+/* 'host' is borrowed, with its settings. */
 int renewal_new(Renewal **ret, ComponentHost *host, Authority *authority);
 Renewal *renewal_free(Renewal *r); /* NULL allowed; returns NULL */
 /* Twice a second: request a certificate if one is due. */

@@ -89,8 +89,7 @@ static void revocation_store_pins(Revocation *r) {
         bool timed;
         int e;
 
-        if (!r->state_directory || r->silent || !registry_is_current(r->registry) ||
-            !kv_can_serve(registry_store(r->registry)))
+        if (r->silent || !registry_is_current(r->registry) || !kv_can_serve(registry_store(r->registry)))
                 return;
         replica_pins_of(registry_cluster(r->registry), &pins);
         pins.confirmed_ms = kv_cluster_ms(registry_store(r->registry));
@@ -162,8 +161,6 @@ void revocation_init(Revocation *r, const ComponentHost *host) {
                             .registry = host->registry,
                             .state_directory = host->settings->state_directory,
                             .update = DEFERRED(revocation_on_update, r) };
-        if (!r->state_directory)
-                return;
         e = replica_pins_read(r->state_directory, &r->replicas, &err);
         if (e < 0 && e != -ENOENT)
                 log_warning(((LogFields) { .error = e }), "%s", error_text(&err, e));

@@ -10,7 +10,7 @@ typedef struct Revocation {
         Loop *loop; /* borrowed, as the next three */
         Peers *peers;
         Registry *registry;
-        const char *state_directory; /* NULL: this host has no identity */
+        const char *state_directory;
         Deferred update;
         uint64_t hosts_index; /* records of hosts up to this one, too */
         uint64_t index;       /* tombstones up to this one have been processed */

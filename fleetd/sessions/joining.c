@@ -188,7 +188,7 @@ static void joining_forget_key(Membership *m) {
         Error err = {};
         int r;
 
-        if (m->joining.keyless || !m->settings->state_directory)
+        if (m->joining.keyless)
                 return;
         r = cluster_key_delete_below(m->settings->state_directory, UINT64_MAX, &err);
         m->joining.keyless = r >= 0;
@@ -203,8 +203,7 @@ static void joining_record_cluster(Membership *m, const KvState *state) {
         Error err = {};
         int r;
 
-        if (m->joining.cluster_id == state->cluster_id || !m->settings->state_directory ||
-            peers_has_certificate(m->peers))
+        if (m->joining.cluster_id == state->cluster_id || peers_has_certificate(m->peers))
                 return;
         m->joining.cluster_id = state->cluster_id;
         peers_set_cluster(m->peers, state->cluster_id);
@@ -218,7 +217,7 @@ static void joining_read_cluster(Membership *m) {
         Error err = {};
         int r;
 
-        if (!m->settings->state_directory || peers_has_certificate(m->peers))
+        if (peers_has_certificate(m->peers))
                 return;
         r = identity_read_cluster(m->settings->state_directory, &m->joining.cluster_id, &err);
         if (r == 0)

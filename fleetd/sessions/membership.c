@@ -248,7 +248,7 @@ static void membership_check_left(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
         bool leaving, left;
 
-        if (!self || !registry_ready(m->registry) || !m->host->io.restart || !m->settings->state_directory)
+        if (!self || !registry_ready(m->registry) || !m->host->io.restart)
                 return;
         leaving = cluster_machine_is_leaving(self) && self->member.raft_id == state->raft_id;
         left = cluster_machine_has_left(self);

@@ -80,7 +80,6 @@ void open_agent(Fixture *fixture) {
         ComponentHost *host = &fixture->components;
         Error err = {};
 
-        fixture->host->settings.state_directory = fixture->host->scratch;
         fixture->host->settings.boot_wait_ms = FIXTURE_BOOT_WAIT_MS;
         *host = fixture->host->components;
         host->io.loop = world_loop(fixture->loop);

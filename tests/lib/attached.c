@@ -59,6 +59,7 @@ Attached *attached_new(Host *replica) {
                 fail_msg("%s", err.message);
         assert_int_equal(registry_new(&a->registry, replica->loop, a->store, a->id), 0);
         a->settings = settings_of_test(a->id);
+        a->settings.state_directory = a->scratch;
         a->components = (ComponentHost) { .io = replica->components.io,
                                           .settings = &a->settings,
                                           .peers = a->peers,

@@ -95,6 +95,7 @@ Host *host_new_at(const char *path, bool joins) {
         if (!joins)
                 HOST_UNTIL(h, registry_ready(h->registry));
         h->settings = settings_of_test(h->id);
+        h->settings.state_directory = h->scratch;
         h->components = (ComponentHost) { .io = { .loop = h->loop, .network = h->network },
                                           .settings = &h->settings,
                                           .peers = h->peers,

@@ -256,7 +256,7 @@ static void quiet_peer_open(QuietPeer *h, bool joins) {
         h->settings = settings_of_test(h->id);
         h->settings.listen_peer = own;
         h->settings.join = (Names) { .items = others, .n = 1 };
-        h->settings.state_directory = h->tree_path;
+        h->settings.state_directory = h->scratch;
         h->components = (ComponentHost) {
                 .io = { .loop = &h->loop, .network = &h->network, .systemd = &h->systemd.base },
                 .settings = &h->settings,

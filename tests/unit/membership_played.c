@@ -205,7 +205,6 @@ static void begin(bool joins) {
         h = quiet_peer_new(joins);
         h->membership = membership_free(h->membership);
         h->settings.voters = 1;
-        h->settings.state_directory = NULL;
         reset();
         journal[0] = 0;
         log_set_sink(on_log, NULL);

@@ -65,7 +65,6 @@ static void agent_open(Fixture *fixture) {
         host->io.systemd = fixture->systemd;
         host->io.adopt_ms = ADOPT_MS;
         snprintf(host->io.boot_id, sizeof(host->io.boot_id), "%s", boot_id);
-        fixture->host->settings.state_directory = fixture->host->scratch;
         fixture->host->settings.boot_wait_ms = fixture->boot_wait_ms;
         if (agent_new(&fixture->agent, host, &err) < 0)
                 fail_msg("%s", err.message);

@@ -84,7 +84,6 @@ static int low_setup(void **state) {
         f->host = host_new(false);
         snprintf(f->address, sizeof(f->address), "127.0.0.1:%d", scratch_port());
         f->host->settings.listen_peer = f->address;
-        f->host->settings.state_directory = f->host->scratch;
         assert_int_equal(peers_listen(f->host->peers, f->address, &err), 0);
         assert_int_equal(authority_new(&f->authority, &f->host->components), 0);
         f->tick = TIMER(on_tick, f);

@@ -26,7 +26,6 @@ static void watch(Fixture *fixture) {
         Error err = {};
 
         fixture->directory = directory_free(fixture->directory);
-        fixture->host->settings.state_directory = fixture->host->scratch;
         fixture->host->settings.unit_directory = fixture->folder;
         if (directory_new(&fixture->directory, &fixture->host->components, &err) < 0)
                 fail_msg("%s", err.message);

@@ -206,7 +206,6 @@ static void a_unit_returns_from_its_file_though_there_was_no_memory_to_compare_t
 
         assert_int_equal(mkdir(folder, 0755), 0);
         scratch_write(path, "[Service]\nExecStart=/bin/one\n");
-        fixture.host->settings.state_directory = fixture.host->scratch;
         fixture.host->settings.unit_directory = folder;
         assert_int_equal(directory_new(&fixture.directory, &fixture.host->components, NULL), 0);
         HOST_UNTIL(fixture.host, cluster_unit(registry_cluster(r), name));

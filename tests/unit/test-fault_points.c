@@ -418,7 +418,6 @@ static void fixture_open(Fixture *fixture, const char *path) {
         host->io.systemd = fixture->systemd;
         snprintf(host->io.boot_id, sizeof(host->io.boot_id), "%s", agent_boot);
         fixture->host->settings.cluster_file = fixture->cluster_file;
-        fixture->host->settings.state_directory = fixture->host->scratch;
         fixture->host->settings.unit_directory = fixture->folder;
         fixture->host->settings.boot_wait_ms = 60000;
         r = r ?: agent_new(&fixture->agent, host, &err);

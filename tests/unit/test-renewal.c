@@ -64,7 +64,6 @@ static int setup(void **state) {
         f->host = host_new(false);
         f->host->components.on_identity = on_identity;
         f->host->settings.listen_peer = (char *) "127.0.0.1:2380";
-        f->host->settings.state_directory = f->host->scratch;
         assert_int_equal(authority_new(&f->authority, &f->host->components), 0);
         open_renewal(f);
         host_raise(f->host, KV_LEVEL_IDENTITY);

@@ -73,7 +73,6 @@ static int setup(void **state) {
         by_key[0] = 0;
         f->host = host_new(false);
         f->host->settings.listen_peer = (char *) "127.0.0.1:2380";
-        f->host->settings.state_directory = f->host->scratch;
         assert_int_equal(authority_new(&f->authority, &f->host->components), 0);
         assert_int_equal(renewal_new(&f->renewal, &f->host->components, f->authority), 0);
         securing_init(&f->securing, &f->host->components, f->authority);

@@ -66,7 +66,6 @@ static Authority *authority_on(Host *h, Attached *a) {
         Authority *authority;
 
         settings->listen_peer = (char *) "127.0.0.1:1";
-        settings->state_directory = a ? a->scratch : h->scratch;
         assert_int_equal(authority_new(&authority, a ? &a->components : &h->components), 0);
         return authority;
 }

@@ -22,8 +22,7 @@ static void on_tick(void *userdata) {
         assert_int_equal(timer_start(&f->tick, f->host->loop, 20), 0);
 }
 
-/* 'with': the API has the authority of the host. */
-static int open_fixture(void **state, bool with) {
+static int low_setup(void **state) {
         Fixture *f = NEW0(Fixture, 1);
         Error err = {};
 
@@ -32,9 +31,8 @@ static int open_fixture(void **state, bool with) {
         f->socket = scratch_path(f->host->scratch, "socket");
         snprintf(f->loopback, sizeof(f->loopback), "127.0.0.1:%d", scratch_port());
         f->host->settings.listen_peer = (char *) "127.0.0.1:2380";
-        f->host->settings.state_directory = f->host->scratch;
         assert_int_equal(authority_new(&f->authority, &f->host->components), 0);
-        f->host->components.authority = with ? f->authority : NULL;
+        f->host->components.authority = f->authority;
         assert_int_equal(api_new(&f->api, &f->host->components), 0);
         if (api_listen(f->api, API_SOCKET, f->socket, &err) < 0 ||
             api_listen(f->api, API_LOOPBACK, f->loopback, &err) < 0)
@@ -45,19 +43,11 @@ static int open_fixture(void **state, bool with) {
         return 0;
 }
 
-static int low_setup(void **state) {
-        return open_fixture(state, true);
-}
-
 static int setup(void **state) {
-        int r = open_fixture(state, true);
+        int r = low_setup(state);
 
         host_raise(((Fixture *) *state)->host, KV_LEVEL_IDENTITY);
         return r;
-}
-
-static int bare_setup(void **state) {
-        return open_fixture(state, false);
 }
 
 static int teardown(void **state) {
@@ -215,16 +205,6 @@ static void below_its_level_no_token_is_created(void **state) {
         assert_says(f, "tokens and certificates begin at feature level 5");
 }
 
-static void without_an_authority_there_are_no_tokens(void **state) {
-        Fixture *f = *state;
-
-        assert_int_equal(ask(f, "POST", "tokens", "{}"), 409);
-        assert_int_equal(ask(f, "DELETE", "tokens/000000000000", ""), 409);
-        assert_int_equal(ask(f, "POST", "ca/rotate", "{}"), 409);
-        assert_int_equal(ask(f, "POST", "rekey", ""), 409);
-        assert_int_equal(ask(f, "GET", "tokens", ""), 200);
-}
-
 /* -- Users -- */
 
 static void make_csr(Text *ret) {
@@ -366,8 +346,6 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(invalid_requests_get_the_reason, setup, teardown),
                 cmocka_unit_test_setup_teardown(only_administrators_have_tokens, setup, teardown),
                 cmocka_unit_test_setup_teardown(below_its_level_no_token_is_created, low_setup, teardown),
-                cmocka_unit_test_setup_teardown(without_an_authority_there_are_no_tokens, bare_setup,
-                                                teardown),
                 cmocka_unit_test_setup_teardown(a_user_gets_a_certificate_and_rights_and_loses_both, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(a_wrong_request_of_a_user_says_what_is_wrong, setup,
