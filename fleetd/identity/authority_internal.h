@@ -124,7 +124,7 @@ struct Authority {
         Named *renewing;             /* RenewalPace, by machine ID */
         ListenerRequest listener;
         KeyDistribution keys;
-        KeyStore *key_store;         /* NULL: this host is no authority */
+        KeyStore *key_store;
         bool failure_logged;         /* of a change of keys */
         uint64_t keys_deleted_index; /* of the key of the CA for which former cluster keys were deleted */
         LIST_HEAD(, AuthorityOp) operations;
