@@ -208,8 +208,7 @@ void api_page_write(Text *t, const ApiPageKind *kind, const void *items, size_t 
         bool token_is_first = strcmp(token, kind->name) < 0;
 
         json_open(t, NULL, '{');
-        if (token_is_first)
-                json_add_string(t, token, next_token);
+        json_add_string(t, token, token_is_first ? next_token : NULL);
         if (n > 0) {
                 json_open(t, kind->name, '[');
                 for (size_t i = 0; i < n; i++)
@@ -217,8 +216,7 @@ void api_page_write(Text *t, const ApiPageKind *kind, const void *items, size_t 
                                           (const char *) items + i * kind->size);
                 json_close(t, ']');
         }
-        if (!token_is_first)
-                json_add_string(t, token, next_token);
+        json_add_string(t, token, token_is_first ? NULL : next_token);
         json_close(t, '}');
 }
 

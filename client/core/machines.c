@@ -224,3 +224,15 @@ const char *client_restriction(bool restricted, const char *write) {
                 return "";
         return write && *write ? write : "no writes";
 }
+
+void append_metadata_change(Text *patch, const char *machine, const char *key, const char *value) {
+        _cleanup_text_ Text path = {};
+
+        text_printf(&path, "/%s/metadata/%s", machine, key);
+        json_open(patch, NULL, '{');
+        json_add_string(patch, "op", *value ? "add" : "remove");
+        json_add_string(patch, "path", path.chars);
+        json_add_string(patch, "value", value);
+        json_close(patch, '}');
+        patch->error = patch->error ?: path.error;
+}

@@ -55,3 +55,6 @@ void append_since(Text *t, const JsonValue *cluster, const ApiMachine *m);
 /* Return what a list prints of a restricted host or its token: the prefixes that it writes (borrowed), or
  * "no writes"; of another one, "". 'write' may be NULL. */
 const char *client_restriction(bool restricted, const char *write);
+
+/* Append one operation of a patch of the metadata of a machine. The value "" removes the key. */
+void append_metadata_change(Text *patch, const char *machine, const char *key, const char *value);

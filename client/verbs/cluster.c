@@ -14,8 +14,7 @@ static void cluster_append_names(Text *t, const JsonValue *names, const char *ex
 
                 if (streq(name, except))
                         continue;
-                text_append(t, t->size > 0 ? ", " : "");
-                text_append_printable(t, name);
+                text_printable(t, "%s%s", t->size > 0 ? ", " : "", name);
         }
 }
 
@@ -109,9 +108,8 @@ static int cluster_print(const JsonValue *root) {
                 text_append(&head, "; the state on this host may be stale");
         text_append(&head, "\nthis host  ");
         text_printable(&head, "%s, %s", member_text(root, "name"), member_text(root, "role"));
-        if (*member_text(root, "replica")) {
+        if (*member_text(root, "replica"))
                 text_printable(&head, " to %s", member_text(root, "replica"));
-        }
         TRY(head.error);
         (void) output_line(head.chars);
         text_printf(&line, "level      %llu", level);
@@ -249,9 +247,7 @@ static int cluster_secure(Client *c, const JsonValue *root, char **args, size_t 
                 return EXIT_DONE;
         }
         cluster_append_names(&names, without, "");
-        json_open(&body, NULL, '{');
-        json_add_bool(&body, "force", c->options.force);
-        json_close(&body, '}');
+        text_append(&body, c->options.force ? "{\"force\":true}" : "{}");
         TRY(names.error);
         if (!client_confirm(
                     c, "Require certificates?",

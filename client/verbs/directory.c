@@ -52,8 +52,7 @@ static int post_names(Client *c, const Question *q, const JsonValue *items, size
                 if (!question_is_open(q, p))
                         continue;
                 json_add_item(&body, member_text(p, "name"));
-                text_append(names, names->size > 0 ? ", " : "");
-                text_append_printable(names, member_text(p, "name"));
+                text_printable(names, "%s%s", names->size > 0 ? ", " : "", member_text(p, "name"));
                 n++;
         }
         json_close(&body, ']');

@@ -1,5 +1,6 @@
 /* The steps of both kinds of import after units and metadata are read. */
 #include "client/core/listing.h"
+#include "client/core/machines.h"
 #include "client/core/unit.h"
 #include "client/verbs/import.h"
 #include "client/verbs/snapshot.h"
@@ -150,19 +151,6 @@ int import_print(const ImportUnits *units) {
 
 /* -- Sending -- */
 
-/* Append one operation of the patch. */
-static void append_metadata(Text *patch, const ImportMetadata *m) {
-        _cleanup_text_ Text path = {};
-
-        text_printf(&path, "/%s/metadata/%s", m->machine, m->key);
-        json_open(patch, NULL, '{');
-        json_add_string(patch, "op", *m->value ? "add" : "remove");
-        json_add_string(patch, "path", path.chars);
-        json_add_string(patch, "value", m->value);
-        json_close(patch, '}');
-        patch->error = patch->error ?: path.error;
-}
-
 /* Send the metadata from item *at on that is new, up to the limit of a request. */
 static int send_metadata(Client *c, const ImportUnits *units, size_t *at, Error *err) {
         _cleanup_text_ Text patch = {};
@@ -170,9 +158,11 @@ static int send_metadata(Client *c, const ImportUnits *units, size_t *at, Error 
 
         json_open(&patch, NULL, '[');
         for (; *at < units->n_metadata && n < PATCH_MAX; (*at)++) {
-                if (units->metadata[*at].exists)
+                const ImportMetadata *m = &units->metadata[*at];
+
+                if (m->exists)
                         continue;
-                append_metadata(&patch, &units->metadata[*at]);
+                append_metadata_change(&patch, m->machine, m->key, m->value);
                 n++;
         }
         json_close(&patch, ']');

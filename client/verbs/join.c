@@ -87,8 +87,7 @@ static void join_add_name(JoinNames *names, const JsonValue *member, const ApiMa
         const char *name = member_name(member, "name");
         bool lost = m && same_string(m->presence, "lost");
 
-        text_append(&names->others, names->others.size > 0 ? ", " : "");
-        text_append_printable(&names->others, name);
+        text_printable(&names->others, "%s%s", names->others.size > 0 ? ", " : "", name);
         if (m && m->presence && !streq(m->presence, "up"))
                 text_printf(&names->others, " (%s)", presence_word(m->presence));
         if (lost && member_is_voter(member) && names->dead.size == 0)

@@ -74,8 +74,7 @@ static size_t write_leaves(const Part *part, size_t max, Text *t) {
                 json_open(t, NULL, '{');
                 json_add_string(t, "action", "delete");
                 json_add_bytes(t, "key", part->nodes[i].key, part->nodes[i].size);
-                if (part->nodes[i].dir)
-                        json_add_bool(t, "dir", true);
+                json_add_bool(t, "dir", part->nodes[i].dir);
                 json_close(t, '}');
         }
         text_append(t, "]}");

@@ -114,8 +114,7 @@ static int host_put(Drain *d, const Host *h, const char *mode, uint64_t deadline
         _cleanup_text_ Text body = {};
 
         json_open(&body, NULL, '{');
-        if (deadline_ms > 0)
-                json_add_u64(&body, "deadlineMs", deadline_ms);
+        json_add_u64(&body, "deadlineMs", deadline_ms);
         json_add_bool(&body, "force", o->force && streq(mode, "draining"));
         json_add_string(&body, "mode", mode);
         json_add_string(&body, "reason", o->reason);

@@ -126,7 +126,7 @@ static int machine_show(Client *c, char **args, size_t n, Error *err) {
 /* Append one operation of the patch. "KEY=" removes what was set. */
 static int machine_append_pair(Text *body, const char *id, const char *pair) {
         const char *equals = strchr(pair, '=');
-        _cleanup_text_ Text key = {}, path = {};
+        _cleanup_text_ Text key = {};
         Error err = {};
         int r;
 
@@ -135,18 +135,13 @@ static int machine_append_pair(Text *body, const char *id, const char *pair) {
                 return EXIT_USAGE;
         }
         text_printf(&key, "%.*s", (int) (equals - pair), pair);
-        text_printf(&path, "/%s/metadata/%s", id, key.chars ?: "");
-        TRY(MIN(key.error, path.error));
+        TRY(key.error);
         r = machine_metadata_check(key.chars ?: "", equals + 1, &err);
         if (r < 0) {
                 client_note("machine set: %s", error_text(&err, r));
                 return EXIT_USAGE;
         }
-        json_open(body, NULL, '{');
-        json_add_string(body, "op", equals[1] ? "add" : "remove");
-        json_add_string(body, "path", path.chars);
-        json_add_string(body, "value", equals + 1);
-        json_close(body, '}');
+        append_metadata_change(body, id, key.chars ?: "", equals + 1);
         return 0;
 }
 

@@ -192,8 +192,7 @@ static int moving_request(Moving *m, const ApiMachine *to, Error *err) {
 
         json_open(&body, NULL, '{');
         json_add_bool(&body, "force", m->client->options.force);
-        if (to)
-                json_add_string(&body, "machine", to->id);
+        json_add_string(&body, "machine", to ? to->id : NULL);
         json_close(&body, '}');
         return client_request(m->client, "PUT", client_path(&m->path), &body, NULL, err);
 }

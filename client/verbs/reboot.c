@@ -283,17 +283,14 @@ static int reboot_queue(const Reboot *b, uint64_t deadline_ms, uint64_t return_m
         _cleanup_text_ Text body = {};
 
         json_open(&body, NULL, '{');
-        if (deadline_ms > 0)
-                json_add_u64(&body, "deadlineMs", deadline_ms);
+        json_add_u64(&body, "deadlineMs", deadline_ms);
         json_add_string(&body, "kind", o->soft ? "soft" : o->kexec ? "kexec" : "reboot");
         json_open(&body, "machines", '[');
         for (size_t i = 0; i < b->n; i++)
                 json_add_string(&body, NULL, b->hosts[i].machine->id);
         json_close(&body, ']');
-        if (return_ms > 0)
-                json_add_u64(&body, "returnMs", return_ms);
-        if (slots > 0)
-                json_add_u64(&body, "slots", slots);
+        json_add_u64(&body, "returnMs", return_ms);
+        json_add_u64(&body, "slots", slots);
         json_add_string(&body, "zone", o->by);
         json_close(&body, '}');
         return client_request(b->client, "POST", reboots_path, &body, NULL, err);

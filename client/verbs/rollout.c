@@ -387,9 +387,7 @@ static int rollout_request(Client *c, const char *request, const char *unit, Err
         r = TRY(client_refresh_json(c, client_path(&set->path), &set->answer, err));
         if (r == 0)
                 return client_note_absent(c, set->name);
-        json_open(&body, NULL, '{');
-        json_add_string(&body, "request", request);
-        json_close(&body, '}');
+        text_printf(&body, "{\"request\":\"%s\"}", request);
         TRY_VERB(client_request(c, "PUT", client_path(&set->path), &body, NULL, err), err,
                  "Failed to %s the rollout: ", request);
         text_printable(&line, "%s: %s", rollout_set_text(set, "name"),

@@ -148,10 +148,9 @@ void rollout_print(const JsonValue *answer) {
         print_head(answer);
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 print_instances(answer, rows[i][1], rows[i][0]);
-        if (rollout_is(answer, "paused")) {
-                text_append(&why, "  paused   ");
-                text_append_printable(&why, member_text(answer, "why"));
-        } else if (member_number(answer, "reverted") > 0) {
+        if (rollout_is(answer, "paused"))
+                text_printable(&why, "  paused   %s", member_text(answer, "why"));
+        else if (member_number(answer, "reverted") > 0) {
                 text_append(&why, "  ");
                 rollout_append_reverted(&why, answer);
         }

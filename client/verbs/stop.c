@@ -32,8 +32,7 @@ static int lower_targets(Client *c, FoundUnits *found, TargetState target, Text 
                         return -ENOMEM;
                 if (f->global)
                         continue;
-                text_append(list, list->size > 0 ? " " : "");
-                text_append_printable(list, f->name);
+                text_printable(list, "%s%s", list->size > 0 ? " " : "", f->name);
         }
         TRY(list->error);
         TRY(client_change(c, changes, n_changes, err));

@@ -238,12 +238,11 @@ static int ca_print(const JsonValue *root) {
                 return r;
         text_append(&line, "\nrotation: ");
         text_append_printable(&line, rotation);
-        if (*waits) {
+        if (*waits)
                 text_printable(&line, "%s%s",
                                streq(rotation, "rekey") ? ", waits for the return of " :
                                                           ", waits for a new certificate of ",
                                waits);
-        }
         return output_built(&line);
 }
 
@@ -252,9 +251,7 @@ static int ca_rotate(Client *c, const JsonValue *root, Error *err) {
 
         if (*member_text(root, "rotation") && !c->options.compromised)
                 return ca_print(root);
-        json_open(&body, NULL, '{');
-        json_add_bool(&body, "compromised", c->options.compromised);
-        json_close(&body, '}');
+        text_append(&body, c->options.compromised ? "{\"compromised\":true}" : "{}");
         if (!client_confirm(
                     c, "Rotate?",
                     "A new root replaces that of the cluster%s. All hosts get new certificates; %s end. No "
