@@ -29,21 +29,20 @@ static const JsonField facts_fields[] = {
         { "version", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, version) },
 };
 
-static int presence_reason_read(const JsonValue *member, void *field, Error *err) {
-        const char *reason = json_value_string(member);
-
-        if (member && !reason)
-                return error_set(err, -EBADMSG, "reason: expected a string");
-        verdict_read_former(VERDICT_IN_PRESENCE, reason ?: "", field);
-        return 0;
-}
-
 static int reason_read(const JsonValue *member, void *field, Error *err) {
         const char *reason = json_value_string(member);
 
         if (member && !reason)
                 return error_set(err, -EBADMSG, "reason: expected a string");
         verdict_say(field, VERDICT_SAID, reason ?: "");
+        return 0;
+}
+
+static int presence_reason_read(const JsonValue *member, void *field, Error *err) {
+        Verdict said;
+
+        TRY(reason_read(member, &said, err));
+        verdict_read_former(VERDICT_IN_PRESENCE, said.args, field);
         return 0;
 }
 

@@ -159,6 +159,22 @@ void verdict_set_named(Verdict *v, const char *name, const char *args, size_t si
                          v->code == VERDICT_SAID ? VERDICT_NEXT : "", v->code == VERDICT_SAID ? name : "");
 }
 
+void verdict_append_code(Text *t, const Verdict *v) {
+        text_append(t, verdict_name(v));
+        if (!v->said && v->args[0])
+                text_printf(t, VERDICT_NEXT "%s", v->args);
+}
+
+void verdict_set_code(Verdict *v, const char *code) {
+        char name[VERDICT_ARGS_SIZE];
+        size_t size = strcspn(code, VERDICT_NEXT);
+        const char *args = code + size + (code[size] ? 1 : 0);
+
+        snprintf(name, sizeof(name), "%.*s", (int) size, code);
+        if (size > 0)
+                verdict_set_named(v, name, args, strlen(args));
+}
+
 void verdict_write_members(Text *t, const Verdict *v) {
         char item[VERDICT_ARGS_SIZE];
         const char *argument;

@@ -10,7 +10,8 @@
 #include "fleetd/sessions/membership_internal.h"
 
 enum {
-        CONDITIONS_PROTOCOL = 1,
+        CONDITIONS_SAID = 1, /* versions: messages; from KV_LEVEL_VERDICTS on, their codes, too */
+        CONDITIONS_CODED,
         CONDITIONS_MAX = 1024,           /* hosts of one frame; others wait until one of these is normal */
         CONDITIONS_AGAIN_MS = 5000,      /* unchanged conditions are sent again */
         CONDITIONS_CLOCK_MS = 10 * 1000, /* a smaller difference is none */
@@ -36,14 +37,14 @@ static Noted *conditions_get(Membership *m, const char *machine_id) {
         return n;
 }
 
-void conditions_note(Membership *m, const char *machine_id, const char *problem, int64_t clock_ms) {
+void conditions_note(Membership *m, const char *machine_id, const Verdict *problem, int64_t clock_ms) {
         Noted *n = named_find(m->conditions.hosts, machine_id);
         HostCondition *c;
         int64_t change_ms;
 
         if (clock_ms < CONDITIONS_CLOCK_MS && clock_ms > -CONDITIONS_CLOCK_MS)
                 clock_ms = 0;
-        if (!n && (problem[0] || clock_ms != 0))
+        if (!n && (problem->code != VERDICT_NONE || clock_ms != 0))
                 n = conditions_get(m, machine_id);
         if (!n)
                 return;
@@ -54,8 +55,8 @@ void conditions_note(Membership *m, const char *machine_id, const char *problem,
                 c->clock_ms = clock_ms;
                 m->conditions.changed = true;
         }
-        if (!same_string(c->problem, problem)) {
-                snprintf(c->problem, sizeof(c->problem), "%s", problem);
+        if (!verdict_equal(&c->problem, problem)) {
+                c->problem = *problem;
                 m->conditions.changed = true;
         }
 }
@@ -67,9 +68,9 @@ static bool noted_update(Membership *m, Noted *n) {
         bool clone, key;
 
         if (!peers_accepted(m->peers, c->machine))
-                conditions_note(m, c->machine, "", 0);
+                conditions_note(m, c->machine, &(Verdict) {}, 0);
         peers_rejected(m->peers, c->machine, &clone, &key);
-        c->flags = (uint8_t) ((c->problem[0] || c->clock_ms != 0 ? CONDITION_IN_USE : 0) |
+        c->flags = (uint8_t) ((c->problem.code != VERDICT_NONE || c->clock_ms != 0 ? CONDITION_IN_USE : 0) |
                               (clone ? CONDITION_CLONE : 0) | (key ? CONDITION_KEY : 0));
         m->conditions.changed |= c->flags != was;
         return c->flags != 0;
@@ -87,9 +88,10 @@ void conditions_tick(Membership *m, const KvState *state) {
         Conditions *conditions = &m->conditions;
         uint64_t now_ms = loop_now_ms(m->loop);
         _cleanup_writer_ Writer w = {};
+        bool coded = state->level >= KV_LEVEL_VERDICTS && !registry_is_codeless(m->registry);
         HostCondition own;
 
-        write_u8(&w, CONDITIONS_PROTOCOL);
+        write_u8(&w, coded ? CONDITIONS_CODED : CONDITIONS_SAID);
         write_u64(&w, loop_wall_ms(m->loop));
         for (Noted *n = (Noted *) conditions->hosts, *next; n; n = next) {
                 next = (Noted *) n->machine.hh.next;
@@ -100,7 +102,7 @@ void conditions_tick(Membership *m, const KvState *state) {
                         own.flags &= CONDITION_IN_USE; /* the leader knows the end of its own rejections */
                         senders_take_condition(m, &own, 0);
                 } else
-                        host_condition_write(&n->condition, &w);
+                        host_condition_write(&n->condition, coded, &w);
         }
         if (m->leading || !conditions->hosts || w.error < 0 || state->attached ||
             !state->leader_machine_id[0] ||
@@ -121,8 +123,10 @@ void conditions_on_frame(void *userdata, PeerSession *session, PeerFrame type, c
         uint64_t wall_ms = read_u64(&r);
         HostCondition c;
 
-        if (!m->leading || r.failed || version != CONDITIONS_PROTOCOL || wall_ms > INT64_MAX / 4)
+        if (!m->leading || r.failed || version < CONDITIONS_SAID || version > CONDITIONS_CODED ||
+            wall_ms > INT64_MAX / 4)
                 return;
-        for (unsigned i = 0; i < CONDITIONS_MAX && host_condition_read(&r, &c); i++)
+        for (unsigned i = 0; i < CONDITIONS_MAX && host_condition_read(&r, version == CONDITIONS_CODED, &c);
+             i++)
                 senders_take_condition(m, &c, (int64_t) wall_ms - (int64_t) loop_wall_ms(m->loop));
 }

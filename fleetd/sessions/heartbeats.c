@@ -8,6 +8,7 @@
  * replica that has a leader reports the sender to it. */
 
 #include "fleetd/sessions/membership_internal.h"
+#include "units/verdict_former.h"
 
 /* The replicas that report a host learn so often that its heartbeats come to the leader again. */
 enum { LEAVES_TICKS = 4 };
@@ -26,10 +27,15 @@ static void facts_read(HeartbeatFacts *ret, const void *payload, size_t size) {
         const uint8_t *end = size > 0 ? memchr(payload, 0, size) : NULL;
         Reader r = reader_over(end ? end + 1 : NULL,
                                end ? size - (size_t) (end + 1 - (uint8_t *) payload) : 0);
-        const char *name;
+        char text[UINT8_MAX + 1];
+        const char *code;
         uint8_t how, n;
         HeartbeatFacts f = {};
 
+        snprintf(text, REPLICA_PROBLEM_SIZE, "%.*s", (int) MIN(size, (size_t) REPLICA_PROBLEM_SIZE - 1),
+                 (const char *) payload);
+        verdict_read_former(VERDICT_IN_HEARTBEAT, text, &f.problem);
+        *ret = f;
         for (;;) {
                 switch (read_u8(&r)) {
                 case HEARTBEAT_POSITION:
@@ -49,8 +55,9 @@ static void facts_read(HeartbeatFacts *ret, const void *payload, size_t size) {
                         break;
                 case HEARTBEAT_VERDICT:
                         n = read_u8(&r);
-                        name = read_raw(&r, n);
-                        snprintf(f.verdict, sizeof(f.verdict), "%.*s", name ? (int) n : 0, name ?: "");
+                        code = read_raw(&r, n);
+                        snprintf(text, sizeof(text), "%.*s", code ? (int) n : 0, code ?: "");
+                        verdict_set_code(&f.problem, text);
                         break;
                 default:
                         return;
@@ -76,7 +83,6 @@ void heartbeats_on_frame(void *userdata, PeerSession *session, PeerFrame type, c
                          size_t size) {
         Membership *m = userdata;
         const char *id = peer_handshake(session)->machine_id;
-        char problem[REPLICA_PROBLEM_SIZE];
         HeartbeatFacts facts = {};
 
         loop_periodic_input(m->loop);
@@ -85,13 +91,11 @@ void heartbeats_on_frame(void *userdata, PeerSession *session, PeerFrame type, c
         facts_compare_clocks(&facts, loop_wall_ms(m->loop));
         if (reporting_on_heartbeat(m, session, facts.attached, facts_signs(&facts)))
                 kv_answer_heartbeat(m->store, session, reporter_requests_rare(&m->reporting.reporter));
-        snprintf(problem, sizeof(problem), "%.*s", (int) MIN(size, sizeof(problem) - 1),
-                 (const char *) payload);
         if (facts.in_use)
-                conditions_note(m, id, problem, facts.clock_ms);
+                conditions_note(m, id, &facts.problem, facts.clock_ms);
         else
-                conditions_note(m, id, "", 0);
-        senders_take(m, id, &facts, problem);
+                conditions_note(m, id, &(Verdict) {}, 0);
+        senders_take(m, id, &facts);
 }
 
 typedef struct Sending {
@@ -120,12 +124,9 @@ static void heartbeats_send_one(void *userdata, const PeerState *peer) {
 
 /* Older versions stop to read at a fact that is new to them. */
 static void heartbeats_write_verdict(const Membership *m, Writer *w) {
-        const Verdict *v = &m->heartbeats.problem;
         _cleanup_text_ Text t = {};
 
-        text_append(&t, verdict_name(v));
-        if (!v->said && v->args[0])
-                text_printf(&t, VERDICT_NEXT "%s", v->args);
+        verdict_append_code(&t, &m->heartbeats.problem);
         if (registry_is_codeless(m->registry) || t.size == 0 || t.size > UINT8_MAX)
                 return;
         write_u8(w, HEARTBEAT_VERDICT);

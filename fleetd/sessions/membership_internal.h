@@ -219,7 +219,7 @@ void reporting_on_change(Membership *m, const RegistryChange *change);
 enum { CONDITION_VALID_MS = 12 * 1000 };
 
 /* A host that uses this replica has sent a heartbeat: "" and about 0 are normal. */
-void conditions_note(Membership *m, const char *machine_id, const char *problem, int64_t clock_ms);
+void conditions_note(Membership *m, const char *machine_id, const Verdict *problem, int64_t clock_ms);
 void conditions_peer_changed(Membership *m, const char *machine_id);
 /* If this host has a replica, send the conditions to the leader, or take them as the leader. */
 void conditions_tick(Membership *m, const KvState *state);
@@ -253,17 +253,17 @@ void heartbeats_send(Membership *m, const KvState *state);
 
 /* -- senders.c -- */
 
-/* What a heartbeat has beside the problem of its sender. */
+/* What a heartbeat has. */
 typedef struct HeartbeatFacts {
         bool has_clock, has_position;
         bool attached, in_use, rare; /* in use: the replica that receives this; rare: once in a second */
         uint64_t wall_ms, term, index;
         int64_t clock_ms; /* the wall clock of the sender minus that of this host; 0: it sends none */
-        char verdict[UINT8_MAX + 1]; /* name, then arguments after VERDICT_NEXT; "": none */
+        Verdict problem;  /* of the replica of the sender */
 } HeartbeatFacts;
 
-/* A heartbeat of the machine has arrived. 'problem': of its replica, "": none. */
-void senders_take(Membership *m, const char *machine_id, const HeartbeatFacts *facts, const char *problem);
+/* A heartbeat of the machine has arrived. */
+void senders_take(Membership *m, const char *machine_id, const HeartbeatFacts *facts);
 /* On the leader, in each tick, before it writes presences: end the conditions that were not repeated, and
  * decide which differences of clocks count. */
 void senders_tick(Membership *m);

@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/sizes.h"
+#include "units/verdict.h"
 
 enum { REPORT_COMPLETE = 1, REPORT_KEPT = 2 }; /* flags */
 
@@ -32,14 +33,14 @@ enum {
         CONDITION_KEY = 4,    /* the same, with another key */
 };
 
-/* 16 bytes machine ID, u8 flags, u64 clock, string problem. */
+/* 16 bytes machine ID, u8 flags, u64 clock, string problem; 'coded': string code of the problem. */
 typedef struct HostCondition {
         char machine[MACHINE_ID_SIZE];
         uint8_t flags;
-        int64_t clock_ms;                   /* its wall clock minus that of the replica; 0: about equal */
-        char problem[REPLICA_PROBLEM_SIZE]; /* of its own replica; "": none */
+        int64_t clock_ms; /* its wall clock minus that of the replica; 0: about equal */
+        Verdict problem;  /* of its own replica */
 } HostCondition;
 
-void host_condition_write(const HostCondition *c, Writer *w);
+void host_condition_write(const HostCondition *c, bool coded, Writer *w);
 /* False: there is no other complete one. */
-bool host_condition_read(Reader *r, HostCondition *ret);
+bool host_condition_read(Reader *r, bool coded, HostCondition *ret);

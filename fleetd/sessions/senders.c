@@ -2,7 +2,6 @@
  * their problems and clocks, from heartbeats, or as a replica reports them (conditions.c). */
 
 #include "fleetd/sessions/membership_internal.h"
-#include "units/verdict_former.h"
 
 /* A connection counts as alive while its TCP keep-alives of 1 s are answered. */
 enum { KERNEL_SILENT_MS = 1500 };
@@ -51,17 +50,6 @@ typedef struct Position {
         uint64_t at_ms; /* when its heartbeat arrived */
 } Position;
 
-/* The code counts for the message that was read before. */
-static void facts_set_verdict(const HeartbeatFacts *f, Verdict *v) {
-        size_t size = strcspn(f->verdict, VERDICT_NEXT);
-        const char *args = f->verdict + size + (f->verdict[size] ? 1 : 0);
-        char name[sizeof(f->verdict)];
-
-        snprintf(name, sizeof(name), "%.*s", (int) size, f->verdict);
-        if (size > 0)
-                verdict_set_named(v, name, args, strlen(args));
-}
-
 /* Keep the end of the sender's log, or forget it if the heartbeat has none. */
 static void senders_note_position(Membership *m, const char *id, const HeartbeatFacts *f) {
         Position *p;
@@ -89,7 +77,7 @@ bool membership_position(const Membership *m, const char *machine_id, uint64_t *
         return true;
 }
 
-void senders_take(Membership *m, const char *machine_id, const HeartbeatFacts *facts, const char *problem) {
+void senders_take(Membership *m, const char *machine_id, const HeartbeatFacts *facts) {
         Sender *s;
 
         senders_note_position(m, machine_id, facts);
@@ -103,8 +91,7 @@ void senders_take(Membership *m, const char *machine_id, const HeartbeatFacts *f
         s->at_ms = loop_now_ms(m->loop);
         s->has_clock = facts->has_clock;
         s->clock_ms = facts->clock_ms;
-        verdict_read_former(VERDICT_IN_HEARTBEAT, problem, &s->problem);
-        facts_set_verdict(facts, &s->problem);
+        s->problem = facts->problem;
         if (s->problem.code != VERDICT_KEY_MISSING && s->problem.code != VERDICT_KEY_DAMAGED)
                 s->keyless_ms = 0;
         else if (s->keyless_ms == 0)
@@ -154,7 +141,7 @@ void senders_take_condition(Membership *m, const HostCondition *c, int64_t repli
         s->at_ms = now_ms;
         s->has_clock = c->clock_ms > -HEARTBEAT_CLOCK_MAX && c->clock_ms < HEARTBEAT_CLOCK_MAX;
         s->clock_ms = s->has_clock ? c->clock_ms + replica_ms : 0;
-        verdict_read_former(VERDICT_IN_HEARTBEAT, c->problem, &s->problem);
+        s->problem = c->problem;
 }
 
 /* A difference counts from CLOCK_BEGIN_MS on, and until it is below CLOCK_END_MS. The reported one changes by
