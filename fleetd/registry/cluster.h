@@ -184,7 +184,7 @@ typedef enum MachineCount {
         MACHINES_LOST,       /* of these */
         MACHINES_HELD_OFF,   /* by flap damping, until a time which may have passed */
         MACHINES_MAINTAINED, /* with a maintenance record */
-        MACHINES_REBOOTED,   /* with a record of a planned reboot that has not failed */
+        MACHINES_TO_REBOOT,  /* with a record of a planned reboot that has not failed */
         MACHINES_REMOVED,    /* see cluster_machine_is_removed() */
         MACHINES_UNREADABLE, /* with a key that is unreadable */
         _MACHINES_MAX,
@@ -458,7 +458,8 @@ bool cluster_machine_is_stopping(const ClusterMachine *m);
 /* Return whether it was shut down, or was lost after its host had announced that it stops. That is no loss
  * for a unit with Move=no. */
 bool cluster_machine_has_stopped(const ClusterMachine *m);
-/* Return whether it goes down for a planned reboot, or has not finished its return. */
+/* Return whether it goes down for a planned reboot, or has not finished its return: neither queued nor being
+ * drained, and its reboot has not failed. No request cancels it. */
 bool cluster_machine_is_rebooting(const ClusterMachine *m);
 /* Return whether it is drained, or was by an operator before its host announced a shutdown or reboot. */
 bool cluster_machine_was_drained(const ClusterMachine *m);

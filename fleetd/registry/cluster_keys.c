@@ -199,7 +199,7 @@ static void cluster_count_machine(Cluster *c, ClusterMachine *m) {
                        (present && m->presence == PRESENCE_LOST ? 1u << MACHINES_LOST : 0) |
                        (m->hold_off_until_ms > 0 ? 1u << MACHINES_HELD_OFF : 0) |
                        (m->maintenance ? 1u << MACHINES_MAINTAINED : 0) |
-                       (m->reboot && m->reboot->state != REBOOT_FAILED ? 1u << MACHINES_REBOOTED : 0) |
+                       (m->reboot && m->reboot->state != REBOOT_FAILED ? 1u << MACHINES_TO_REBOOT : 0) |
                        (cluster_machine_is_removed(m) ? 1u << MACHINES_REMOVED : 0) |
                        (LIST_EMPTY(&m->unreadable) ? 0 : 1u << MACHINES_UNREADABLE);
 

@@ -515,7 +515,7 @@ static void check_machines(const Cluster *c, bool seen[static _MACHINES_MAX]) {
                 counts[MACHINES_LOST] += present && m->presence == PRESENCE_LOST;
                 counts[MACHINES_HELD_OFF] += m->hold_off_until_ms > 0;
                 counts[MACHINES_MAINTAINED] += m->maintenance != NULL;
-                counts[MACHINES_REBOOTED] += m->reboot && m->reboot->state != REBOOT_FAILED;
+                counts[MACHINES_TO_REBOOT] += m->reboot && m->reboot->state != REBOOT_FAILED;
                 counts[MACHINES_REMOVED] += cluster_machine_is_removed(m);
                 counts[MACHINES_UNREADABLE] += !LIST_EMPTY(&m->unreadable);
         }

@@ -639,6 +639,9 @@ static void no_host_begins_in_a_new_lineage_or_with_other_maintenance(void **sta
         assert_string_equal(why.message, "it is in maintenance for another reason: leave");
         maintain(&p, "A", "cordoned", "");
         assert_true(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "A"), &why));
+        cluster_view_unreadable(&p, LAYOUT_FACTS, NULL, "A");
+        assert_false(reboot_may_go_on(&p.cluster, &kv, false, machine_of(&p, "A"), &why));
+        assert_string_equal(why.message, CLUSTER_UNREADABLE);
         /* A key of a later version: no step. */
         cluster_view_unreadable(&p, LAYOUT_REBOOT, NULL, "A");
         assert_null(reboot_step(&p.cluster, &kv, false).machine);

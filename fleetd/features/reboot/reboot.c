@@ -24,7 +24,7 @@ static bool reboot_leads(const KvState *state, const ClusterMachine *m) {
         return m->member.raft_id != 0 && m->member.raft_id == state->leader_id;
 }
 
-static bool reboot_is_active(const ClusterMachine *m) {
+bool reboot_is_active(const ClusterMachine *m) {
         return m->reboot && m->reboot->state != REBOOT_QUEUED && m->reboot->state != REBOOT_FAILED;
 }
 
@@ -152,21 +152,12 @@ static bool reboot_has_budget(const Cluster *cluster, const ClusterMachine *m, E
         return true;
 }
 
-/* Return whether a queued host may begin; if not, set the reason. */
-static bool reboot_may_begin(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
-                             Error *ret_why) {
+/* Return whether the other hosts let a queued one begin; if not, set the reason. */
+static bool reboot_has_turn(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
+                            Error *ret_why) {
         const RebootRecord *r = machine->reboot;
         uint64_t n = 0;
 
-        if (machine->presence != PRESENCE_UP || !machine->facts || !LIST_EMPTY(&machine->unreadable)) {
-                error_set(ret_why, -EAGAIN, "it is not up");
-                return false;
-        }
-        if (machine->maintenance && machine->maintenance->purpose[0]) {
-                error_set(ret_why, -EAGAIN, "it is in maintenance for another reason: %s",
-                          machine->maintenance->purpose);
-                return false;
-        }
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
                 if (m != machine && cluster_machine_has_unreadable(m, LAYOUT_REBOOT)) {
                         error_set(ret_why, -EAGAIN, "the reboot of %s: " CLUSTER_UNREADABLE,
@@ -202,18 +193,27 @@ bool reboot_is_drained(const ClusterMachine *m) {
 bool reboot_may_go_on(const Cluster *cluster, const KvState *state, bool braked,
                       const ClusterMachine *machine, Error *ret_why) {
         RebootState now = machine->reboot->state;
-        const char *held = now == REBOOT_QUEUED || now == REBOOT_DRAINING ? drain_held(cluster, braked) :
-                                                                            NULL;
+        bool queued = now == REBOOT_QUEUED, drains = now == REBOOT_DRAINING;
+        const char *held = queued || drains ? drain_held(cluster, braked) : NULL;
         const ClusterAssignment *missing = now == REBOOT_BACK ? reboot_missing(machine) : NULL;
 
         if (held)
                 error_set(ret_why, -EAGAIN, "%s", held);
         else if (missing)
                 error_set(ret_why, -EAGAIN, "%s is not available again", missing->unit);
-        else if (now == REBOOT_QUEUED)
-                return reboot_may_begin(cluster, state, machine, ret_why);
+        else if (queued && !LIST_EMPTY(&machine->unreadable))
+                error_set(ret_why, -EAGAIN, "%s", CLUSTER_UNREADABLE);
+        else if (queued && machine->presence != PRESENCE_UP)
+                error_set(ret_why, -EAGAIN, "it is not up");
+        else if (queued && !machine->facts)
+                error_set(ret_why, -EAGAIN, "it has not reported its facts");
+        else if (queued && machine->maintenance && machine->maintenance->purpose[0])
+                error_set(ret_why, -EAGAIN, "it is in maintenance for another reason: %s",
+                          machine->maintenance->purpose);
+        else if (queued)
+                return reboot_has_turn(cluster, state, machine, ret_why);
         else
-                return now != REBOOT_DRAINING || !reboot_is_drained(machine) ||
+                return !drains || !reboot_is_drained(machine) ||
                        (reboot_votes_allow(cluster, state, machine, ret_why) &&
                         reboot_has_budget(cluster, machine, ret_why));
         return false;
@@ -391,7 +391,7 @@ int reboot_control(Control *c) {
         KvState state;
         int r;
 
-        if (cluster->counts[MACHINES_REBOOTED] == 0)
+        if (cluster->counts[MACHINES_TO_REBOOT] == 0)
                 return 0;
         kv_state(registry_store(c->registry), &state);
         step = reboot_step(cluster, &state, engine_is_braked(cluster, c->brake_ms));

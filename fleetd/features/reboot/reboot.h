@@ -2,7 +2,8 @@
  * no memory, so that the next leader continues, and no lock that a lost host could keep.
  *
  *   queued      waits for its turn
- *   draining    its units move away (engine/drain.h)
+ *   draining    its units move away: its maintenance key is that of a drain, which drain_control() ends
+ *               (engine/drain.h), with the mode "drained"
  *   rebooting   none is left; the host of that boot calls logind
  *   down        the host was lost or has left
  *   back        it is up after another boot, until its units that were available before have been available
@@ -11,12 +12,13 @@
  *   failed      the queue stops, until a user resumes or cancels it
  *
  * The order is that of the requests, with the leader's host last, and in a request zone by zone if the
- * request names a key of machine metadata. A host that is not up is skipped until it is. A voter begins only
- * if all others are reachable and caught up, and no other one is about to reboot; this counts again when it
- * is drained. While a new lineage is adopted, no host begins; hosts that were queued in another lineage are
- * not rebooted. When only global units are left, the budgets of their sets permit that they stop, or the
- * deadline of the drain has passed. After the deadline, what no other machine can run is left, too. A record
- * that cannot be read stops the queue. No time frees the place of a host that has not returned. */
+ * request names a key of machine metadata. A host that is not up is skipped until it is, and the leader's
+ * host waits for it. A voter begins only if all others are reachable and caught up, and no other one is about
+ * to reboot; this counts again when it is drained. While a new lineage is adopted, no host begins; hosts that
+ * were queued in another lineage are not rebooted. When only global units are left, the budgets of their sets
+ * permit that they stop, or the deadline of the drain has passed. After the deadline, what no other machine
+ * can run is left, too. A record that cannot be read stops the queue. No time frees the place of a host that
+ * has not returned. */
 #pragma once
 
 #include "fleetd/host/component.h"
@@ -52,6 +54,9 @@ bool reboot_is_before(const KvState *state, const ClusterMachine *a, const Clust
 
 /* Return the first queued machine that is up; hosts that are not up are skipped. NULL: none. */
 const ClusterMachine *reboot_first(const Cluster *cluster, const KvState *state);
+
+/* Return whether the drain of the host has begun, and its reboot has neither ended nor failed. */
+bool reboot_is_active(const ClusterMachine *machine);
 
 /* Return whether the host runs in another boot than the one in which its drain began. */
 bool reboot_has_booted(const ClusterMachine *machine);

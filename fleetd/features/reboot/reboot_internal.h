@@ -1,5 +1,5 @@
-/* The parts of the component: reboots_v1.c has its row and its routes, reboot.c plans the queue (pure),
- * reboot_write.c writes its steps, rebooting.c reboots this host. */
+/* The parts of the component: reboots_v1.c has its row and its routes, reboot.c plans the queue, and writes
+ * its steps, reboot_why.c explains it, rebooting.c reboots this host. */
 #pragma once
 
 #include "fleetd/engine/controller.h"

@@ -93,18 +93,16 @@ static void reboots_write_stuck(Text *t, RebootQueue *q) {
         json_close_list(t, list);
 }
 
-/* Write the hosts whose turn it is. */
+/* Write the hosts whose turn it is, also those that are being drained. */
 static void reboots_write_turns(Text *t, const RebootQueue *q) {
         size_t list = json_open_list(t, "rebooting");
 
         for (size_t i = 0; i < q->n; i++) {
-                RebootState state = q->machines[i]->reboot->state;
-
-                if (state == REBOOT_QUEUED || state == REBOOT_FAILED)
+                if (!reboot_is_active(q->machines[i]))
                         continue;
                 json_open(t, NULL, '{');
                 json_add_string(t, "name", cluster_machine_name(q->machines[i]));
-                json_add_string(t, "state", reboot_state_to_string(state));
+                json_add_string(t, "state", reboot_state_to_string(q->machines[i]->reboot->state));
                 json_close(t, '}');
         }
         json_close_list(t, list);
@@ -312,8 +310,7 @@ static unsigned reboots_post_handle(Request *request, Error *err) {
 
 /* A host that is about to reboot, or down, continues: only its return shows what it does. */
 static bool reboots_may_cancel(const ClusterMachine *m) {
-        return m->reboot && (m->reboot->state == REBOOT_QUEUED || m->reboot->state == REBOOT_DRAINING ||
-                             m->reboot->state == REBOOT_FAILED);
+        return m->reboot && !cluster_machine_is_rebooting(m);
 }
 
 /* End the reboots of all machines for which 'ends' is true. */
