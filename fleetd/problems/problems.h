@@ -39,8 +39,7 @@ typedef struct ProblemSearch ProblemSearch;
 typedef struct ProblemRow {
         const char *kind; /* in the API and in metrics; fleetctl(1) has all. Rows may share one */
         ProblemSeverity severity;
-        unsigned delay_s; /* an alert waits for so long */
-        Right right;      /* of those who see it */
+        Right right; /* of those who see it */
         ProblemObject of;
         bool (*find)(ProblemSearch *s, const struct ProblemRow *row); /* true: no next row has the object */
         const char *next;                                             /* as ProblemSearch.next; NULL: "" */

@@ -391,7 +391,7 @@ static bool reboots_find_stuck(ProblemSearch *s, const ProblemRow *row) {
 }
 
 static const ProblemRow reboot_problems[] = {
-        { "reboot", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, ABOUT_CLUSTER, reboots_find_stuck },
+        { "reboot", SEVERITY_WARNING, RIGHT_UNITS_SEE, ABOUT_CLUSTER, reboots_find_stuck },
         {},
 };
 

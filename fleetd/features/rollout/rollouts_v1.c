@@ -449,7 +449,7 @@ static bool rollouts_find_waiting(ProblemSearch *s, const ProblemRow *row) {
 }
 
 const ProblemRow rollout_problems[] = {
-        { "rollout", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, ABOUT_ROLLOUT, rollouts_find_waiting, "rollout " },
+        { "rollout", SEVERITY_WARNING, RIGHT_UNITS_SEE, ABOUT_ROLLOUT, rollouts_find_waiting, "rollout " },
         {},
 };
 

@@ -80,7 +80,7 @@ static bool toy_find_busy(ProblemSearch *s, const ProblemRow *row) {
 }
 
 static const ProblemRow toy_problems[] = {
-        { "toy", SEVERITY_INFO, 0, RIGHT_UNITS_SEE, ABOUT_CLUSTER, toy_find_busy, "toy idle" },
+        { "toy", SEVERITY_INFO, RIGHT_UNITS_SEE, ABOUT_CLUSTER, toy_find_busy, "toy idle" },
         {},
 };
 
