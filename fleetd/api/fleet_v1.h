@@ -82,7 +82,7 @@ void maintenance_write(Text *t, const Cluster *cluster);
 
 /* Write "warnings", the bounds that the set of 'head' cannot satisfy with 'n' instances. Nothing if there are
  * none. */
-void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n);
+void plan_write_warnings(Text *t, const ClusterUnit *head, size_t n);
 
 /* Answer with all records of KINDS_BY_NAME of a kind, in the order of their names. */
 unsigned request_answer_named(Request *request, const char *name, LayoutKind kind,

@@ -423,7 +423,7 @@ static size_t draft_instances(const Draft *d, size_t i) {
         return found;
 }
 
-void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n) {
+void plan_write_warnings(Text *t, const ClusterUnit *head, size_t n) {
         const Placement *p = &head->unit->placement;
         const UpdatePolicy policy = rollout_policy(head);
         _cleanup_warnings_ Warnings warnings = {};
@@ -439,7 +439,7 @@ void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n) {
 }
 
 /* Write the steps of the rollout of a drafted text, and which of its bounds the set cannot satisfy: the
- * member that rollout_write_warnings() has written. */
+ * member that plan_write_warnings() has written. */
 static void draft_write_rollout(const ClusterUnit *u, const char *effect, size_t n, const Text *warnings,
                                 Text *t) {
         const UpdatePolicy *policy = &u->unit->placement.update;
@@ -463,7 +463,7 @@ int draft_write_rollout_of(const Draft *d, size_t i, bool *open, Text *t) {
         _cleanup_text_ Text warnings = {};
         size_t n = draft_instances(d, i);
 
-        rollout_write_warnings(&warnings, u, n);
+        plan_write_warnings(&warnings, u, n);
         if (n == 0 || (!effect && warnings.size == 0))
                 return warnings.error;
         if (!*open)

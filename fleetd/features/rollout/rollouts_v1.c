@@ -172,9 +172,9 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
                 json_add_u64(t, "waiting", set.n_waiting - set.n_moving);
         json_add_string(t, "wanted", head->unit->hash);
         if (instances)
-                rollout_write_warnings(t, head,
-                                       set.n + set.n_missing - n[INSTANCE_IDLE] - n[INSTANCE_LOADED] -
-                                               n[INSTANCE_ENDED]);
+                plan_write_warnings(t, head,
+                                    set.n + set.n_missing - n[INSTANCE_IDLE] - n[INSTANCE_LOADED] -
+                                            n[INSTANCE_ENDED]);
         json_add_string(t, "why", o->why);
         json_close(t, '}');
         rollout_set_done(&set);
