@@ -102,6 +102,22 @@ class Cluster:
     def is_global(self, unit):
         return {"section": "X-Fleet", "name": "Global", "value": "true"} in unit["options"]
 
+    def found(self):
+        """The problems of hosts and units, as the daemon states them."""
+        names = {m["id"]: m["hostname"] for m in MACHINES}
+        rows = [("no-leader", "cluster", self.problem, "cluster")] if self.problem else []
+        if self.waits_for:
+            rows.append(("adoption", "cluster", "recovered or restored: no unit is started or moved until all hosts have reported their units; missing: " +
+                         ", ".join(self.waits_for), "cluster"))
+        if self.silent:
+            rows.append(("voter", self.silent, "voter unreachable; 2 of 3 voters left, none may be lost: if that lasts, start it", "help replace"))
+        rows += [("failed", name, f"failed on {names[machine]} just now", f"journal {name}")
+                 for (name, machine), s in sorted(self.states.items()) if s["systemdActiveState"] == "failed"]
+        rows += [("waiting", u["name"], f"not placed: {u['reason']}", f"why {u['name']}")
+                 for _, u in sorted(self.units.items()) if u["desiredState"] != "inactive" and not u["machineID"] and not self.is_global(u)]
+        return [{"command": f"fleetctl {command}", "description": description, "kind": kind, "name": name,
+                 "severity": "critical" if kind == "no-leader" else "warning"} for kind, name, description, command in rows]
+
     def reach_target(self, name):
         """Apply the target states, like engine and agents."""
         unit = self.units.get(name)
@@ -286,7 +302,7 @@ class Handler(BaseHTTPRequestHandler):
             if path == "/fleet/v1/cluster":
                 return self.answer(200, {
                     "clusterId": "abc", "role": "leader", "level": c.level, "levelKnown": 2, **({"waitsFor": c.waits_for} if c.waits_for else {}),
-                    "index": c.index, "term": 3, "name": "alpha", "settings": c.settings,
+                    "index": c.index, "term": 3, "name": "alpha", "settings": c.settings, "units": len(c.units),
                     **({} if c.leaderless else {"leader": {"id": "1" * 32, "name": "alpha"}}),
                     "voters": [{"id": m["id"], "name": m["hostname"], "role": "voter", "reachable": m["hostname"] != self.server.cluster.silent}
                                for m in MACHINES],
@@ -322,6 +338,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self.answer(204)
             if path == "/fleet/v1/directory":
                 return self.answer(200, {"problems": c.problems})
+            if path == "/fleet/v1/problems":
+                return self.answer(200, {"problems": c.found()})
             if path == "/fleet/v1/units":
                 return self.page("units", [self.shown(c, u) for _, u in sorted(c.units.items())], query)
             if path == "/fleet/v1/state":
