@@ -93,6 +93,7 @@ static bool reporting_on_sign(void *userdata, const char *machine_id, const Live
         const Cluster *cluster = registry_cluster(m->registry);
         const ClusterMachine *machine = cluster_machine(cluster, machine_id);
         bool gone = !machine || presence_is_down(machine->presence);
+        LivenessSign seen = *sign;
 
         if (streq(machine_id, m->machine_id))
                 return false;
@@ -103,8 +104,10 @@ static bool reporting_on_sign(void *userdata, const char *machine_id, const Live
                 return true;
         /* It has a replica now, and the one that it used before does not know that yet; or a replica that
          * does not work sends its heartbeats to all hosts. */
+        if (sign->unattached) /* it may not use the session yet that this host has to it */
+                seen.kernel |= senders_session_sign(m, machine_id).kernel;
         if ((sign->heartbeat && !sign->indirect) || !senders_has_contact(m, machine_id))
-                (void) liveness_sign(&m->liveness, cluster, machine_id, sign, late);
+                (void) liveness_sign(&m->liveness, cluster, machine_id, &seen, late);
         return true;
 }
 

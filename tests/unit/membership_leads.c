@@ -345,6 +345,17 @@ static void a_machine_without_any_session_is_lost_after_its_grace(void **state) 
         assert_presence(THIRD_ID, PRESENCE_LOST, "no message from its fleetd or its kernel");
 }
 
+/* The leader has dialed it, and it has not chosen that session yet: its kernel answers there. */
+static void a_machine_that_uses_no_session_is_away_while_its_kernel_answers(void **state) {
+        h->attached = true;
+        have_facts(QUIET_PEER_OTHER_ID);
+        have_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP);
+        open_membership();
+        assert_true(quiet_peer_meet(h));
+        ticks(3 * UNATTACHED_TICKS);
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_AWAY, "its fleetd lost its session");
+}
+
 /* Without a session, its kernel rejects a connection every two seconds at least. */
 static void a_host_without_a_session_is_lost_five_seconds_after_its_kernel_rejected_a_connection(
         void **state) {
@@ -895,6 +906,7 @@ int membership_leads_tests(void) {
                 leading(a_host_is_lost_three_seconds_after_the_last_sign_of_its_kernel),
                 leading(a_host_that_dials_no_session_is_lost_three_seconds_after_the_last_sign_of_its_kernel),
                 leading(a_machine_without_any_session_is_lost_after_its_grace),
+                leading(a_machine_that_uses_no_session_is_away_while_its_kernel_answers),
                 leading(a_host_without_a_session_is_lost_five_seconds_after_its_kernel_rejected_a_connection),
                 leading(in_a_later_term_a_leader_counts_from_zero),
                 leading(a_leader_that_followed_meanwhile_counts_from_zero),
