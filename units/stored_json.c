@@ -29,19 +29,10 @@ static const JsonField facts_fields[] = {
         { "version", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, version) },
 };
 
-static int reason_read(const JsonValue *member, void *field, Error *err) {
-        const char *reason = json_value_string(member);
-
-        if (member && !reason)
-                return error_set(err, -EBADMSG, "reason: expected a string");
-        verdict_say(field, VERDICT_SAID, reason ?: "");
-        return 0;
-}
-
 static int presence_reason_read(const JsonValue *member, void *field, Error *err) {
-        Verdict said;
+        Verdict said = {};
 
-        TRY(reason_read(member, &said, err));
+        TRY(verdict_read_said(member, &said, err));
         verdict_read_former(VERDICT_IN_PRESENCE, said.args, field);
         return 0;
 }
@@ -84,7 +75,7 @@ static const JsonField assignment_fields[] = {
         { "order", JSON_FIELD_WORD, offsetof(Assignment, kind), true, .words = &assignment_words },
         { "own", JSON_FIELD_U64, offsetof(Assignment, own) },
         { "reason", JSON_FIELD_OTHER, offsetof(Assignment, why), .size = sizeof(Verdict),
-          .write = verdict_add_said, .read = reason_read },
+          .write = verdict_add_said, .read = verdict_read_said },
         { "rev", JSON_FIELD_U64, offsetof(Assignment, revision) },
         { "since", JSON_FIELD_U64, offsetof(Assignment, since_ms) },
         { "term", JSON_FIELD_U64, offsetof(Assignment, term) },

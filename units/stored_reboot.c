@@ -30,7 +30,10 @@ static const JsonField reboot_fields[] = {
         { "state", JSON_FIELD_WORD, offsetof(RebootRecord, state), true, .words = &reboot_state_words },
         { "steady", JSON_FIELD_U64, offsetof(RebootRecord, steady_ms) },
         { "until", JSON_FIELD_U64, offsetof(RebootRecord, until_ms) },
-        { "why", JSON_FIELD_CHARS_CUT, offsetof(RebootRecord, why), .size = RECORDED_WHY_SIZE },
+        { "verdict", JSON_FIELD_OTHER, offsetof(RebootRecord, why), .size = sizeof(Verdict),
+          .write = verdict_write, .read = verdict_read },
+        { "why", JSON_FIELD_OTHER, offsetof(RebootRecord, why), .size = sizeof(Verdict),
+          .write = verdict_add_said, .read = verdict_read_said },
         { "zone", JSON_FIELD_CHARS, offsetof(RebootRecord, zone), .size = SPREAD_KEY_MAX + 1 },
 };
 

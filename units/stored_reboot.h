@@ -7,6 +7,7 @@
 #include "base/sizes.h"
 #include "base/text.h"
 #include "units/stored_cluster.h"
+#include "units/verdict.h"
 
 typedef enum RebootKind {
         REBOOT_FULL,
@@ -36,7 +37,7 @@ ENUM_NAMES(reboot_state, RebootState, _REBOOT_STATE_MAX)
 enum { REBOOT_EXCEPT_SIZE = 1024 };
 
 /* {"boot","by","deadline","except","kind","lineage","return","seq","since","slots","soft","state","steady",
- * "until","why","zone"} */
+ * "until","verdict","why","zone"}; "why" is a message without a code */
 typedef struct RebootRecord {
         RebootKind kind;
         RebootState state;
@@ -54,7 +55,7 @@ typedef struct RebootRecord {
         char except[REBOOT_EXCEPT_SIZE]; /* from REBOOT_REBOOTING on: its units that were not available then,
                                             each followed by a space; those without room are left out */
         char zone[SPREAD_KEY_MAX + 1];   /* key of machine metadata: one value at a time; "": none */
-        char why[RECORDED_WHY_SIZE];     /* of REBOOT_REJECTED and REBOOT_FAILED */
+        Verdict why;                     /* of REBOOT_REJECTED and REBOOT_FAILED */
 } RebootRecord;
 
 STORED(reboot, RebootRecord)

@@ -202,6 +202,15 @@ void verdict_write(Text *t, const char *name, const void *field) {
         json_close(t, '}');
 }
 
+int verdict_read_said(const JsonValue *member, void *field, Error *err) {
+        const char *message = json_value_string(member);
+        Verdict *v = field;
+
+        if (message && v->code == VERDICT_NONE)
+                verdict_say(v, VERDICT_SAID, message);
+        return member && !message ? error_set(err, -EBADMSG, "reason: expected a string") : 0;
+}
+
 int verdict_read(const JsonValue *member, void *field, Error *err) {
         Verdict *v = field;
         const JsonValue *args = json_value_member(member, "args");

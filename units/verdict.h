@@ -83,6 +83,8 @@ void verdict_write_members(Text *t, const Verdict *v);
  * this program does not know decides nothing, and keeps its name and the message; an aspect that it does not
  * know is VERDICT_OF_REPLICA. NULL: 'v' is unchanged. -EBADMSG: it is no such object. */
 int verdict_read(const JsonValue *member, void *v, Error *err);
+/* Read the message of a member, unless 'v' has a code. NULL: 'v' is unchanged. -EBADMSG: it is no string. */
+int verdict_read_said(const JsonValue *member, void *v, Error *err);
 /* Append the name and the arguments for a frame, each after VERDICT_NEXT; nothing without a name. */
 void verdict_append_code(Text *t, const Verdict *v);
 /* Complete 'v' as verdict_read() does, by what verdict_append_code() has written; "": 'v' is unchanged. */

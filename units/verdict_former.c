@@ -22,6 +22,7 @@ static const struct {
         { "maintenance", "cordoned: ", " while it was drained", VERDICT_DRAIN_LOST },
         { "maintenance", NULL, " while it was drained", VERDICT_REBOOT_FAILED },
         { "maintenance", NULL, " in time", VERDICT_REBOOT_FAILED },
+        { "maintenance", "rebooted", NULL, VERDICT_REBOOTED },
         { "move", "move to ", NULL, VERDICT_MOVE_REQUESTED },
         { "move", "moved to ", NULL, VERDICT_MOVE_DONE },
         { "presence", "away", NULL, VERDICT_AWAY },

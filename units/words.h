@@ -130,6 +130,7 @@
         X(VERDICT_DRAIN_LOST, "drain-lost", "%1", true)                                                     \
         X(VERDICT_LEAVE_BEGUN, "leave-begun", "%1")                                                         \
         X(VERDICT_REBOOT_FAILED, "reboot-failed", "%1", true)                                               \
+        X(VERDICT_REBOOTED, "rebooted", "%1")                                                               \
         X(VERDICT_ROLLOUT_PAUSED, "rollout-paused", "%1", true)                                             \
         X(VERDICT_INSTANCE_FAILED, "instance-failed", "%1")     /* RolloutRecord.code */                    \
         X(VERDICT_ROLLOUT_PAUSED_BY, "rollout-paused-by", "%1") /* a user */                                \
@@ -209,6 +210,17 @@
         X(VERDICT_ROLLOUT_UNREADABLE, "rollout-unreadable",                                                \
           "the rollout of %1: its key cannot be read by this fleetd: upgrade the host")
 
+/* Why a planned reboot has failed. A row of the history of a failure has VERDICT_REBOOT_FAILED. */
+#define VERDICTS_OF_REBOOTS(X)                                                                           \
+        X(VERDICT_REBOOT_LOST, "reboot-lost", "it was lost while it was drained")                        \
+        X(VERDICT_REBOOT_LEFT, "reboot-left", "it was shut down while it was drained")                   \
+        X(VERDICT_REBOOT_REJECTED, "reboot-rejected", "logind rejects the reboot: %1") /* its message */ \
+        X(VERDICT_REBOOT_LATE, "reboot-late", "it is not back in time")                                  \
+        X(VERDICT_REBOOT_INCOMPLETE, "reboot-incomplete",                                                \
+          "it is up, but boot-complete.target is not reached in time")                                   \
+        X(VERDICT_REBOOT_UNIT, "reboot-unit", "it is up, but %1 is not available again")                 \
+        X(VERDICT_REBOOT_UNITS, "reboot-units", "its units are not available again in time")
+
 /* A message without a code (VERDICT_SAID) decides nothing. */
 #define VERDICTS(X)                 \
         X(VERDICT_NONE, NULL, "")   \
@@ -216,4 +228,5 @@
         VERDICTS_OF_PRESENCES(X)    \
         VERDICTS_OF_PROBLEMS(X)     \
         VERDICTS_OF_REPLICAS(X)     \
-        VERDICTS_OF_SCHEDULER(X) VERDICTS_OF_STATES(X) VERDICTS_OF_ROWS(X) VERDICTS_OF_ASSIGNMENTS(X)
+        VERDICTS_OF_SCHEDULER(X)    \
+        VERDICTS_OF_STATES(X) VERDICTS_OF_ROWS(X) VERDICTS_OF_ASSIGNMENTS(X) VERDICTS_OF_REBOOTS(X)

@@ -288,16 +288,18 @@ int registry_reboot(Registry *r, uint64_t term, const RebootChange *changes, siz
 
         for (size_t i = 0; i < n; i++) {
                 const RebootChange *c = &changes[i];
+                RebootRecord record = c->record ? *c->record : (RebootRecord) {};
 
+                transaction_say_former(&t, r, &record.why);
                 transaction_check_index(&t, c->machine->reboot_index, LAYOUT_REBOOT, NULL, c->machine->id);
-                transaction_put(&t, LAYOUT_REBOOT, NULL, c->machine->id, c->record);
+                transaction_put(&t, LAYOUT_REBOOT, NULL, c->machine->id, c->record ? &record : NULL);
                 machines_maintain_for_reboot(&t, r, c);
                 transaction_note(&t, r,
                                  &(HistoryNote) { .kind = HISTORY_MAINTENANCE,
                                                   .machine = c->machine->id,
                                                   .user = user,
-                                                  .code = c->code,
-                                                  .reason = c->reason });
+                                                  .reason = c->reason,
+                                                  .verdict = c->verdict });
         }
         return transaction_send(r, &t, term, done, userdata);
 }

@@ -215,8 +215,8 @@ typedef struct RebootChange {
         RebootMaintenance maintenance;
         uint64_t drain_until_ms; /* of REBOOT_DRAINS and REBOOT_LIMITS: cluster time of the deadline; 0: none
                                   */
-        VerdictCode code;        /* for the history, as the next */
-        const char *reason;
+        const char *reason;      /* for the history */
+        const Verdict *verdict;  /* in place of it */
 } RebootChange;
 
 /* Change the planned reboots of machines, all or none. 'term' of the leader, or 0. 'user' (NULL: the cluster

@@ -25,7 +25,6 @@ static void schedule_note(Transaction *t, const Registry *r, const AssignmentCha
 
 void transaction_assign(Registry *r, Transaction *t, uint64_t term, const AssignmentChange *c) {
         _cleanup_text_ Text value = {};
-        _cleanup_text_ Text message = {};
         Assignment assignment = c->record;
 
         assignment.term = term;
@@ -33,11 +32,7 @@ void transaction_assign(Registry *r, Transaction *t, uint64_t term, const Assign
                 assignment.unit_index = c->text_index;
         if (streq(c->base, c->hash))
                 assignment.base[0] = 0;
-        if (!transaction_is_coded(t, r)) {
-                verdict_append(&message, &c->why);
-                verdict_say(&assignment.why, VERDICT_SAID, text_chars(&message));
-                t->error = MIN(t->error, message.error);
-        }
+        transaction_say_former(t, r, &assignment.why);
 
         transaction_expect(t, c->expected_index, LAYOUT_ASSIGNMENT, c->unit, c->machine);
         transaction_check_index(t, c->unit_index, LAYOUT_UNIT, c->unit, NULL);

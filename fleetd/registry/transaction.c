@@ -112,7 +112,7 @@ void transaction_expire(Transaction *t, uint64_t ttl_ms) {
         t->writes[t->n_writes - 1].ttl_ms = ttl_ms;
 }
 
-bool transaction_is_coded(Transaction *t, const Registry *r) {
+static bool transaction_is_coded(Transaction *t, const Registry *r) {
         KvState state;
 
         if (t->coded == 0) {
@@ -120,6 +120,16 @@ bool transaction_is_coded(Transaction *t, const Registry *r) {
                 t->coded = state.level >= KV_LEVEL_VERDICTS && !registry_is_codeless(r) ? 1 : -1;
         }
         return t->coded > 0;
+}
+
+void transaction_say_former(Transaction *t, const Registry *r, Verdict *v) {
+        _cleanup_text_ Text message = {};
+
+        if (transaction_is_coded(t, r))
+                return;
+        verdict_append(&message, v);
+        verdict_say(v, VERDICT_SAID, text_chars(&message));
+        t->error = MIN(t->error, message.error);
 }
 
 void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note) {

@@ -53,8 +53,8 @@ void transaction_expire(Transaction *t, uint64_t ttl_ms);
 /* Add a row of the history to the last write, to at most NOTES_MAX of a transaction: more, with many writes,
  * would exceed the cost of a command. The store omits it below KV_LEVEL_HISTORY. */
 void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note);
-/* Return whether records and rows have codes: from KV_LEVEL_VERDICTS on. */
-bool transaction_is_coded(Transaction *t, const Registry *r);
+/* Below KV_LEVEL_VERDICTS, replace the code of a record by its message. */
+void transaction_say_former(Transaction *t, const Registry *r, Verdict *v);
 /* Return an upper bound of the encoded size: at most KV_COMMAND_MAX is accepted, with fewer rows of the
  * history if need be. */
 size_t transaction_size(const Transaction *t);

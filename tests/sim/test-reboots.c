@@ -9,6 +9,7 @@
  */
 
 #include "fleetd/engine/drain.h"
+#include "tests/lib/words_of.h"
 #include "tests/sim/reached.h"
 #include "tests/sim/worlds.h"
 
@@ -349,7 +350,7 @@ static void check_why_it_failed(void) {
                 const ClusterMachine *m = known(r, i);
 
                 if (m && m->reboot && m->reboot->state == REBOOT_FAILED && hosts[i].boots > 0 &&
-                    !hosts[i].stays_down && streq(m->reboot->why, "it is not back in time"))
+                    !hosts[i].stays_down && streq(words_of(&m->reboot->why), "it is not back in time"))
                         world_failed(world, "a-host-that-is-back-is-recognised",
                                      "%s has rebooted, and counts as away", hosts[i].machine->name);
         }

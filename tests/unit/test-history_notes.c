@@ -182,6 +182,7 @@ static void a_row_has_its_code(void **state) {
                 { HISTORY_MAINTENANCE, "it is not back in time", VERDICT_REBOOT_FAILED },
                 { HISTORY_MAINTENANCE, "it was lost while it was drained", VERDICT_REBOOT_FAILED },
                 { HISTORY_MAINTENANCE, "cordoned: it was lost while it was drained", VERDICT_DRAIN_LOST },
+                { HISTORY_MAINTENANCE, "rebooted", VERDICT_REBOOTED },
                 { HISTORY_MAINTENANCE, "uncordoned", VERDICT_SAID },
                 { HISTORY_PRESENCE, "up: its replica works again", VERDICT_UP },
                 { HISTORY_PRESENCE, "away: its fleetd was stopped", VERDICT_AWAY },

@@ -518,7 +518,13 @@ static KvStatus propose_reboot(QuietPeer *h, const char *value, uint64_t index) 
 }
 
 static void the_host_only_reports_that_its_reboot_is_rejected(void **state) {
-        static const char rejected[] = "{\"kind\":\"soft\",\"seq\":2,\"state\":\"rejected\",\"why\":\"w\"}";
+        static const char rebooting[] = "{\"kind\":\"soft\",\"seq\":2,\"state\":\"rebooting\"}";
+        static const char *const rejected[] = {
+                "{\"kind\":\"soft\",\"seq\":2,\"state\":\"rejected\",\"why\":\"w\"}", /* of a former version
+                                                                                       */
+                "{\"kind\":\"soft\",\"seq\":2,\"state\":\"rejected\",\"verdict\":{\"args\":[\"w\"],\"code\":"
+                "\"reboot-rejected\"}}",
+        };
         static const char *const others[] = {
                 NULL,
                 "{\"kind\":\"reboot\",\"seq\":2,\"state\":\"rejected\"}",
@@ -529,15 +535,19 @@ static void the_host_only_reports_that_its_reboot_is_rejected(void **state) {
         uint64_t index;
 
         restrict_host(h);
-        assert_int_equal(propose_reboot(h, rejected, 1), KV_FORBIDDEN);
+        assert_int_equal(propose_reboot(h, rejected[0], 1), KV_FORBIDDEN);
         write_key(h, REBOOT, "{\"kind\":\"soft\",\"seq\":2,\"state\":\"draining\"}");
         index = cluster_machine(registry_cluster(h->registry), QUIET_PEER_OTHER_ID)->reboot_index;
-        assert_int_equal(propose_reboot(h, rejected, index), KV_FORBIDDEN);
-        write_key(h, REBOOT, "{\"kind\":\"soft\",\"seq\":2,\"state\":\"rebooting\"}");
+        assert_int_equal(propose_reboot(h, rejected[0], index), KV_FORBIDDEN);
+        write_key(h, REBOOT, rebooting);
         index = cluster_machine(registry_cluster(h->registry), QUIET_PEER_OTHER_ID)->reboot_index;
         for (size_t i = 0; i < ELEMENTS(others); i++)
                 assert_int_equal(propose_reboot(h, others[i], index), KV_FORBIDDEN);
-        assert_int_equal(propose_reboot(h, rejected, index), KV_OK);
+        for (size_t i = 0; i < ELEMENTS(rejected); i++) {
+                write_key(h, REBOOT, rebooting);
+                index = cluster_machine(registry_cluster(h->registry), QUIET_PEER_OTHER_ID)->reboot_index;
+                assert_int_equal(propose_reboot(h, rejected[i], index), KV_OK);
+        }
 }
 
 /* Its facts stay, and with them its name: it takes none that another machine has. */

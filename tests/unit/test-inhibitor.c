@@ -8,6 +8,7 @@
 #include "tests/lib/host.h"
 #include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/words_of.h"
 
 static const char boot[] = "00000000000000000000000000000007";
 
@@ -445,18 +446,25 @@ static void a_leader_that_reboots_transfers_leadership_before(void **state) {
 }
 
 static void a_reboot_that_logind_rejects_is_reported(void **state) {
+        static const unsigned levels[] = { KV_LEVEL_VERDICTS - 1, KV_LEVEL_VERDICTS };
         Fixture *fixture = *state;
 
         fixture->fake->fail = "Reboot";
         fixture->fake->fail_name = SD_BUS_ERROR_ACCESS_DENIED;
         fixture->fake->fail_message = "Access denied";
         open_rebooting(fixture);
-        reboot_component.systemd_ready(fixture->rebooting, 0, false);
-        write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
-        HOST_UNTIL(fixture->host, self(fixture)->reboot->state == REBOOT_REJECTED);
-        assert_string_equal(self(fixture)->reboot->why, "logind rejects the reboot: Access denied");
-        assert_string_equal(self(fixture)->reboot->boot, boot);
-        assert_int_equal(self(fixture)->reboot->until_ms, 1);
+        for (size_t i = 0; i < ELEMENTS(levels); i++) {
+                leader.level = levels[i];
+                write_reboot(fixture, REBOOT_REBOOTING, boot, i);
+                reboot_component.systemd_ready(fixture->rebooting, i, false);
+                HOST_UNTIL(fixture->host, self(fixture)->reboot->state == REBOOT_REJECTED);
+                assert_int_equal(self(fixture)->reboot->why.code,
+                                 i == 0 ? VERDICT_SAID : VERDICT_REBOOT_REJECTED);
+                assert_string_equal(words_of(&self(fixture)->reboot->why),
+                                    "logind rejects the reboot: Access denied");
+                assert_string_equal(self(fixture)->reboot->boot, boot);
+                assert_int_equal(self(fixture)->reboot->until_ms, 1);
+        }
 }
 
 static void a_rejection_names_the_next_step_and_ends_with_a_word(void **state) {
@@ -493,7 +501,7 @@ static void a_rejection_names_the_next_step_and_ends_with_a_word(void **state) {
                 reboot_component.systemd_ready(fixture->rebooting, 0, false);
                 HOST_UNTIL(fixture->host, self(fixture)->reboot->state == REBOOT_REJECTED);
                 snprintf(expected, sizeof(expected), "logind rejects the reboot: %s", rows[i].why);
-                assert_string_equal(self(fixture)->reboot->why, expected);
+                assert_string_equal(words_of(&self(fixture)->reboot->why), expected);
                 fixture->rebooting = reboot_component.close(fixture->rebooting);
         }
 }

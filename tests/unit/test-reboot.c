@@ -4,6 +4,7 @@
 #include "fleetd/features/reboot/reboot.h"
 #include "fleetd/registry/shutdown.h"
 #include "tests/lib/reboots.h"
+#include "tests/lib/words_of.h"
 
 /* -- The view -- */
 
@@ -136,17 +137,17 @@ static void each_state_of_a_reboot_has_its_next_one(void **state) {
                 reboots(&p, "A", rows[i].state, rows[i].more);
                 step = reboot_step(&p.cluster, &kv, false);
                 if (!step.machine != (rows[i].next == NONE) || step.ends != (rows[i].next == DONE))
-                        fail_msg("row %zu: %s", i, step.reason ?: "no step");
+                        fail_msg("row %zu: %s", i, words_of(&step.row));
                 if (rows[i].next >= 0) {
                         assert_int_equal(step.next.state, rows[i].next);
                         assert_int_equal(
                                 step.next.since_ms,
                                 streq(rows[i].state, "back") && rows[i].next == REBOOT_BACK ? 1 : 1000000);
-                        assert_string_equal(step.next.why, rows[i].why);
+                        assert_string_equal(words_of(&step.next.why), rows[i].why);
                 }
                 if (step.machine) {
                         assert_int_equal(step.maintenance, rows[i].becomes);
-                        assert_true(*step.reason);
+                        assert_true(*words_of(&step.row));
                 }
         }
 }
@@ -620,7 +621,8 @@ static void a_host_is_back_when_its_boot_is_complete(void **state) {
         p.cluster.now_ms = 2000000;
         step = reboot_step(&p.cluster, &kv, false);
         assert_int_equal(step.next.state, REBOOT_FAILED);
-        assert_string_equal(step.next.why, "it is up, but boot-complete.target is not reached in time");
+        assert_string_equal(words_of(&step.next.why),
+                            "it is up, but boot-complete.target is not reached in time");
 }
 
 static void no_host_begins_in_a_new_lineage_or_with_other_maintenance(void **state) {

@@ -123,7 +123,7 @@ static void each_code_has_the_message_of_the_version_before(void **state) {
                 assert_true(seen[code] ||
                             (code >= VERDICT_SILENT &&
                              code <= VERDICT_ENDED_ITSELF) || /* test-scheduler, test-agent */
-                            code >= VERDICT_LEAVES_REMOVED || /* test-engine_places */
+                            code >= VERDICT_LEAVES_REMOVED || /* test-engine_places, test-reboot */
                             streq(verdict_rows[code].message, "%1"));
 }
 

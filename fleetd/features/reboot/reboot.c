@@ -234,13 +234,16 @@ const ClusterMachine *reboot_first(const Cluster *cluster, const KvState *state)
 static void reboot_set(RebootStep *step, uint64_t now_ms, RebootState to, const char *reason) {
         step->next.state = to;
         step->next.since_ms = now_ms;
-        step->reason = reason;
+        verdict_say(&step->row, VERDICT_SAID, reason);
 }
 
-static void reboot_fail(RebootStep *step, uint64_t now_ms, const char *why) {
-        reboot_set(step, now_ms, REBOOT_FAILED, why);
-        step->code = VERDICT_REBOOT_FAILED;
-        snprintf(step->next.why, sizeof(step->next.why), "%s", why);
+static void reboot_fail(RebootStep *step, uint64_t now_ms, const Verdict *why) {
+        Error message = {};
+
+        verdict_print(why, &message);
+        reboot_set(step, now_ms, REBOOT_FAILED, message.message);
+        step->row.code = VERDICT_REBOOT_FAILED;
+        step->next.why = *why;
 }
 
 /* A drain lasts: the votes count again when it has ended. */
@@ -251,24 +254,17 @@ static void reboot_step_draining(RebootStep *step, const Cluster *cluster, const
 
         if (presence_is_down(m->presence)) {
                 reboot_fail(step, now_ms,
-                            m->presence == PRESENCE_LOST ? "it was lost while it was drained" :
-                                                           "it was shut down while it was drained");
+                            &(Verdict) { m->presence == PRESENCE_LOST ? VERDICT_REBOOT_LOST :
+                                                                        VERDICT_REBOOT_LEFT });
                 step->maintenance = REBOOT_CORDONS;
         } else if (!maintenance || !streq(maintenance->purpose, CLUSTER_FOR_REBOOT)) {
                 step->ends = true;
-                step->reason = "reboot cancelled: its drain has ended";
+                verdict_say(&step->row, VERDICT_SAID, "reboot cancelled: its drain has ended");
         } else if (reboot_is_drained(m) && reboot_may_go_on(cluster, state, braked, m, NULL)) {
                 reboot_set(step, now_ms, REBOOT_REBOOTING, "rebooting");
                 step->next.until_ms = now_ms + (step->next.return_ms ?: (uint64_t) REBOOT_RETURN_MS);
                 reboot_note_units(&step->next, m);
         }
-}
-
-static void reboot_fail_units(RebootStep *step, const ClusterAssignment *missing, uint64_t now_ms) {
-        reboot_fail(step, now_ms, "its units are not available again in time");
-        if (missing)
-                snprintf(step->next.why, sizeof(step->next.why), "it is up, but %.64s is not available again",
-                         missing->unit);
 }
 
 /* The time begins when all units are available, and again after each interruption. */
@@ -279,17 +275,20 @@ static void reboot_step_back(RebootStep *step, const ClusterMachine *m, uint64_t
         if (steady && step->next.steady_ms > 0 && step->next.steady_ms + REBOOT_STEADY_MS <= now_ms) {
                 step->ends = true;
                 step->maintenance = REBOOT_RELEASES;
-                step->reason = "rebooted";
-        } else if (step->next.until_ms <= now_ms)
-                reboot_fail_units(step, missing, now_ms);
-        else if (steady != (step->next.steady_ms > 0)) {
+                verdict_say(&step->row, VERDICT_REBOOTED, "rebooted");
+        } else if (step->next.until_ms <= now_ms) {
+                reboot_fail(step, now_ms, &(Verdict) { VERDICT_REBOOT_UNITS });
+                if (missing)
+                        verdict_set(&step->next.why, VERDICT_REBOOT_UNIT, "%.64s", missing->unit);
+        } else if (steady != (step->next.steady_ms > 0)) {
                 step->next.steady_ms = steady ? now_ms : 0;
-                step->reason = steady ? "its units are available again" :
-                                        "not all of its units are available any more";
+                verdict_say(&step->row, VERDICT_SAID,
+                            steady ? "its units are available again" :
+                                     "not all of its units are available any more");
         }
 }
 
-/* Set the step of a machine that is not queued; reason NULL: none. */
+/* Set the step of a machine that is not queued; row VERDICT_NONE: none. */
 static void reboot_step_machine(RebootStep *step, const Cluster *cluster, const KvState *state,
                                 const ClusterMachine *m, bool braked) {
         uint64_t now_ms = cluster->now_ms;
@@ -302,8 +301,7 @@ static void reboot_step_machine(RebootStep *step, const Cluster *cluster, const 
                 reboot_step_draining(step, cluster, state, m, braked);
                 return;
         case REBOOT_REJECTED:
-                reboot_set(step, now_ms, REBOOT_FAILED, m->reboot->why);
-                step->code = VERDICT_REBOOT_FAILED;
+                reboot_fail(step, now_ms, &m->reboot->why);
                 step->maintenance = REBOOT_RELEASES;
                 return;
         case REBOOT_REBOOTING:
@@ -314,8 +312,7 @@ static void reboot_step_machine(RebootStep *step, const Cluster *cluster, const 
                         reboot_set(step, now_ms, REBOOT_DOWN, "down for its reboot");
                 else if (step->next.until_ms <= now_ms)
                         reboot_fail(step, now_ms,
-                                    up ? "it is up, but boot-complete.target is not reached in time" :
-                                         "it is not back in time");
+                                    &(Verdict) { up ? VERDICT_REBOOT_INCOMPLETE : VERDICT_REBOOT_LATE });
                 return;
         case REBOOT_BACK:
                 reboot_step_back(step, m, now_ms);
@@ -347,10 +344,11 @@ RebootStep reboot_step(const Cluster *cluster, const KvState *state, bool braked
                 if (reboot_is_restored(m, state)) {
                         step.ends = true;
                         step.maintenance = m->reboot->state == REBOOT_QUEUED ? REBOOT_KEEPS : REBOOT_RELEASES;
-                        step.reason = "reboot cancelled: it was requested before the cluster was restored";
+                        verdict_say(&step.row, VERDICT_SAID,
+                                    "reboot cancelled: it was requested before the cluster was restored");
                 } else if (m->reboot->state != REBOOT_QUEUED)
                         reboot_step_machine(&step, cluster, state, m, braked);
-                if (step.reason) {
+                if (step.row.code != VERDICT_NONE) {
                         step.machine = m;
                         return step;
                 }
@@ -373,15 +371,16 @@ static int reboot_write(const Control *c, const RebootStep *step) {
         RebootChange change = { .machine = step->machine,
                                 .record = step->ends ? NULL : &step->next,
                                 .maintenance = step->maintenance,
-                                .code = step->code,
-                                .reason = step->reason };
+                                .verdict = &step->row };
+        Error message = {};
 
+        verdict_print(&step->row, &message);
         if (step->maintenance == REBOOT_DRAINS && step->next.deadline_ms > 0)
                 change.drain_until_ms = step->next.since_ms + step->next.deadline_ms;
         log_notice(((LogFields) { .machine = step->machine->id,
                                   .term = c->term,
                                   .message_id = history_message_id(HISTORY_MAINTENANCE) }),
-                   "machine %s: %s", cluster_machine_name(step->machine), step->reason);
+                   "machine %s: %s", cluster_machine_name(step->machine), message.message);
         return registry_reboot(c->registry, c->term, &change, 1, NULL, c->done, c->userdata);
 }
 

@@ -35,8 +35,7 @@ typedef struct RebootStep {
         RebootRecord next;
         bool ends; /* the reboot is done or cancelled, and the record is deleted */
         RebootMaintenance maintenance;
-        VerdictCode code; /* for the history, as the next */
-        const char *reason;
+        Verdict row; /* of the history */
 } RebootStep;
 
 /* Return the step that is due, at the cluster time of the view. 'state' is that of the leader. While the

@@ -40,31 +40,21 @@ int reboot_queue_read(const Cluster *c, const KvState *state, bool braked, Reboo
 
 /* A host that goes down, or returns, waits for itself, until the time for its return has passed. */
 static void reboot_explain_return(const ClusterMachine *m, Error *ret_why) {
-        bool up = m->presence == PRESENCE_UP && reboot_has_booted(m);
+        const RebootRecord *r = m->reboot;
 
-        switch (m->reboot->state) {
-        case REBOOT_BACK:
-                if (m->reboot->steady_ms > 0)
-                        error_set(ret_why, -EAGAIN, "its units are available, and have to remain so for %d s",
-                                  REBOOT_STEADY_MS / 1000);
-                else if (m->presence != PRESENCE_UP)
-                        error_set(ret_why, -EAGAIN, "it is %s", presence_to_string(m->presence));
-                else
-                        error_set(ret_why, -EAGAIN, "it has to stay up for %d s, with its units available",
-                                  REBOOT_STEADY_MS / 1000);
-                break;
-        case REBOOT_REBOOTING:
-        case REBOOT_DOWN:
-                if (up)
-                        error_set(ret_why, -EAGAIN, "it is up, and boot-complete.target is not reached yet");
-                else
-                        error_set(ret_why, -EAGAIN, "%s",
-                                  m->reboot->state == REBOOT_DOWN ? "it is not up again yet" :
-                                                                    "it goes down");
-                break;
-        default:
-                break;
-        }
+        if (r->state == REBOOT_BACK && m->presence != PRESENCE_UP && r->steady_ms == 0)
+                error_set(ret_why, -EAGAIN, "it is %s", presence_to_string(m->presence));
+        else if (r->state == REBOOT_BACK)
+                error_set(ret_why, -EAGAIN,
+                          r->steady_ms > 0 ? "its units are available, and have to remain so for %d s" :
+                                             "it has to stay up for %d s, with its units available",
+                          REBOOT_STEADY_MS / 1000);
+        else if (r->state == REBOOT_REBOOTING || r->state == REBOOT_DOWN)
+                error_set(ret_why, -EAGAIN, "%s",
+                          m->presence == PRESENCE_UP && reboot_has_booted(m) ?
+                                  "it is up, and boot-complete.target is not reached yet" :
+                          r->state == REBOOT_DOWN ? "it is not up again yet" :
+                                                    "it goes down");
 }
 
 int reboot_explain(RebootQueue *q, const ClusterMachine *m, const ClusterAssignment **ret_unit,
@@ -73,6 +63,7 @@ int reboot_explain(RebootQueue *q, const ClusterMachine *m, const ClusterAssignm
         size_t n;
 
         *ret_unit = NULL;
+        verdict_print(&m->reboot->why, ret_why);
         if (!reboot_may_go_on(q->cluster, &q->state, q->braked, m, ret_why))
                 return 0;
         if (m->reboot->state == REBOOT_QUEUED) {
@@ -99,6 +90,7 @@ int reboot_is_stuck(RebootQueue *q, size_t i, const ClusterAssignment **ret_unit
         uint64_t now_ms = q->cluster->now_ms;
         int n;
 
+        verdict_print(&r->why, ret_why);
         if (r->state == REBOOT_FAILED)
                 return 1;
         if (now_ms < r->since_ms + QUEUE_WAITS_MS || (r->state == REBOOT_QUEUED && i > 0) ||

@@ -18,11 +18,11 @@ typedef struct RebootQueue {
  * -ENOMEM. */
 int reboot_queue_read(const Cluster *cluster, const KvState *state, bool braked, RebootQueue *ret);
 void reboot_queue_done(RebootQueue *queue);
-/* Set why the reboot of a machine waits; the code is DRAINED_UNIT_BLOCKED as of the unit of its drain that
- * waits, which is in *ret_unit; NULL: none, or it waits for something else. 0 or -ENOMEM. */
+/* Set why the reboot of a machine waits, or has failed; the code is DRAINED_UNIT_BLOCKED as of the unit of
+ * its drain that waits, which is in *ret_unit; NULL: none, or it waits for something else. 0 or -ENOMEM. */
 int reboot_explain(RebootQueue *queue, const ClusterMachine *machine, const ClusterAssignment **ret_unit,
                    Error *ret_why);
 /* Return whether the queue has stopped at the i-th machine, or has waited for a minute there, and no time
- * ends that; *ret_unit and *ret_why, of a wait, as of reboot_explain(). The first machine of the queue waits
- * for the others; the next ones wait for it. 1, 0 or -ENOMEM. */
+ * ends that; *ret_unit, of a wait, and *ret_why are as of reboot_explain(). The first machine of the queue
+ * waits for the others; the next ones wait for it. 1, 0 or -ENOMEM. */
 int reboot_is_stuck(RebootQueue *queue, size_t i, const ClusterAssignment **ret_unit, Error *ret_why);

@@ -56,7 +56,7 @@ static void rebooting_write(Rebooting *r, const ClusterMachine *m) {
         RebootChange change = { .machine = m, .record = &next, .reason = r->why };
 
         next.state = REBOOT_REJECTED;
-        snprintf(next.why, sizeof(next.why), "%s", r->why);
+        verdict_set(&next.why, VERDICT_REBOOT_REJECTED, "%s", strchr(r->why, ':') + 2); /* of logind */
         if (registry_reboot(r->registry, 0, &change, 1, NULL, rebooting_on_written, r) < 0)
                 (void) timer_start(&r->retry, r->loop, REBOOT_RETRY_MS);
         else

@@ -38,7 +38,7 @@ static void reboots_write_one(Text *t, RebootQueue *q, const ClusterMachine *m) 
         json_add_string(t, "kind", reboot_kind_to_string(r->kind));
         json_add_string(t, "name", cluster_machine_name(m));
         json_add_string(t, "presence", presence_to_string(m->presence));
-        json_add_string(t, "reason", why.message[0] ? why.message : r->why);
+        json_add_string(t, "reason", why.message);
         if (r->until_ms > 0 && r->state != REBOOT_FAILED)
                 json_add_u64(t, "returnMs", r->until_ms > c->now_ms ? r->until_ms - c->now_ms : 0);
         json_add_string(t, "state", reboot_state_to_string(r->state));
@@ -86,7 +86,7 @@ static void reboots_write_stuck(Text *t, RebootQueue *q) {
                 json_open(t, NULL, '{');
                 json_add_bool(t, "blocked", why.code == DRAINED_UNIT_BLOCKED);
                 json_add_string(t, "name", cluster_machine_name(m));
-                json_add_string(t, "reason", why.message[0] ? why.message : m->reboot->why);
+                json_add_string(t, "reason", why.message);
                 json_add_string(t, "state", reboot_state_to_string(m->reboot->state));
                 json_close(t, '}');
         }
@@ -189,6 +189,7 @@ static bool reboots_refuses(const Request *request, const ClusterMachine *m, con
                             Error *ret) {
         const Cluster *c = request_cluster(request);
         const char *name = cluster_machine_name(m);
+        Error why = {};
 
         if (request_is_below(request, KV_LEVEL_UPDATES, "planned reboots require", ret))
                 return true;
@@ -202,13 +203,14 @@ static bool reboots_refuses(const Request *request, const ClusterMachine *m, con
         else if (cluster_machine_is_leaving(m))
                 error_set(ret, 409,
                           "%s is leaving the cluster; to keep it, run on it: fleetctl leave --cancel", name);
-        else if (m->reboot && m->reboot->state == REBOOT_FAILED)
+        else if (m->reboot && m->reboot->state == REBOOT_FAILED) {
+                verdict_print(&m->reboot->why, &why);
                 error_set(ret, 409,
                           "the queue has stopped at %s: %s; continue it with fleetctl reboot --resume, or "
                           "end it "
                           "with fleetctl reboot --cancel",
-                          name, m->reboot->why);
-        else if (body->kind == REBOOT_SOFT && !(m->facts && m->facts->soft_reboot))
+                          name, why.message);
+        } else if (body->kind == REBOOT_SOFT && !(m->facts && m->facts->soft_reboot))
                 error_set(ret, 409,
                           "%s cannot be rebooted with --soft: its systemd is older than version 254; for a "
                           "full reboot: fleetctl reboot %s",
@@ -376,7 +378,7 @@ static bool reboots_find_stuck(ProblemSearch *s, const ProblemRow *row) {
                         (void) problems_add(s, row,
                                             "the queue of reboots has stopped: %s; to end it instead: "
                                             "fleetctl reboot --cancel",
-                                            record->why);
+                                            why.message);
                 } else if (unit) {
                         s->next = why.code == DRAINED_UNIT_BLOCKED ? "" : "reboot --deadline=5min ";
                         (void) problems_add(s, row, "the queue of reboots waits for its drain: %s",

@@ -10,7 +10,7 @@ static bool reboot_own_change(Right right, const void *was, const void *is) {
                 return false;
         expected = *now;
         expected.state = REBOOT_REJECTED;
-        memcpy(expected.why, next->why, sizeof(expected.why));
+        expected.why = next->why;
         return json_record_equal(&reboot_record, &expected, next);
 }
 
