@@ -91,7 +91,9 @@ static void receive(uint64_t from, PeerFrame type, size_t before, uint32_t numbe
                 write_u8(&w, 1);
         write_u32(&w, number);
         if (size > 4)
-                write_le(&w, value, size - 4);
+                write_le(&w, value, MIN(size - 4, sizeof(value)));
+        for (size_t i = 12; i < size; i++)
+                write_u8(&w, 0);
         bench.handlers[type](&bench.calls, session(from), type, w.bytes, before + size);
 }
 
