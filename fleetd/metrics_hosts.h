@@ -8,6 +8,7 @@ typedef struct MetricsView {
         const ComponentHost *host;
         KvState state;
         KvCounts counts;
+        size_t window_bytes;
         RegistryCounts registry;
         Turns turns;
         uint64_t leader_changes;

@@ -300,7 +300,7 @@ static const MetricRow rows[] = {
           .values = { { NULL, VIEW(counts.entries_bytes) } } },
         { { "fleet_store_event_window_bytes", GAUGE, "bytes", {},
             "Bytes of the event windows in memory." },
-          .values = { { NULL, VIEW(counts.window_bytes) } } },
+          .values = { { NULL, VIEW(window_bytes) } } },
         { { "fleet_store_apply_cost_total", COUNTER, NULL, {},
             "Cost of the entries that were applied here, in bytes." },
           .values = { { NULL, VIEW(counts.cost.total) } } },
@@ -483,6 +483,7 @@ int metrics_begin(const ComponentHost *host, MetricsForm form, MetricsScrape **r
                 return -ENOMEM;
         kv_state(host->store, &v.state);
         kv_counts(host->store, &v.counts);
+        v.window_bytes = kv_window_bytes(host->store);
         v.registry = *registry_counts(host->registry);
         v.turns = *loop_turns(host->io.loop);
         if (host->engine)

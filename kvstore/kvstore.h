@@ -173,7 +173,6 @@ typedef struct KvCounts {
         uint64_t deferred;   /* commands that did not fit into their entry's budget */
         ReplicationStats traffic;
         uint64_t entries_bytes; /* of the log's entries that are in memory now */
-        uint64_t window_bytes;  /* of the event windows, in memory now */
         /* Durations: of this host's proposals until they were applied here; of writes of the log, with their
          * syncs, since it was opened. */
         DurationCounts commits, log_writes;
@@ -182,6 +181,8 @@ typedef struct KvCounts {
 } KvCounts;
 
 void kv_counts(const KvStore *store, KvCounts *ret);
+/* Return the bytes of the event windows, in memory now: looks at each event. */
+size_t kv_window_bytes(const KvStore *store);
 
 /* -- Read: the serving tree of this host --
  *

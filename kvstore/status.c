@@ -350,6 +350,10 @@ static KvUsage status_usage(uint64_t n_keys, uint64_t bytes) {
         return (KvUsage) { .n_keys = n_keys, .bytes = bytes + APPLY_NODE_WEIGHT * n_keys };
 }
 
+size_t kv_window_bytes(const KvStore *s) {
+        return hub_window_bytes(s->hub);
+}
+
 void kv_counts(const KvStore *s, KvCounts *ret) {
         const AppliedCounts *counts = &replica_applied(s->replica)->counts;
         const RaftCore *core = replica_core(s->replica);
@@ -360,7 +364,6 @@ void kv_counts(const KvStore *s, KvCounts *ret) {
                 .deferred = counts->deferred,
                 .traffic = *replica_stats(s->replica),
                 .entries_bytes = core ? raft_core_entries_bytes(core) : 0,
-                .window_bytes = hub_window_bytes(s->hub),
                 .users = status_usage(s->meta.n_nodes, s->meta.n_bytes),
                 .own = status_usage(s->meta.n_own_nodes, s->meta.n_own_bytes),
                 .quota_bytes = s->meta.quota > 0 ? s->meta.quota : APPLY_QUOTA,

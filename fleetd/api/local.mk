@@ -37,7 +37,7 @@ tests_unit_test_routes_SOURCES = tests/unit/test-routes.c $(FLEETD_POLICY_TABLE)
 tests_unit_test_routes_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_answers_SOURCES = tests/unit/test-api_answers.c $(FLEETD_HOST)
 tests_unit_test_api_answers_LDFLAGS = $(AM_LDFLAGS) \
-	-Wl,--wrap=scheduler_view_new,--wrap=kv_counts,--wrap=engine_counts,--wrap=engine_brake,--wrap=registry_counts,--wrap=agent_each_unit
+	-Wl,--wrap=scheduler_view_new,--wrap=kv_counts,--wrap=kv_window_bytes,--wrap=engine_counts,--wrap=engine_brake,--wrap=registry_counts,--wrap=agent_each_unit
 tests_unit_test_api_answers_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(QUIET_HOST)
 tests_unit_test_api_calls_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=child_pause,--wrap=child_kill,--wrap=child_stop
