@@ -8,7 +8,7 @@
 /* A member of MetricsView, or of MetricsScrape, with the value of the first label. */
 typedef struct MetricValue {
         const char *label;
-        size_t offset, size; /* 0: there is none */
+        uint16_t offset, size; /* 0: there is none */
 } MetricValue;
 
 #define VIEW(member)   offsetof(MetricsView, member), sizeof(((MetricsView *) NULL)->member)
@@ -20,7 +20,7 @@ typedef struct MetricRow {
         MetricFamily family;
         void (*read)(const MetricsView *v, MetricsWriter *w); /* or the next two, members of MetricsView: */
         MetricValue values[5];
-        size_t durations;       /* DurationCounts; 0: none */
+        uint16_t durations;     /* DurationCounts; 0: none */
         bool of_scrape;         /* the values are of MetricsScrape, off the loop */
         MetricsUnitWrite write; /* the same for each unit of this host */
 } MetricRow;

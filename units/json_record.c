@@ -43,10 +43,10 @@ static int json_read_chars(const JsonField *f, const char *text, char *ret, Erro
         size_t n = strlen(text);
 
         if (n >= f->size && f->type == JSON_FIELD_CHARS)
-                return error_set(err, -EBADMSG, "%s: longer than %zu bytes", f->name, f->size - 1);
+                return error_set(err, -EBADMSG, "%s: longer than %d bytes", f->name, f->size - 1);
         if (n >= f->size && f->type != JSON_FIELD_CHARS_CUT)
                 return 0;
-        n = MIN(n, f->size - 1);
+        n = MIN(n, f->size - 1u);
         memcpy(ret, text, n);
         ret[n] = 0;
         return 0;

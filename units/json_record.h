@@ -31,14 +31,18 @@ typedef struct JsonList JsonList;
 
 typedef struct JsonField {
         const char *name;
-        JsonFieldType type;
-        size_t offset; /* in the struct */
-        bool required; /* a number has to be greater than 0 */
-        size_t size;   /* of JSON_FIELD_CHARS* */
-        const JsonWords *words;
-        const JsonList *list;
-        void (*write)(Text *t, const char *name, const void *field);
-        int (*read)(const JsonValue *member, void *field, Error *err); /* 'member' is NULL if it is absent */
+        JsonFieldType type : 8;
+        uint16_t offset; /* in the struct */
+        bool required;   /* a number has to be greater than 0 */
+        uint16_t size;   /* of JSON_FIELD_CHARS* */
+        union {
+                const JsonWords *words;
+                const JsonList *list;
+                struct { /* read: 'member' is NULL if it is absent */
+                        void (*write)(Text *t, const char *name, const void *field);
+                        int (*read)(const JsonValue *member, void *field, Error *err);
+                };
+        };
 } JsonField;
 
 #define JSON_FIELDS(table) (table), ELEMENTS(table)

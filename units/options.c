@@ -33,18 +33,18 @@ struct OptionRow {
         const char *name;
         /* Take an item of the value, into the field: 0 or an error. */
         int (*take)(Reading *r, const char *item, void *field);
-        size_t field;                         /* a member of Placement, if 'take' sets one of several */
+        uint16_t field; /* a member of Placement, if 'take' sets one of several */
+        uint8_t kind;   /* UnitCheckKind, of a check */
+        int8_t unknown; /* the value of another word */
+        OptionStored stored : 8;
+        bool old : 1;                         /* an old spelling: accepted, not suggested */
+        bool updates : 1;                     /* begins with the level of updates */
         const char *expected, *below, *above; /* for messages; 'below' and 'above' NULL: 'expected' */
         const char *const *words;             /* of the values from 0 on; ends with NULL */
-        int unknown;                          /* the value of another word */
-        UnitCheckKind kind;                   /* of a check */
         uint64_t min, max;                    /* of a number or a span; 0: SPAN_MAX_MS */
         uint64_t zero_ms;                     /* instead of a span of 0 */
         const char *word;                     /* another value of a span; NULL: none */
         uint64_t word_ms;
-        OptionStored stored;
-        bool old;     /* an old spelling: accepted, not suggested */
-        bool updates; /* begins with the level of updates */
 };
 
 /* Warn about the current option; 0 or -ENOMEM. */

@@ -214,7 +214,7 @@ def routes(voter, replica, attached, table, manual, lost=None):
     of_host = of_the_host(manual)
     if lost:
         return routes_while_replicas_are_lost(voter, attached, of_host)
-    tables = "".join(open(file).read() for file in [table] + glob.glob(os.path.dirname(table) + "/../features/*/*.c"))
+    tables = "".join(open(file).read() for file in [table] + [f for g in ("*.c", "features/*/*.c") for f in glob.glob(os.path.dirname(table) + "/../" + g)])
     rows = re.findall(r'\{ ROUTE_\w+, +("[A-Z ]+"|NULL), +"([^"]+)",', tables)
     # The handler of a row without methods answers each method.
     wanted = {"%s %s" % (method, pattern) for methods, pattern in rows for method in (["GET", "POST"] if methods == "NULL" else methods.strip('"').split())}
