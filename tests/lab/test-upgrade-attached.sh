@@ -1,6 +1,6 @@
 #!/bin/bash
 # A rolling upgrade of seven hosts, of which two are attached, from the version before (tests/lab/before.sh, or the build in LAB_BEFORE) to the build in
-# LAB_BUILD and back: attached hosts first, and replicas first, with an attached host switched off meanwhile. Then the feature level is raised, and the
+# LAB_BUILD and back: with a rollout while two hosts are upgraded; attached hosts first, and replicas first, with an attached host switched off meanwhile. Then the feature level is raised, and the
 # cluster gets certificates. No unit is touched, and all acknowledged writes of a host with and of one without a replica are there. With CHECK_ALL=yes or
 # LAB_BEFORE only. Takes 280 s, and the compilation.
 [ -n "${CHECK_ALL:-}${LAB_BEFORE:-}" ] || { echo "ok attached_hosts_are_upgraded # SKIP: with CHECK_ALL=yes: the version before is compiled; test-attached.sh of tests/conformance ends and starts replicas"; exit 0; }
@@ -28,6 +28,31 @@ seven_hosts_of_the_version_before_run_units() {
         with_role - >"$LAB/attached"
         with_role replica >"$LAB/replicas"
         [ "$(wc -l <"$LAB/attached")" = 2 ] || fail "attached: $(cat "$LAB/attached")"
+}
+
+# The leader is of the version before; an attached host and a replica are of the new one.
+a_text_is_rolled_out_by_hosts_of_both_versions() {
+        local h set="set@1.service set@2.service set@3.service set@4.service set@5.service set@6.service set@7.service" newer
+        newer="$(head -1 "$LAB/attached") $(host_fleetctl alpha list-machines --no-legend --fields=hostname,role | awk '$2 != "-" && $2 != "leader" { print $1; exit }')"
+        for h in $newer; do
+                run_version "$h" "$LAB_BUILD"
+                cluster_whole
+        done
+        runs_forever set@.service <<<$'[X-Fleet]\nConflicts=set@*.service\nUpdateWatchSec=1s'
+        # shellcheck disable=SC2086
+        fleetctl beta submit set@.service >"$LAB/out" 2>&1 && fleetctl beta start $set >>"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        sed -i 's/here is/this is/' "$LAB/units/set@.service"
+        fleetctl beta submit --replace set@.service >"$LAB/out" 2>&1 || fail "submit: $(cat "$LAB/out")"
+        for h in $LAB_HOSTS; do
+                host_exec "$h" sh -c 'journalctl -q -u "set@*" -o cat | grep -q "this is"' || fail "the text does not run on $h: $(fleetctl beta rollout set@.service 2>&1)"
+        done
+        # shellcheck disable=SC2086
+        fleetctl beta destroy $set set@.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
+        for h in $newer; do
+                run_version "$h" "$LAB_BEFORE"
+                cluster_whole
+        done
+        wait_for 20 eval '[ "$(identities)" = "$(cat "$LAB/before")" ]' || WHAT="the rollout" untouched "$(cat "$LAB/before")"
 }
 
 # With a writer on an attached host beside that of roll().
@@ -89,5 +114,6 @@ certificates_touch_no_unit() {
         WHAT="certificates, and a restart of all daemons" untouched "$(cat "$LAB/before")"
 }
 
-scenario the_version_before_is_there seven_hosts_of_the_version_before_run_units attached_hosts_are_upgraded_first replicas_return_to_the_version_before_first \
+scenario the_version_before_is_there seven_hosts_of_the_version_before_run_units \
+        a_text_is_rolled_out_by_hosts_of_both_versions attached_hosts_are_upgraded_first replicas_return_to_the_version_before_first \
         replicas_are_upgraded_first_while_an_attached_host_is_off the_newest_level_touches_no_unit certificates_touch_no_unit
