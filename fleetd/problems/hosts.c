@@ -75,7 +75,6 @@ bool problem_awaits(const ProblemSearch *s, const ClusterMachine *m) {
 /* Units that fit nowhere, or have Move=no, hold a leave back until they, or the leave, are withdrawn. */
 static bool find_leave(ProblemSearch *s, const ProblemRow *row) {
         _cleanup_names_ Names names = {};
-        char next[UNIT_NAME_MAX + 8];
         size_t n = 0;
 
         if (!cluster_machine_is_leaving(s->machine) || !leaving_unit(s->machine, &n) || !problems_view(s))
@@ -88,8 +87,8 @@ static bool find_leave(ProblemSearch *s, const ProblemRow *row) {
                 text_printf(&s->what, "%s%s", i > 0 ? ", " : "its leave is blocked: ", names.items[i]);
         if (names.n > NAMES_SHOWN)
                 text_printf(&s->what, " and %zu more", names.n - NAMES_SHOWN);
-        snprintf(next, sizeof(next), "why %s", names.items[0]);
-        s->next = next;
+        snprintf(s->command, sizeof(s->command), "why %s", names.items[0]);
+        s->next = s->command;
         return problems_add(s, row, " cannot move; unload %s, or on that host: fleetctl leave --cancel",
                             names.n == 1 ? "it" : "them");
 }
@@ -291,10 +290,10 @@ static bool find_checks(ProblemSearch *s, const ProblemRow *row) {
 /* A host was installed again, or another one has its address. The old machine cannot return there. */
 static bool find_replaced(ProblemSearch *s, const ProblemRow *row) {
         const ClusterMachine *successor = cluster_machine_successor(s->machine);
-        char label[CLUSTER_LABEL_SIZE], next[32];
+        char label[CLUSTER_LABEL_SIZE];
 
-        snprintf(next, sizeof(next), "remove %s", s->machine->short_id);
-        s->next = next;
+        snprintf(s->command, sizeof(s->command), "remove %s", s->machine->short_id);
+        s->next = s->command;
         return successor && problems_add(s, row, "replaced by %s, which has its address: remove it",
                                          cluster_machine_label(successor, label));
 }
@@ -329,7 +328,6 @@ static bool find_lost(ProblemSearch *s, const ProblemRow *row) {
  * have the same name. */
 static bool find_gone(ProblemSearch *s, const ProblemRow *row) {
         const ClusterMachine *first = NULL;
-        char next[HOST_NAME_SIZE + 16];
         size_t n = 0;
 
         text_append(&s->what, "lost for more than an hour; if it does not return, remove it");
@@ -349,9 +347,9 @@ static bool find_gone(ProblemSearch *s, const ProblemRow *row) {
         if (n > NAMES_SHOWN + 1)
                 text_printf(&s->what, " and %zu more", n - NAMES_SHOWN - 1);
         s->subject = cluster_machine_name(first);
-        snprintf(next, sizeof(next), "remove %s",
+        snprintf(s->command, sizeof(s->command), "remove %s",
                  streq(cluster_machine_label(first, s->place), s->subject) ? s->subject : first->id);
-        s->next = next;
+        s->next = s->command;
         return problems_add(s, row, "%s", "");
 }
 

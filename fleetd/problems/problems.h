@@ -93,6 +93,7 @@ struct ProblemSearch {
          * arguments of fleetctl for the next step, "" for none; if it ends with a space or "=", the subject
          * follows, of a machine "NAME (ID)" the ID. 'what' is the begin of the description. */
         const char *subject, *next;
+        char command[UNIT_NAME_MAX + 16]; /* where a row writes its 'next' */
         Text what;
         size_t at, visits, max, work;
 };
