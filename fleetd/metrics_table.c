@@ -11,6 +11,10 @@ typedef struct MetricValue {
         uint16_t offset, size; /* 0: there is none */
 } MetricValue;
 
+#define VALUES(...)             \
+        (const MetricValue[]) { \
+                __VA_ARGS__, {} \
+        }
 #define VIEW(member)   offsetof(MetricsView, member), sizeof(((MetricsView *) NULL)->member)
 #define SCRAPE(member) offsetof(MetricsScrape, member), sizeof(((MetricsScrape *) NULL)->member)
 
@@ -19,8 +23,8 @@ typedef struct MetricValue {
 typedef struct MetricRow {
         MetricFamily family;
         void (*read)(const MetricsView *v, MetricsWriter *w); /* or the next two, members of MetricsView: */
-        MetricValue values[5];
-        uint16_t durations;     /* DurationCounts; 0: none */
+        const MetricValue *values;                            /* one without a size ends */
+        uint16_t durations;                                   /* DurationCounts; 0: none */
         bool of_scrape;         /* the values are of MetricsScrape, off the loop */
         MetricsUnitWrite write; /* the same for each unit of this host */
 } MetricRow;
@@ -228,21 +232,21 @@ static const MetricRow rows[] = {
 
         { { "fleet_engine_leader_start_time", GAUGE, NULL, {},
             "When this host's engine began to place units, in seconds since 1970; 0: it does not." },
-          .values = { { NULL, VIEW(engine.leader_since_s) } } },
+          .values = VALUES({ NULL, VIEW(engine.leader_since_s) }) },
         { { "fleet_engine_task_count_total", COUNTER, NULL, { "type" },
             "Assignments that the engine wrote." },
-          .values = { { "attemptscheduleunit", VIEW(engine.scheduled) },
-                      { "unscheduleunit", VIEW(engine.unscheduled) } } },
+          .values = VALUES({ "attemptscheduleunit", VIEW(engine.scheduled) },
+                      { "unscheduleunit", VIEW(engine.unscheduled) }) },
         { { "fleet_engine_task_failure_count_total", COUNTER, NULL, { "type" },
             "Assignments that were rejected, and planned again." },
-          .values = { { "attemptscheduleunit", VIEW(engine.schedule_failures) },
-                      { "unscheduleunit", VIEW(engine.unschedule_failures) } } },
+          .values = VALUES({ "attemptscheduleunit", VIEW(engine.schedule_failures) },
+                      { "unscheduleunit", VIEW(engine.unschedule_failures) }) },
         { { "fleet_engine_reconcile_count_total", COUNTER, NULL, {},
             "Passes of the engine." },
-          .values = { { NULL, VIEW(engine.passes) } } },
+          .values = VALUES({ NULL, VIEW(engine.passes) }) },
         { { "fleet_engine_reconcile_failure_count_total", COUNTER, NULL, { "type" },
             "Passes that failed." },
-          .values = { { "schedule", VIEW(engine.pass_failures) } } },
+          .values = VALUES({ "schedule", VIEW(engine.pass_failures) }) },
         { { "fleet_engine_moves_total", COUNTER, NULL, { "reason" },
             "Assignments that the engine wrote to move a unit, by what ended its former place." },
           read_moves },
@@ -255,10 +259,10 @@ static const MetricRow rows[] = {
 
         { { "fleet_registry_operation_count_total", COUNTER, NULL, { "type" },
             "Transactions of the registry." },
-          .values = { { "set", VIEW(registry.done) } } },
+          .values = VALUES({ "set", VIEW(registry.done) }) },
         { { "fleet_registry_operation_failed_count_total", COUNTER, NULL, { "type" },
             "Transactions that were rejected, or whose outcome is unknown." },
-          .values = { { "set", VIEW(registry.failed) } } },
+          .values = VALUES({ "set", VIEW(registry.failed) }) },
 
         { { "fleet_store_has_leader", GAUGE, NULL, {},
             "Whether this host knows a leader." },
@@ -268,48 +272,48 @@ static const MetricRow rows[] = {
           read_is_leader },
         { { "fleet_store_leader_changes_total", COUNTER, NULL, {},
             "How often this host followed another leader, or began to lead." },
-          .values = { { NULL, VIEW(leader_changes) } } },
+          .values = VALUES({ NULL, VIEW(leader_changes) }) },
         { { "fleet_store_term", GAUGE, NULL, {},
             "Raft's term." },
-          .values = { { NULL, VIEW(state.term) } } },
+          .values = VALUES({ NULL, VIEW(state.term) }) },
         { { "fleet_store_index", GAUGE, NULL, {},
             "The store's index, as applied here." },
-          .values = { { NULL, VIEW(state.index) } } },
+          .values = VALUES({ NULL, VIEW(state.index) }) },
         { { "fleet_store_raft_index", GAUGE, NULL, {},
             "Raft's index, as applied here." },
-          .values = { { NULL, VIEW(state.raft_index) } } },
+          .values = VALUES({ NULL, VIEW(state.raft_index) }) },
         { { "fleet_store_lag_entries", GAUGE, NULL, {},
             "Entries that are committed, as this host knows, and not applied here." },
           read_lag },
         { { "fleet_store_condition", GAUGE, NULL, { "condition" },
             "Whether the replica of this host has this condition." },
-          .values = { { "diverged", VIEW(state.differs) }, { "no-majority", VIEW(state.undecided) },
+          .values = VALUES({ "diverged", VIEW(state.differs) }, { "no-majority", VIEW(state.undecided) },
                       { "stopped", VIEW(state.stopped) }, { "quarantined", VIEW(state.lost) },
-                      { "snapshot-refused", VIEW(state.refuses) } } },
+                      { "snapshot-refused", VIEW(state.refuses) }) },
         { { "fleet_store_keys", GAUGE, NULL, { "owner" },
             "Keys and directories." },
-          .values = { { "users", VIEW(counts.users.n_keys) }, { "fleet", VIEW(counts.own.n_keys) } } },
+          .values = VALUES({ "users", VIEW(counts.users.n_keys) }, { "fleet", VIEW(counts.own.n_keys) }) },
         { { "fleet_store_bytes", GAUGE, "bytes", { "owner" },
             "Bytes of keys and values, as the quota counts them." },
-          .values = { { "users", VIEW(counts.users.bytes) }, { "fleet", VIEW(counts.own.bytes) } } },
+          .values = VALUES({ "users", VIEW(counts.users.bytes) }, { "fleet", VIEW(counts.own.bytes) }) },
         { { "fleet_store_quota_bytes", GAUGE, "bytes", { "owner" },
             "Limit of these bytes." },
-          .values = { { "users", VIEW(counts.quota_bytes) }, { "fleet", VIEW(counts.quota_bytes) } } },
+          .values = VALUES({ "users", VIEW(counts.quota_bytes) }, { "fleet", VIEW(counts.quota_bytes) }) },
         { { "fleet_store_log_memory_bytes", GAUGE, "bytes", {},
             "Bytes of the log's entries that are in memory." },
-          .values = { { NULL, VIEW(counts.entries_bytes) } } },
+          .values = VALUES({ NULL, VIEW(counts.entries_bytes) }) },
         { { "fleet_store_event_window_bytes", GAUGE, "bytes", {},
             "Bytes of the event windows in memory." },
-          .values = { { NULL, VIEW(window_bytes) } } },
+          .values = VALUES({ NULL, VIEW(window_bytes) }) },
         { { "fleet_store_apply_cost_total", COUNTER, NULL, {},
             "Cost of the entries that were applied here, in bytes." },
-          .values = { { NULL, VIEW(counts.cost.total) } } },
+          .values = VALUES({ NULL, VIEW(counts.cost.total) }) },
         { { "fleet_store_apply_cost_max", GAUGE, NULL, {},
             "Cost of the costliest of them." },
-          .values = { { NULL, VIEW(counts.cost_max.total) } } },
+          .values = VALUES({ NULL, VIEW(counts.cost_max.total) }) },
         { { "fleet_store_deferred_total", COUNTER, NULL, {},
             "Commands that did not fit into their entry's budget." },
-          .values = { { NULL, VIEW(counts.deferred) } } },
+          .values = VALUES({ NULL, VIEW(counts.deferred) }) },
         { { "fleet_store_operations_total", COUNTER, NULL, { "action" },
             "Users' changes that were applied here." },
           read_operations },
@@ -353,27 +357,27 @@ static const MetricRow rows[] = {
           .durations = offsetof(MetricsView, agent.starts) },
         { { "fleet_health_checks", GAUGE, NULL, {},
             "Health checks of the units that run on this host." },
-          .values = { { NULL, VIEW(checks.n_checks) } } },
+          .values = VALUES({ NULL, VIEW(checks.n_checks) }) },
         { { "fleet_health_probes_total", COUNTER, NULL, { "result" },
-            "Executions of health checks by this host. Late ones are discarded." }, .values = {
-                      { "passed", VIEW(checks.passed) }, { "failed", VIEW(checks.failed) },
-                      { "discarded", VIEW(checks.late) } } },
+            "Executions of health checks by this host. Late ones are discarded." },
+          .values = VALUES({ "passed", VIEW(checks.passed) }, { "failed", VIEW(checks.failed) },
+                           { "discarded", VIEW(checks.late) }) },
 
         { { "fleet_loop_turn_cpu_seconds", HISTOGRAM, "seconds", {},
             "CPU time of the turns of the event loop." },
           read_turns },
         { { "fleet_loop_turn_cpu_max_seconds", GAUGE, "seconds", {},
             "CPU time of the longest turn since the start." },
-          .values = { { NULL, VIEW(turns.cpu_max_ns) } } },
+          .values = VALUES({ NULL, VIEW(turns.cpu_max_ns) }) },
         { { "fleet_loop_turn_wall_max_seconds", GAUGE, "seconds", {},
             "Wall time of the longest turn since the start." },
-          .values = { { NULL, VIEW(turns.wall_max_ns) } } },
+          .values = VALUES({ NULL, VIEW(turns.wall_max_ns) }) },
         { { "fleet_loop_work_total", COUNTER, NULL, { "unit" },
             "Work of the event loop that grows with its input." },
-          .values = { { "nodes", VIEW(turns.total.nodes) }, { "bytes", VIEW(turns.total.bytes) } } },
+          .values = VALUES({ "nodes", VIEW(turns.total.nodes) }, { "bytes", VIEW(turns.total.bytes) }) },
         { { "fleet_loop_turn_work_max", GAUGE, NULL, { "unit" },
             "The most such work of one turn since the start." },
-          .values = { { "nodes", VIEW(turns.most.nodes) }, { "bytes", VIEW(turns.most.bytes) } } },
+          .values = VALUES({ "nodes", VIEW(turns.most.nodes) }, { "bytes", VIEW(turns.most.bytes) }) },
 
         { { "fleet_unit_active", GAUGE, NULL, { "unit" },
             "Whether this unit of this host is active." },
@@ -407,20 +411,20 @@ static const MetricRow rows[] = {
           .write = metrics_write_pressure },
         { { "fleet_metrics_units_omitted", GAUGE, NULL, {},
             "Units of this host without families of their own, because there are more than MetricsUnits=." },
-          .of_scrape = true, .values = { { NULL, SCRAPE(n_omitted) } } },
+          .of_scrape = true, .values = VALUES({ NULL, SCRAPE(n_omitted) }) },
 
         { { "process_cpu_seconds_total", COUNTER, "seconds", {},
             "CPU time of this fleetd, of all its threads." },
-          .of_scrape = true, .values = { { NULL, SCRAPE(process.cpu_ns) } } },
+          .of_scrape = true, .values = VALUES({ NULL, SCRAPE(process.cpu_ns) }) },
         { { "process_resident_memory_bytes", GAUGE, "bytes", {},
             "Memory of this fleetd that is in use, without swap." },
-          .of_scrape = true, .values = { { NULL, SCRAPE(process.resident_bytes) } } },
+          .of_scrape = true, .values = VALUES({ NULL, SCRAPE(process.resident_bytes) }) },
         { { "process_open_fds", GAUGE, NULL, {},
             "Open file descriptors of this fleetd." },
-          .of_scrape = true, .values = { { NULL, SCRAPE(process.open_fds) } } },
+          .of_scrape = true, .values = VALUES({ NULL, SCRAPE(process.open_fds) }) },
         { { "process_start_time_seconds", GAUGE, "seconds", {},
             "When this fleetd started, in seconds since 1970." },
-          .of_scrape = true, .values = { { NULL, SCRAPE(process.started_ns) } } },
+          .of_scrape = true, .values = VALUES({ NULL, SCRAPE(process.started_ns) }) },
 };
 /* clang-format on */
 
@@ -430,8 +434,7 @@ const MetricFamily *metrics_family(size_t i) {
 
 /* Seconds are kept in nanoseconds. */
 static void metrics_add_values(MetricsWriter *w, const MetricRow *row, const void *of) {
-        for (const MetricValue *v = row->values; v < row->values + ELEMENTS(row->values) && v->size > 0;
-             v++) {
+        for (const MetricValue *v = row->values; v && v->size > 0; v++) {
                 const char *member = (const char *) of + v->offset;
                 uint64_t value = v->size == sizeof(bool)     ? *(const bool *) member :
                                  v->size == sizeof(unsigned) ? *(const unsigned *) member :
