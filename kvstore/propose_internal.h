@@ -101,8 +101,8 @@ struct Proposals {
         uint64_t emptied_ms;              /* the last empty entry, appended for lack of room */
         uint64_t window[PROPOSE_WINDOW];  /* indexes of this host's entries that are not applied */
         size_t n_window;
-        uint64_t term,
-                leader; /* at the last check; of a host without a replica, see Proposal.term, and 1 or 0 */
+        /* At the last check; of a host without a replica, see Proposal.term, and 1 or 0: */
+        uint64_t term, leader;
         bool lead;
         bool any_due;  /* a proposal that is not sent again waits for its due time, under any leader */
         bool attached; /* this host has no replica, and uses one by a session */

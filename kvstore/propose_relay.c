@@ -217,8 +217,8 @@ static void relay_on_relayed(void *userdata, PeerSession *session, PeerFrame typ
         kind = read_u8(&r);
         if (r.failed || version != RELAY_PROTOCOL || origin != p->options.origin || !p->attached)
                 return;
-        kv_take_time(p->options.store,
-                     leader_ms); /* before its result is taken, whose time may not be later */
+        /* Before its result, whose time may not be later. */
+        kv_take_time(p->options.store, leader_ms);
         if (leader_ms > proposals_known_ms(p)) {
                 p->leader_ms = leader_ms;
                 p->leader_at_ms = loop_now_ms(p->options.loop);

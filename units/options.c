@@ -133,9 +133,7 @@ static int take_number(Reading *r, const char *item, void *field) {
         return 0;
 }
 
-/* A uint64_t, in ms. Earlier versions had no limit for spans whose stored values are not replaced by the
- * default.
- */
+/* A uint64_t, in ms. Earlier versions had no limit for spans whose stored values no default replaces. */
 static int take_span(Reading *r, const char *item, void *field) {
         const OptionRow *row = r->row;
         bool unlimited = row->stored == STORED_REJECTED && options_are_stored(r);

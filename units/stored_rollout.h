@@ -79,8 +79,8 @@ typedef struct RolloutRecord {
         uint64_t progress_ms;  /* cluster time at which the last instance became available */
         uint64_t until_ms;     /* cluster time of the end of UpdatePauseSec= or of Promote=; 0: none; of
                                   ROLLOUT_PAUSED: ms that are left until then */
-        uint64_t
-                available; /* instances at 'progress_ms' that were available with 'to', or had left the set */
+        /* Instances at 'progress_ms' that were available with 'to', or had left the set: */
+        uint64_t available;
         uint64_t begun; /* index of the store at which 'to' became the text of the rollout: it has not touched
                            assignments up to this index */
         uint64_t placed; /* instances that had a machine at the begin of the rollout, or got one since */

@@ -9,7 +9,10 @@
 #include "base/log.h"
 #include "fleetd/agent/hand_over.h"
 
-enum { REBOOT_RETRY_MS = 1000 };
+enum {
+        REBOOT_RETRY_MS = 1000,
+        REJECTION_SIZE = RECORDED_WHY_SIZE - 28, /* of the message of logind: the row has more words */
+};
 
 typedef struct Rebooting {
         Loop *loop; /* borrowed, as the next */
@@ -22,11 +25,11 @@ typedef struct Rebooting {
         Deferred pass;
         Timer retry;
         KvSync sync;
-        bool syncing;                /* is the record the current one? */
-        uint64_t hand_over_ms;       /* since then the leadership is being transferred; 0: it is not */
-        bool called;                 /* logind was called for this record */
-        bool sending;                /* the rejection */
-        char why[RECORDED_WHY_SIZE]; /* of a rejection that is to be written; "": none */
+        bool syncing;          /* is the record the current one? */
+        uint64_t hand_over_ms; /* since then the leadership is being transferred; 0: it is not */
+        bool called;           /* logind was called for this record */
+        bool sending;          /* the rejection */
+        Verdict why;           /* of a rejection that is to be written; VERDICT_NONE: none */
 } Rebooting;
 
 static const ClusterMachine *rebooting_self(const Rebooting *r) {
@@ -46,17 +49,19 @@ static void rebooting_on_written(void *userdata, KvStatus status, const char *me
 
         r->sending = false;
         if (status == KV_OK)
-                r->why[0] = 0;
+                r->why = (Verdict) {};
         else
                 (void) timer_start(&r->retry, r->loop, REBOOT_RETRY_MS);
 }
 
 static void rebooting_write(Rebooting *r, const ClusterMachine *m) {
         RebootRecord next = *m->reboot;
-        RebootChange change = { .machine = m, .record = &next, .reason = r->why };
+        Error reason = {};
+        RebootChange change = { .machine = m, .record = &next, .reason = reason.message };
 
         next.state = REBOOT_REJECTED;
-        verdict_set(&next.why, VERDICT_REBOOT_REJECTED, "%s", strchr(r->why, ':') + 2); /* of logind */
+        next.why = r->why;
+        verdict_print(&r->why, &reason);
         if (registry_reboot(r->registry, 0, &change, 1, NULL, rebooting_on_written, r) < 0)
                 (void) timer_start(&r->retry, r->loop, REBOOT_RETRY_MS);
         else
@@ -64,8 +69,13 @@ static void rebooting_write(Rebooting *r, const ClusterMachine *m) {
 }
 
 static void rebooting_reject(Rebooting *r, const char *message) {
-        text_format(r->why, sizeof(r->why), "logind rejects the reboot: %s", message);
-        log_warning(NO_FIELDS, "this host does not reboot: %s", r->why);
+        char cut[REJECTION_SIZE];
+        Error reason = {};
+
+        text_format(cut, sizeof(cut), "%s", message);
+        verdict_set(&r->why, VERDICT_REBOOT_REJECTED, "%s", cut);
+        verdict_print(&r->why, &reason);
+        log_warning(NO_FIELDS, "this host does not reboot: %s", reason.message);
         loop_defer(r->loop, &r->pass);
 }
 
@@ -139,10 +149,10 @@ static void rebooting_on_pass(void *userdata) {
                 rebooting_cancel_sync(r);
                 r->called = false;
                 r->hand_over_ms = 0;
-                r->why[0] = 0;
+                r->why = (Verdict) {};
                 return;
         }
-        if (r->why[0] && !r->sending)
+        if (r->why.code != VERDICT_NONE && !r->sending)
                 rebooting_write(r, m);
         else if (!r->called && !r->syncing)
                 rebooting_sync(r);
