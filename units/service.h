@@ -1,0 +1,97 @@
+/* Services: the names that clients look up, the ports at which a unit listens, and endpoints, which are
+ * running instances of both. Values of Service=, Port= and WithdrawSec= of [X-Fleet] (a member of Placement),
+ * and the files that list the endpoints of a service on each host. Pure.
+ *
+ * Source: fleet.unit(5), fleet-dns(7); the names of ports are those of RFC 6335. */
+#pragma once
+
+#include "base/error.h"
+#include "base/parse.h"
+#include "base/text.h"
+#include "units/lists.h"
+
+enum {
+        SERVICE_NAME_MAX = 63, /* bytes: a label of DNS */
+        PORT_NAME_MAX = 15,
+        SERVICES_MAX = 4, /* of one unit, as the next */
+        PORTS_MAX = 8,
+        PORT_RANGE_FIRST = 20000, /* the default of PortRange=: dynamic ports */
+        PORT_RANGE_LAST = 31999,
+        WITHDRAW_MS = 1000, /* the default of WithdrawSec= */
+        WITHDRAW_MAX_MS = 600000,
+        ENDPOINT_HOST_MAX = 40, /* bytes of the part of an endpoint's name that is the machine's */
+        ENDPOINT_NAME_SIZE = ENDPOINT_HOST_MAX + 1 + 8 + 1,
+        ENDPOINT_LINE_MAX = 4096,            /* bytes of a line; longer ones are not read */
+        SERVICE_FILE_MAX = 16 * 1024 * 1024, /* bytes of one file */
+};
+
+#define SERVICES_FOLDER "/run/fleet/services" /* a file for each service with endpoints, and this one: */
+#define SERVICES_HOST   ".host"
+
+typedef enum PortProtocol {
+        PORT_TCP,
+        PORT_UDP,
+        _PORT_PROTOCOL_MAX,
+        _PORT_PROTOCOL_INVALID = -EINVAL,
+} PortProtocol;
+
+ENUM_NAMES(port_protocol, PortProtocol, _PORT_PROTOCOL_MAX)
+
+typedef struct ServicePort {
+        char name[PORT_NAME_MAX + 1];
+        uint16_t number;    /* 0: auto, the host selects a free one */
+        uint16_t container; /* the port of the container that is published at 'number'; 0: none */
+        PortProtocol protocol;
+} ServicePort;
+
+/* The members hold what the unit says. */
+typedef struct ServicePolicy {
+        Names names;        /* Service= */
+        ServicePort *ports; /* Port= */
+        size_t n_ports;
+        uint64_t withdraw_ms; /* WithdrawSec=; 'withdraws' false: the default */
+        bool withdraws;
+} ServicePolicy;
+
+void service_policy_done(ServicePolicy *policy);
+
+/* Return whether a label of DNS: a-z, 0-9 and '-', no '-' at either end, at most 'max' bytes. */
+bool service_label_is_valid(const char *s, size_t max);
+
+/* -- The files of a host -- */
+
+/* One line: an endpoint and one of its ports. Strings are borrowed. */
+typedef struct EndpointLine {
+        const char *endpoint; /* a label, unique in the cluster */
+        const char *address;  /* numeric */
+        uint16_t port;        /* 0: the endpoint has no ports */
+        PortProtocol protocol;
+        const char *port_name;  /* "-": none */
+        const char *machine_id; /* 32 hex digits */
+        const char *zone;       /* "-": none. Bytes other than '!' to '~', and '%', are "%XX" */
+        const char *unit;
+} EndpointLine;
+
+/* Append the line with its newline. */
+void endpoint_line_print(Text *t, const EndpointLine *line);
+/* Split a line in place, without its newline; members point into it. Return 0 or -EINVAL: not a line of this
+ * form, with a name, address, port or ID that is invalid. */
+int endpoint_line_parse(char *line, EndpointLine *ret);
+
+/* The host whose files these are: ".host". Strings are borrowed. */
+typedef struct EndpointHost {
+        uint64_t index; /* of the cluster view that the files show: the serial number of the zone */
+        const char *machine_id;
+        const char *name; /* of the machine; coded as 'zone' is */
+        const char *zone; /* "-": none */
+        bool complete;    /* the endpoints of other hosts are known, since this boot */
+} EndpointHost;
+
+void endpoint_host_print(Text *t, const EndpointHost *host);
+/* As endpoint_line_parse(). */
+int endpoint_host_parse(char *line, EndpointHost *ret);
+
+/* Write the name of an endpoint: of the machine name up to the first dot, and a hash of both. Machines with
+ * one name differ, and so do instances whose names are no labels. Return 'ret'. */
+const char *endpoint_name(char ret[static ENDPOINT_NAME_SIZE], const char *machine_name,
+                          const char *machine_id, const char *unit);
