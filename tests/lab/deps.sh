@@ -1,10 +1,11 @@
 # Packages for building and testing, installed with apt on Debian 12 or 13: sourced by ./quickstart and ./check.
 
-DEPS_LAB="git systemd systemd-sysv systemd-container dbus iproute2 util-linux python3 procps curl openssl etcd-client debootstrap nftables"
+DEPS_LAB="git systemd systemd-sysv systemd-container dbus iproute2 util-linux python3 procps curl openssl etcd-client debootstrap nftables
+        bind9-dnsutils ldnsutils python3-dnspython musl-tools"
 DEPS_FORMAT=   # set by ./check: checks of layout, metrics and packages, on Debian 12 only
 DEPS_APT=      # set by ./check: options of apt-get
 DEPS_BUILD="build-essential autoconf automake autoconf-archive pkg-config libuv1-dev liblmdb-dev uthash-dev libgnutls28-dev
-        libsystemd-dev libjansson-dev libsmartcols-dev libxxhash-dev scdoc libcmocka-dev debhelper"
+        libsystemd-dev libjansson-dev libsmartcols-dev libldns-dev libxxhash-dev scdoc libcmocka-dev debhelper"
 
 deps_list() {
         local codename=$1

@@ -1,0 +1,53 @@
+# fleet-dns: answers DNS queries for the names of services, from the files of fleetd, and forwards others. A program of its own, for
+# fleet-dns.socket.
+noinst_LIBRARIES += dns/libdns.a
+dns_libdns_a_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS) $(LDNS_CFLAGS) $(SYSTEMD_CFLAGS)
+dns_libdns_a_SOURCES = dns/table.h dns/table.c dns/zone.h dns/zone.c dns/message.h dns/message.c dns/sources.h dns/sources.c \
+	dns/forward.h dns/forward.c dns/server.h dns/server.c
+
+DNS_LIBS = dns/libdns.a $(UNITS_LIBS) $(LDNS_LIBS) $(SYSTEMD_LIBS)
+
+sbin_PROGRAMS += dns/fleet-dns
+dns_fleet_dns_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS) $(SYSTEMD_CFLAGS)
+dns_fleet_dns_SOURCES = dns/main.c
+dns_fleet_dns_LDADD = $(DNS_LIBS)
+
+if HAVE_CMOCKA
+DNS_TESTS = tests/unit/test-dns_zone tests/unit/test-dns_message tests/unit/test-dns_sources tests/unit/test-dns_table tests/unit/test-dns_forward \
+	tests/unit/test-dns_server tests/unit/test-dns_memory
+check_PROGRAMS += $(DNS_TESTS)
+TESTS += $(DNS_TESTS)
+EXTRA_DIST += tests/dns/decoder.h tests/dns/queries.h
+tests_unit_test_dns_zone_LDADD = $(DNS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_dns_message_LDADD = $(DNS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_dns_sources_LDADD = $(DNS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_dns_table_SOURCES = tests/unit/test-dns_table.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_dns_table_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
+tests_unit_test_dns_table_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sd_event_add_time_relative
+tests_unit_test_dns_table_LDADD = $(DNS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_dns_forward_LDADD = $(DNS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_dns_server_SOURCES = tests/unit/test-dns_server.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_dns_server_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
+tests_unit_test_dns_server_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sd_event_now,--wrap=sd_event_source_set_time
+tests_unit_test_dns_server_LDADD = $(DNS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_dns_memory_SOURCES = tests/unit/test-dns_memory.c tests/lib/alloc.h tests/lib/alloc.c
+tests_unit_test_dns_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
+tests_unit_test_dns_memory_LDADD = $(DNS_LIBS) $(CMOCKA_LIBS)
+
+# The zone beside a model in Python.
+check_PROGRAMS += tests/dns/answers
+tests_dns_answers_LDADD = $(DNS_LIBS)
+TESTS += tests/dns/test-model.py tests/dns/test-options.py
+EXTRA_DIST += tests/dns/model.py tests/dns/test-model.py tests/dns/test-options.py
+# By way of a variable: automake would take a rule for a file as a replacement of its own.
+DNS_LOGS = tests/dns/test-model.py.log tests/dns/test-options.py.log
+$(DNS_LOGS): tests/dns/answers dns/fleet-dns
+endif
+
+FUZZERS += tests/fuzz/fuzz-dns_message tests/fuzz/fuzz-dns_files tests/fuzz/fuzz-dns_forward
+tests_fuzz_fuzz_dns_message_SOURCES = tests/fuzz/dns_message.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_dns_message_LDADD = $(DNS_LIBS)
+tests_fuzz_fuzz_dns_files_SOURCES = tests/fuzz/dns_files.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_dns_files_LDADD = $(DNS_LIBS)
+tests_fuzz_fuzz_dns_forward_SOURCES = tests/fuzz/dns_forward.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_dns_forward_LDADD = $(DNS_LIBS)

@@ -1,0 +1,390 @@
+/* Messages: answers of each size, and queries of any bytes. */
+#include "tests/lib/test.h"
+#include "tests/dns/decoder.h"
+#include "tests/dns/queries.h"
+
+enum { OPT = 11, HEAD = 12 };
+
+typedef struct Fixture {
+        Table table;
+        Random random;
+        Decoded decoded;
+} Fixture;
+
+static int setup(void **state) {
+        Fixture *f = NEW0(Fixture, 1);
+
+        random_seed(&f->random, 1);
+        table_file(&f->table, ".host", "77 " THIS_HOST " here a complete\n");
+        *state = f;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Fixture *f = *state;
+
+        table_done(&f->table);
+        free(f);
+        return 0;
+}
+
+/* A service of n endpoints, whose names have 'growth' bytes more from one to the next. */
+static void endpoints(Fixture *f, unsigned n, bool ip6, unsigned growth) {
+        _cleanup_text_ Text text = {};
+
+        for (unsigned i = 0; i < n; i++) {
+                char address[64];
+
+                snprintf(address, sizeof(address), ip6 ? "fd00::%x" : "10.0.%u.%u", ip6 ? i + 1 : i / 250,
+                         i % 250);
+                text_printf(&text, "h%04u%.*s-00000001 %s 80 tcp http %s a big@%u.service\n", i,
+                            (int) (i * growth % 30), "abcdefghijklmnopqrstuvwxyz012345", address, OTHER_HOST,
+                            i);
+        }
+        table_file(&f->table, "big", text.chars);
+        assert_int_equal(table_find(&f->table, "big", 3)->n_lines, n);
+}
+
+static const Decoded *answer_of(Fixture *f, const char *name, unsigned type, unsigned udp_size, bool tcp,
+                                size_t *ret_size) {
+        _cleanup_dns_answer_ DnsAnswer answer = {};
+        _cleanup_free_ uint8_t *out = NULL;
+        uint8_t bytes[4096];
+        const char *wrong;
+        DnsQuery q;
+
+        assert_int_equal(message_read(bytes, query_print(bytes, name, type, udp_size), &q), 0);
+        assert_int_equal(zone_answer(&f->table, &q.question, tcp, &f->random, &answer), 0);
+        assert_int_equal(message_write(&q, &answer, true, tcp, &out, ret_size), 0);
+        wrong = decode(out, *ret_size, &f->decoded);
+        if (wrong)
+                fail_msg("%s in an answer of %zu bytes", wrong, *ret_size);
+        assert_int_equal(f->decoded.has_opt, udp_size > 0);
+        if (udp_size > 0)
+                assert_true(f->decoded.opt_size == MESSAGE_EDNS_SIZE && f->decoded.opt_do &&
+                            f->decoded.opt_version == 0);
+        return &f->decoded;
+}
+
+/* Each SRV record is one of the endpoints, and once; each additional record is the address of one of them. */
+static void check_records(const Decoded *d, bool ip6) {
+        bool seen[2000] = {};
+        unsigned number;
+
+        for (size_t i = 0; i < d->n; i++) {
+                const DecodedRecord *r = &d->records[i];
+                const char *host = r->section == 1 ? strrchr(r->text, ' ') + 2 : r->name + 1;
+
+                number = (unsigned) strtoul(host, NULL, 10);
+                assert_in_range(number, 0, ELEMENTS(seen) - 1);
+                assert_int_equal(r->type, r->section == 1 ? DNS_SRV : (ip6 ? DNS_AAAA : DNS_A));
+                if (r->section == 1) {
+                        assert_string_equal(r->name, "big.service.fleet.");
+                        assert_false(seen[number]);
+                        seen[number] = true;
+                } else {
+                        char address[64];
+
+                        snprintf(address, sizeof(address), ip6 ? "fd00::%x" : "10.0.%u.%u",
+                                 ip6 ? number + 1 : number / 250, number % 250);
+                        assert_string_equal(r->text, address);
+                        assert_true(seen[number]);
+                }
+        }
+}
+
+/* All numbers follow from the size: records of one length. */
+static void check_size(Fixture *f, unsigned n, unsigned max, unsigned udp_size, bool ip6) {
+        unsigned srv = 2 + 10 + 6 + 1 + 14 + 1 + 3 + 15, address = 2 + 10 + (ip6 ? 16 : 4);
+        unsigned left = max - HEAD - (19 + 4) - (udp_size > 0 ? OPT : 0), n_srv = MIN(n, left / srv);
+        unsigned n_addresses = MIN(n_srv, (left - n_srv * srv) / address);
+        size_t size;
+        const Decoded *d = answer_of(f, "big.service.fleet", DNS_SRV, udp_size, max == MESSAGE_MAX, &size);
+
+        assert_in_range(size, HEAD, max);
+        assert_int_equal(d->counts[1], n_srv);
+        assert_int_equal(d->counts[2], 0);
+        assert_int_equal(d->counts[3], n_addresses + (udp_size > 0));
+        assert_int_equal(!!(d->flags & FLAG_TC), n_srv < n);
+        check_records(d, ip6);
+}
+
+static const unsigned numbers[] = { 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 500 };
+
+static void answers_have_as_many_srv_records_as_fit_and_else_tc(void **state) {
+        static const unsigned sizes[] = { 512, 1232, 4096, 8192 };
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTS(numbers); i++)
+                for (int ip6 = 0; ip6 < 2; ip6++) {
+                        endpoints(f, numbers[i], ip6, 0);
+                        for (size_t k = 0; k < ELEMENTS(sizes); k++)
+                                check_size(f, numbers[i], sizes[k], sizes[k], ip6);
+                        check_size(f, numbers[i], 512, 0, ip6);
+                        check_size(f, numbers[i], MESSAGE_MAX, 0, ip6);
+                        /* Requests above the largest and below the smallest size. */
+                        check_size(f, numbers[i], 8192, 65535, ip6);
+                        check_size(f, numbers[i], 512, 1, ip6);
+                        check_size(f, numbers[i], 512, 511, ip6);
+                }
+}
+
+static void answers_are_right_around_each_size_where_one_more_record_fits(void **state) {
+        unsigned srv = 2 + 10 + 6 + 1 + 14 + 1 + 3 + 15, address = 16, head = HEAD + 23 + OPT;
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTS(numbers); i++) {
+                unsigned n = numbers[i];
+
+                endpoints(f, n, false, 0);
+                for (unsigned k = 1; k <= 2 * n; k++) {
+                        /* The k-th SRV record, and then the addresses after all SRV records. */
+                        unsigned point = k <= n ? head + k * srv : head + n * srv + (k - n) * address;
+
+                        for (unsigned size = point - 2; size <= point + 1; size++)
+                                if (size >= 512 && size <= 8192)
+                                        check_size(f, n, size, size, false);
+                }
+        }
+}
+
+/* Names of different lengths: TC if and only if a record is absent, and then none of the absent ones fits. */
+static void no_record_is_omitted_that_fits(void **state) {
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTS(numbers); i++) {
+                endpoints(f, numbers[i], false, 7);
+                for (unsigned max = 512; max <= 8192; max += 97) {
+                        size_t size, shortest = SIZE_MAX, all = 0;
+                        bool seen[500] = {};
+                        const Decoded *d = answer_of(f, "big.service.fleet", DNS_SRV, max, false, &size);
+
+                        assert_in_range(size, HEAD, max);
+                        for (size_t k = 0; k < d->n; k++)
+                                if (d->records[k].section == 1) {
+                                        seen[strtoul(strrchr(d->records[k].text, ' ') + 2, NULL, 10)] = true;
+                                        all += 18 + strlen(strrchr(d->records[k].text, ' '));
+                                }
+                        for (unsigned k = 0; k < numbers[i]; k++)
+                                if (!seen[k])
+                                        shortest = MIN(shortest, (size_t) (18 + 34 + k * 7 % 30));
+                        assert_int_equal(!!(d->flags & FLAG_TC), shortest < SIZE_MAX);
+                        if (shortest < SIZE_MAX)
+                                assert_true(HEAD + 23 + OPT + all + shortest > max);
+                        check_records(d, false);
+                }
+        }
+}
+
+static void more_srv_records_than_64_kib_set_tc_over_tcp(void **state) {
+        Fixture *f = *state;
+        size_t size;
+
+        endpoints(f, 2000, false, 0);
+        assert_true(answer_of(f, "big.service.fleet", DNS_SRV, 0, true, &size)->flags & FLAG_TC);
+        assert_in_range(size, MESSAGE_MAX - 52, MESSAGE_MAX);
+        check_records(&f->decoded, false);
+}
+
+/* Targets beyond the offset of 16 KiB that a pointer can have. */
+static void additional_records_of_far_targets_have_whole_names(void **state) {
+        Fixture *f = *state;
+        size_t size;
+
+        endpoints(f, 600, false, 0);
+        answer_of(f, "big.service.fleet", DNS_SRV, 0, true, &size);
+        assert_int_equal(f->decoded.counts[1], 600);
+        assert_int_equal(f->decoded.counts[3], 600);
+        check_records(&f->decoded, false);
+}
+
+/* -- Queries -- */
+
+static uint8_t query[512];
+
+static unsigned rcode_of(const uint8_t *bytes, size_t size) {
+        DnsQuery q;
+
+        return message_read(bytes, size, &q) < 0 ? 99 : q.rcode;
+}
+
+static void a_query_cut_at_any_byte_is_malformed(void **state) {
+        size_t size = query_print(query, "shop.service.fleet", DNS_A, 1232);
+
+        assert_int_equal(rcode_of(query, size), 0);
+        for (size_t n = 0; n < size; n++)
+                assert_int_equal(rcode_of(query, n), n < 12 ? 99 : DNS_FORMERR);
+        assert_int_equal(rcode_of(query, size + 1), DNS_FORMERR); /* bytes behind it */
+}
+
+static void an_answer_and_less_than_a_header_are_dropped(void **state) {
+        size_t size = query_print(query, "shop.service.fleet", DNS_A, 0);
+
+        query[2] |= 0x80;
+        assert_int_equal(rcode_of(query, size), 99);
+        assert_int_equal(rcode_of(query, 0), 99);
+}
+
+static void other_counts_are_malformed(void **state) {
+        static const struct {
+                int at;
+                uint8_t value;
+        } rows[] = { { 5, 0 }, { 5, 2 }, { 4, 1 },  { 7, 1 },  { 6, 1 },
+                     { 9, 1 }, { 8, 1 }, { 11, 0 }, { 11, 2 }, { 10, 1 } };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                size_t size = query_print(query, "shop.service.fleet", DNS_A, 1232);
+
+                query[rows[i].at] = rows[i].value;
+                assert_int_equal(rcode_of(query, size), DNS_FORMERR);
+        }
+}
+
+static void two_opt_and_two_tsig_are_malformed(void **state) {
+        static const uint8_t tsig[] = { 0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 0 };
+        size_t size = query_print(query, "shop.service.fleet", DNS_A, 1232);
+
+        query[11] = 2;
+        memcpy(query + size, query + size - 11, 11);
+        assert_int_equal(rcode_of(query, size + 11), DNS_FORMERR);
+        size = query_print(query, "shop.service.fleet", DNS_A, 0);
+        query[11] = 2;
+        memcpy(query + size, tsig, 11);
+        memcpy(query + size + 11, tsig, 11);
+        assert_int_equal(rcode_of(query, size + 22), DNS_FORMERR);
+        query[11] = 1; /* one of them has no meaning here */
+        assert_int_equal(rcode_of(query, size + 11), 0);
+}
+
+static void names_with_loops_and_of_wrong_sizes_are_malformed(void **state) {
+        static const struct {
+                const char *bytes;
+                size_t size;
+        } names[] = {
+                { "\xc0\x0c", 2 },    /* to itself */
+                { "\1a\xc0\x0c", 4 }, /* to its start */
+                { "\xc0\x0e\xc0\x0c", 4 },
+                { "\xc0\x00", 2 }, /* to the header */
+                { "\xff\xff", 2 }, /* behind the end */
+                { "\x40", 1 },     /* a label of 64 bytes */
+                { "\x80\x00", 2 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                query_print(query, ".", DNS_A, 0);
+                memcpy(query + 12, names[i].bytes, names[i].size);
+                memcpy(query + 12 + names[i].size, "\0\1\0\1", 4);
+                assert_int_equal(rcode_of(query, 12 + names[i].size + 4), DNS_FORMERR);
+        }
+        /* 255 bytes fit, 257 do not. */
+        for (size_t n = 127; n <= 128; n++) {
+                query_print(query, ".", DNS_A, 0);
+                for (size_t i = 0; i < n; i++)
+                        memcpy(query + 12 + 2 * i, "\1a", 2);
+                memcpy(query + 12 + 2 * n, "\0\0\1\0\1", 5);
+                assert_int_equal(rcode_of(query, 12 + 2 * n + 5), n == 127 ? 0 : DNS_FORMERR);
+        }
+}
+
+static void zeros_are_malformed(void **state) {
+        static const uint8_t zeros[65535];
+
+        assert_int_equal(rcode_of(zeros, sizeof(zeros)), DNS_FORMERR);
+        assert_int_equal(rcode_of(zeros, 12), DNS_FORMERR);
+}
+
+static void opt_of_another_name_is_malformed(void **state) {
+        size_t size = query_print(query, "shop.service.fleet", DNS_A, 0);
+
+        query[11] = 1;
+        memcpy(query + size, "\1x\0\0\51\4\0\0\0\0\0\0\0", 13);
+        assert_int_equal(rcode_of(query, size + 13), DNS_FORMERR);
+        query[size + 12] = 1; /* more data than there is */
+        assert_int_equal(rcode_of(query, size + 13), DNS_FORMERR);
+}
+
+static void other_opcodes_are_not_implemented(void **state) {
+        for (unsigned opcode = 1; opcode < 16; opcode++) {
+                size_t size = query_print(query, "shop.service.fleet", DNS_A, 0);
+
+                query[2] |= (uint8_t) (opcode << 3);
+                assert_int_equal(rcode_of(query, size), DNS_NOTIMP);
+                assert_int_equal(rcode_of(query, size - 1), DNS_NOTIMP);
+        }
+}
+
+/* The header, and the question if it could be read. */
+static void errors_have_the_header_and_the_question(void **state) {
+        static Decoded d;
+        static DnsAnswer formerr = { .rcode = DNS_FORMERR }, badvers = { .rcode = DNS_BADVERS };
+        size_t size = query_print(query, "shop.service.fleet", DNS_A, 1232), out_size;
+        uint8_t *out;
+        DnsQuery q;
+
+        assert_int_equal(message_read(query, size - 1, &q), 0);
+        assert_int_equal(message_write(&q, &formerr, false, false, &out, &out_size), 0);
+        assert_null(decode(out, out_size, &d));
+        assert_int_equal(d.rcode, DNS_FORMERR);
+        assert_string_equal(d.question, "shop.service.fleet.");
+        assert_int_equal(d.flags & (FLAG_AA | FLAG_RA | FLAG_TC), 0);
+        free(out);
+        assert_int_equal(message_read(query, 20, &q), 0);
+        assert_int_equal(message_write(&q, &formerr, false, false, &out, &out_size), 0);
+        assert_int_equal(out_size, 12);
+        free(out);
+        query[size - 5] = 1; /* the version */
+        assert_int_equal(message_read(query, size, &q), 0);
+        assert_int_equal(q.edns_version, 1);
+        assert_int_equal(message_write(&q, &badvers, false, false, &out, &out_size), 0);
+        assert_null(decode(out, out_size, &d));
+        assert_int_equal(d.rcode, DNS_BADVERS);
+        assert_true(d.has_opt && d.opt_version == 0);
+        free(out);
+}
+
+static void an_answer_counts_with_the_id_and_the_question(void **state) {
+        size_t size = query_print(query, "www.Example.com", DNS_A, 1232);
+        uint8_t answer[512];
+
+        memcpy(answer, query, size);
+        answer[2] |= 0x80;
+        assert_true(message_answers(query, size, answer, size) >= 0);
+        assert_true(message_answers(query, size, answer, size - 11) >= 0); /* without OPT */
+        answer[17] ^= 0x20;                                                /* the case of a letter */
+        assert_true(message_answers(query, size, answer, size) >= 0);
+        for (size_t n = 12; n < size - 11; n++)
+                assert_int_equal(message_answers(query, size, answer, n), -EBADMSG);
+        for (size_t i = 0; i < size - 11; i++) {
+                bool matters = i < 2 || (i >= 4 && i < 6) || i >= 12;
+
+                answer[i] ^= 1;
+                assert_int_equal(message_answers(query, size, answer, size) >= 0, !matters);
+                answer[i] ^= 1;
+        }
+        answer[2] &= 0x7f;
+        assert_int_equal(message_answers(query, size, answer, size), -EBADMSG);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                TEST(answers_have_as_many_srv_records_as_fit_and_else_tc),
+                TEST(answers_are_right_around_each_size_where_one_more_record_fits),
+                TEST(no_record_is_omitted_that_fits),
+                TEST(more_srv_records_than_64_kib_set_tc_over_tcp),
+                TEST(additional_records_of_far_targets_have_whole_names),
+                cmocka_unit_test(a_query_cut_at_any_byte_is_malformed),
+                cmocka_unit_test(an_answer_and_less_than_a_header_are_dropped),
+                cmocka_unit_test(other_counts_are_malformed),
+                cmocka_unit_test(two_opt_and_two_tsig_are_malformed),
+                cmocka_unit_test(names_with_loops_and_of_wrong_sizes_are_malformed),
+                cmocka_unit_test(zeros_are_malformed),
+                cmocka_unit_test(opt_of_another_name_is_malformed),
+                cmocka_unit_test(other_opcodes_are_not_implemented),
+                cmocka_unit_test(errors_have_the_header_and_the_question),
+                cmocka_unit_test(an_answer_counts_with_the_id_and_the_question),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
