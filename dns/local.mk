@@ -12,6 +12,13 @@ dns_fleet_dns_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS) $(SYSTEMD_CFLAGS)
 dns_fleet_dns_SOURCES = dns/main.c
 dns_fleet_dns_LDADD = $(DNS_LIBS)
 
+systemdsystemunit_DATA += dist/systemd/fleet-dns.service dist/systemd/fleet-dns.socket
+EXTRA_DIST += dist/systemd/fleet-dns.service.in dist/systemd/fleet-dns.socket
+CLEANFILES += dist/systemd/fleet-dns.service
+
+dist/systemd/fleet-dns.service: $(top_srcdir)/dist/systemd/fleet-dns.service.in Makefile
+	$(AM_V_GEN)$(MKDIR_P) dist/systemd && sed -e 's|@sbindir[@]|$(sbindir)|g' $(top_srcdir)/dist/systemd/fleet-dns.service.in >$@.tmp && mv $@.tmp $@
+
 if HAVE_CMOCKA
 DNS_TESTS = tests/unit/test-dns_zone tests/unit/test-dns_message tests/unit/test-dns_sources tests/unit/test-dns_table tests/unit/test-dns_forward \
 	tests/unit/test-dns_server tests/unit/test-dns_memory
