@@ -49,6 +49,9 @@ EXTRA_DIST += tests/dns/model.py tests/dns/test-model.py tests/dns/test-options.
 # By way of a variable: automake would take a rule for a file as a replacement of its own.
 DNS_LOGS = tests/dns/test-model.py.log tests/dns/test-options.py.log
 $(DNS_LOGS): tests/dns/answers dns/fleet-dns
+
+# For ./check --full: they need root, network namespaces or a booted host, and other resolvers.
+EXTRA_DIST += tests/dns/test-clients.sh tests/dns/test-flood.py tests/dns/test-service.sh tests/dns/systemd.py tests/dns/upstream.py tests/dns/lookup.c
 endif
 
 FUZZERS += tests/fuzz/fuzz-dns_message tests/fuzz/fuzz-dns_files tests/fuzz/fuzz-dns_forward
