@@ -11,6 +11,7 @@ void placement_done(Placement *placement) {
         names_done(&placement->replaces);
         update_policy_done(&placement->update);
         health_policy_done(&placement->health);
+        service_policy_done(&placement->service);
         *placement = (Placement) {};
 }
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "units/lists.h"
+#include "units/service.h"
 #include "units/state.h"
 #include "units/update.h"
 
@@ -53,6 +54,7 @@ typedef struct Placement {
         unsigned keep_revisions;   /* KeepRevisions=; 0: REVISIONS_KEPT */
         UpdatePolicy update;
         HealthPolicy health;
+        ServicePolicy service;
         Names triggers; /* no option: the unit that this one starts, if it is a trigger (units/class.h) */
 } Placement;
 

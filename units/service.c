@@ -1,5 +1,7 @@
 #include "units/service.h"
 
+#include <arpa/inet.h>
+
 #include "base/table.h"
 #include "units/machine.h"
 #include "units/name.h"
@@ -25,6 +27,21 @@ bool service_label_is_valid(const char *s, size_t max) {
                 if (!is_label_char(*s) && *s != '-')
                         return false;
         return true;
+}
+
+bool endpoint_address_is_valid(const char *address) {
+        struct in6_addr six;
+        struct in_addr four;
+        uint32_t host;
+
+        if (inet_pton(AF_INET, address, &four) == 1) {
+                host = ntohl(four.s_addr);
+                return host != INADDR_ANY && !IN_MULTICAST(host) && host >> 24 != IN_LOOPBACKNET &&
+                       host >> 16 != 0xa9fe && host != INADDR_BROADCAST; /* 169.254.0.0/16 */
+        }
+        return inet_pton(AF_INET6, address, &six) == 1 && !IN6_IS_ADDR_UNSPECIFIED(&six) &&
+               !IN6_IS_ADDR_LOOPBACK(&six) && !IN6_IS_ADDR_LINKLOCAL(&six) && !IN6_IS_ADDR_MULTICAST(&six) &&
+               !IN6_IS_ADDR_V4MAPPED(&six);
 }
 
 /* -- The files of a host -- */

@@ -19,7 +19,9 @@ enum {
         PORT_RANGE_LAST = 31999,
         WITHDRAW_MS = 1000, /* the default of WithdrawSec= */
         WITHDRAW_MAX_MS = 600000,
-        ENDPOINT_HOST_MAX = 40, /* bytes of the part of an endpoint's name that is the machine's */
+        ENDPOINT_ADDRESS_SIZE = 46, /* INET6_ADDRSTRLEN */
+        ENDPOINTS_MAX = 700,        /* of one machine */
+        ENDPOINT_HOST_MAX = 40,     /* bytes of the part of an endpoint's name that is the machine's */
         ENDPOINT_NAME_SIZE = ENDPOINT_HOST_MAX + 1 + 8 + 1,
         ENDPOINT_LINE_MAX = 4096,            /* bytes of a line; longer ones are not read */
         SERVICE_FILE_MAX = 16 * 1024 * 1024, /* bytes of one file */
@@ -39,8 +41,8 @@ ENUM_NAMES(port_protocol, PortProtocol, _PORT_PROTOCOL_MAX)
 
 typedef struct ServicePort {
         char name[PORT_NAME_MAX + 1];
-        uint16_t number;    /* 0: auto, the host selects a free one */
-        uint16_t container; /* the port of the container that is published at 'number'; 0: none */
+        uint64_t number;    /* 0: auto, the host selects a free one */
+        uint64_t container; /* the port of the container that is published at 'number'; 0: none */
         PortProtocol protocol;
 } ServicePort;
 
@@ -57,6 +59,10 @@ void service_policy_done(ServicePolicy *policy);
 
 /* Return whether a label of DNS: a-z, 0-9 and '-', no '-' at either end, at most 'max' bytes. */
 bool service_label_is_valid(const char *s, size_t max);
+
+/* Return whether a numeric address by which other hosts can reach one: not unspecified, loopback, link-local
+ * or multicast. */
+bool endpoint_address_is_valid(const char *address);
 
 /* -- The files of a host -- */
 

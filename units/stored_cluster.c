@@ -43,6 +43,7 @@ static const JsonWords root_words = { ca_root_state_names, _CA_ROOT_MAX, -EBADMS
 static const JsonWords rotation_words = { ca_rotation_state_names, _CA_ROTATION_MAX, -EBADMSG };
 static const JsonWords auth_words = { peer_auth_names, _PEER_AUTH_MAX, -EBADMSG };
 static const JsonWords lineage_words = { lineage_kind_names, _LINEAGE_KIND_MAX, -EBADMSG };
+static const JsonWords protocol_words = { port_protocol_names, _PORT_PROTOCOL_MAX, -EBADMSG };
 static const JsonWords mode_words = { maintenance_mode_names, _MAINTENANCE_MODE_MAX, -EBADMSG };
 static const JsonWords right_words = { granted_right_names, _GRANT_MAX, -EBADMSG };
 
@@ -96,6 +97,67 @@ static int pins_read(const JsonValue *member, void *field, Error *err) {
         }
         return 0;
 }
+
+/* -- Endpoints -- */
+
+static void services_write(Text *t, const char *name, const void *field) {
+        const char(*services)[SERVICE_NAME_MAX + 1] = field;
+
+        json_open(t, name, '[');
+        for (size_t i = 0; i < SERVICES_MAX && services[i][0]; i++)
+                json_add_item(t, services[i]);
+        json_close(t, ']');
+}
+
+static int services_read(const JsonValue *member, void *field, Error *err) {
+        char(*services)[SERVICE_NAME_MAX + 1] = field;
+        size_t n = member ? json_value_count(member) : 0;
+
+        for (size_t i = 0; i < n && i < SERVICES_MAX; i++) {
+                const char *name = json_value_string(json_value_item(member, i));
+
+                if (!name || !service_label_is_valid(name, SERVICE_NAME_MAX))
+                        return error_set(err, -EBADMSG, "services: expected labels of DNS");
+                snprintf(services[i], sizeof(services[i]), "%s", name);
+        }
+        return n == 0 || n > SERVICES_MAX ?
+                       error_set(err, -EBADMSG, "services: expected 1 to %d names", SERVICES_MAX) :
+                       0;
+}
+
+static const JsonField port_fields[] = {
+        { "name", JSON_FIELD_CHARS, offsetof(ServicePort, name), true, .size = PORT_NAME_MAX + 1 },
+        { "port", JSON_FIELD_U64, offsetof(ServicePort, number), true },
+        { "protocol", JSON_FIELD_WORD, offsetof(ServicePort, protocol), true, .words = &protocol_words },
+};
+
+static const JsonList port_list = { JSON_FIELDS(port_fields), sizeof(ServicePort), PORTS_MAX,
+                                    offsetof(EndpointRecord, n_ports), true };
+
+static const JsonField endpoint_fields[] = {
+        { "address", JSON_FIELD_CHARS, offsetof(EndpointRecord, address), true,
+          .size = ENDPOINT_ADDRESS_SIZE },
+        { "name", JSON_FIELD_OWNED, offsetof(EndpointRecord, name) },
+        { "ports", JSON_FIELD_LIST, offsetof(EndpointRecord, ports), .list = &port_list },
+        { "services", JSON_FIELD_OTHER, offsetof(EndpointRecord, services),
+          .size = sizeof(((EndpointRecord *) NULL)->services), .write = services_write,
+          .read = services_read },
+        { "zone", JSON_FIELD_OWNED_OR_NULL, offsetof(EndpointRecord, zone) },
+};
+
+static int endpoint_check(void *record, Error *err) {
+        const EndpointRecord *endpoint = record;
+
+        if (!endpoint_address_is_valid(endpoint->address))
+                return error_set(err, -EBADMSG, "address: expected a numeric address of a host");
+        for (size_t i = 0; i < endpoint->n_ports; i++)
+                if (endpoint->ports[i].number > UINT16_MAX ||
+                    !service_label_is_valid(endpoint->ports[i].name, PORT_NAME_MAX))
+                        return error_set(err, -EBADMSG, "ports: expected names and numbers of ports");
+        return 0;
+}
+
+const JsonRecord endpoint_record = { JSON_FIELDS(endpoint_fields), sizeof(EndpointRecord), endpoint_check };
 
 /* -- Hosts -- */
 

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "units/json_record.h"
 #include "units/lists.h"
+#include "units/service.h"
 
 enum {
         DIGEST_SIZE = 65,     /* SHA-256 as 64 lower-case hex digits */
@@ -274,3 +275,16 @@ typedef struct MoveRecord {
 } MoveRecord;
 
 STORED(move, MoveRecord)
+
+/* /_fleet/endpoint/UNIT/ID: {"address","name","ports":[{"name","port","protocol"}],"services":[],"zone"}: an
+ * instance of services that clients may use. Written from KV_LEVEL_SERVICES on. */
+typedef struct EndpointRecord {
+        char address[ENDPOINT_ADDRESS_SIZE]; /* numeric */
+        char *name;                          /* of the machine */
+        ServicePort *ports;                  /* owned; 'container' is not stored */
+        size_t n_ports;
+        char services[SERVICES_MAX][SERVICE_NAME_MAX + 1]; /* at least one; "" for the others */
+        char *zone;                                        /* owned; metadata of the machine; NULL: none */
+} EndpointRecord;
+
+STORED(endpoint, EndpointRecord)

@@ -32,7 +32,7 @@ int agent_begin_duties(Agent *a, const AgentUnit *u, AgentStep s) {
                 const Duty *d = agent_duty(a, i);
 
                 if (s == AGENT_STOP && d && d->stopping)
-                        d->stopping(a->host->selves[i], u->name);
+                        (void) d->stopping(a->host->selves[i], u->name, true);
                 if (s == AGENT_START && d && d->prepare)
                         r = d->prepare(a->host->selves[i], u->name);
         }

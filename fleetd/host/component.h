@@ -12,6 +12,7 @@
 #include "fleetd/systemd/systemd.h"
 
 struct Request;
+struct AssignmentRecord;
 
 typedef struct DaemonIo {
         Loop *loop; /* all borrowed */
@@ -78,12 +79,32 @@ static inline const char *component_peer_address(const ComponentHost *host) {
         return host->io.unidentified ? "" : host->settings->listen_peer;
 }
 
+/* A unit as the agent knows it; borrowed. */
+typedef struct DutyUnit {
+        const char *name;
+        const Unit *text;                      /* that is in force; NULL: not known */
+        const UnitState *state;                /* as it is published; NULL: nothing is left of the unit */
+        const struct AssignmentRecord *record; /* NULL: none */
+        bool runs;                             /* assigned to run here, and no stop of it is planned */
+        bool passing;                          /* active, and all its checks pass */
+        bool available;                        /* so for UpdateWatchSec= */
+} DutyUnit;
+
 /* What a component does around each unit of the cluster on this host. NULL: nothing. */
 typedef struct Duty {
+        /* Before its file is put in force, and again before each start by the agent: write what goes with the
+         * file (systemd/drop_in.h). 'record' is that of the unit, which is on disk before the start; NULL:
+         * there is none yet. Return 0; 1: that has changed, so that the file is put in force again; or a
+         * negative errno with a message: it is not started now. */
+        int (*stage)(void *self, const Unit *text, struct AssignmentRecord *record, Error *err);
         int (*prepare)(void *self,
                        const char *unit); /* before its start; a negative errno: tried again later */
-        void (*stopping)(void *self, const char *unit); /* before an assigned stop */
-        void (*gone)(void *self, const char *unit);     /* nothing is left of it */
+        /* Before an assigned stop. 0; -EAGAIN: not yet, and agent_wake_unit() follows. 'at_once': the result
+         * is not awaited. */
+        int (*stopping)(void *self, const char *unit, bool at_once);
+        /* Its state is compared with the registry: add what is to be published with the state. */
+        void (*publish)(void *self, const DutyUnit *unit, StateChange *change);
+        void (*gone)(void *self, const char *unit); /* nothing is left of it */
 } Duty;
 
 typedef struct Component {

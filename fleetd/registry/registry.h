@@ -135,6 +135,13 @@ int registry_end_moves(Registry *r, uint64_t term, const MoveEnd *ends, size_t n
 
 /* -- states.c: changes by the agent -- */
 
+/* What becomes of the endpoint of a unit on this host. */
+typedef enum EndpointWrite {
+        ENDPOINT_STAYS, /* as it is, or absent */
+        ENDPOINT_SET,
+        ENDPOINT_WITHDRAWN,
+} EndpointWrite;
+
 typedef struct StateChange {
         char unit[UNIT_NAME_MAX + 1];
         UnitState state;
@@ -143,6 +150,8 @@ typedef struct StateChange {
         bool stopped;  /* the assignment to stop was executed: delete its key, if its index is
                           'assignment_index' */
         uint64_t assignment_index;
+        EndpointWrite endpoint_write; /* in the same transaction, which fails if this machine is not up */
+        EndpointRecord endpoint;      /* owned; of ENDPOINT_SET */
 } StateChange;
 
 int registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done, void *userdata);
