@@ -74,4 +74,6 @@ endif
 sbin_PROGRAMS += fleetd/fleetd
 fleetd_fleetd_SOURCES = fleetd/main.c
 fleetd_fleetd_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
+fleetd_fleetd_LDFLAGS = $(AM_LDFLAGS) -Wl,-Map=fleetd/fleetd.map
 fleetd_fleetd_LDADD = $(FLEETD_LIBS)
+CLEANFILES += fleetd/fleetd.map
