@@ -48,7 +48,8 @@ enum {
         KV_LEVEL_REVISIONS = 8,   /* former texts of units are stored */
         KV_LEVEL_UPDATES = 9,     /* assignments name the text of a unit, and rollouts change it */
         KV_LEVEL_VERDICTS = 10,   /* rows of the history have codes (units/verdict.h) */
-        KV_LEVEL_MAX = 10
+        KV_LEVEL_SERVICES = 11,   /* endpoints of services are keys; options of services */
+        KV_LEVEL_MAX = 11
 };
 
 typedef enum KvOp {
