@@ -92,11 +92,12 @@ typedef struct DutyUnit {
 
 /* What a component does around each unit of the cluster on this host. NULL: nothing. */
 typedef struct Duty {
-        /* Before its file is put in force, and again before each start by the agent: write what goes with the
-         * file (systemd/drop_in.h). 'record' is that of the unit, which is on disk before the start; NULL:
-         * there is none yet. Return 0; 1: that has changed, so that the file is put in force again; or a
-         * negative errno with a message: it is not started now. */
-        int (*stage)(void *self, const Unit *text, struct AssignmentRecord *record, Error *err);
+        /* Before its file is put in force, and again when the assignment is recorded, so before each start by
+         * the agent: write what goes with the file (systemd/drop_in.h). 'record' is that of the unit, which
+         * is on disk before the start; NULL: there is none yet. 'runs': the unit has not stopped. Return 0;
+         * 1: that has changed, so that the file is put in force again; or a negative errno with a message: it
+         * is not started now. */
+        int (*stage)(void *self, const Unit *text, struct AssignmentRecord *record, bool runs, Error *err);
         int (*prepare)(void *self,
                        const char *unit); /* before its start; a negative errno: tried again later */
         /* Before an assigned stop. 0; -EAGAIN: not yet, and agent_wake_unit() follows. 'at_once': the result
