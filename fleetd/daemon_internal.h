@@ -24,6 +24,7 @@
         X(inhibitor)  \
         X(reboot)     \
         X(rollout)    \
+        X(services)   \
         X(listen)     \
         X(join)       \
         X(problems)   \
