@@ -14,6 +14,10 @@ void service_policy_done(ServicePolicy *policy) {
         *policy = (ServicePolicy) {};
 }
 
+uint64_t service_withdraw_ms(const ServicePolicy *policy) {
+        return policy->withdraw_ms ?: WITHDRAW_MS;
+}
+
 static bool is_label_char(char c) {
         return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }

@@ -46,16 +46,16 @@ typedef struct ServicePort {
         PortProtocol protocol;
 } ServicePort;
 
-/* The members hold what the unit says. */
 typedef struct ServicePolicy {
-        Names names;        /* Service= */
-        ServicePort *ports; /* Port= */
+        Names names;        /* Service=; with ports and without that option, the prefix of the unit's name */
+        ServicePort *ports; /* Port=; their names differ */
         size_t n_ports;
-        uint64_t withdraw_ms; /* WithdrawSec=; 'withdraws' false: the default */
-        bool withdraws;
+        uint64_t withdraw_ms; /* WithdrawSec=; 0: the default; a span of 0 is 1 ms */
 } ServicePolicy;
 
 void service_policy_done(ServicePolicy *policy);
+/* Return the time in ms from the withdrawal of an endpoint to an assigned stop (WithdrawSec=). */
+uint64_t service_withdraw_ms(const ServicePolicy *policy);
 
 /* Return whether a label of DNS: a-z, 0-9 and '-', no '-' at either end, at most 'max' bytes. */
 bool service_label_is_valid(const char *s, size_t max);
