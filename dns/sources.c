@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "base/parse.h"
+#include "units/service.h"
 
 void source_list_done(SourceList *list) {
         free(list->interfaces);
@@ -90,13 +91,6 @@ int sources_allow(SourceList *list, const char *text, Error *err) {
         return 0;
 }
 
-/* Return whether containers are behind an interface of this name: podman's, and Docker's. */
-static bool sources_is_bridge(const char *name) {
-        return starts_with(name, "podman") || starts_with(name, "cni-podman") || streq(name, "docker0") ||
-               streq(name, "docker_gwbridge") ||
-               (starts_with(name, "br-") && parse_hex_id(name + 3, 12) == 0);
-}
-
 SourceKind sources_decide(const SourceList *list, const Address *source, bool tcp, unsigned arrived,
                           unsigned route) {
         bool is_own = false, came_within = tcp, is_container = false;
@@ -112,7 +106,7 @@ SourceKind sources_decide(const SourceList *list, const Address *source, bool tc
                 is_own |= is_lo ? network_has(&interface->network, source) :
                                   address_is_equal(&interface->network.address, source);
                 came_within |= came_here && (is_lo || streq(interface->name, SOURCES_LINK));
-                is_container |= came_here && sources_is_bridge(interface->name) &&
+                is_container |= came_here && interface_is_of_containers(interface->name) &&
                                 network_has(&interface->network, source);
         }
         if (is_own)

@@ -127,6 +127,7 @@ static int process_reload(Process *p, Names *ret_applied, Names *ret_restart, Er
         process_reserve_descriptors(&now);
         TRY(settings_take(p->settings, &now, ret_applied, ret_restart));
         log_set_max_priority(p->settings->debug ? LOG_DEBUG : LOG_INFO);
+        host_check_port_range(p->settings->port_first, p->settings->port_last);
         return daemon_reload(p->daemon, p->settings);
 }
 
@@ -289,6 +290,7 @@ static int process_run(Process *p, Settings *s, Error *err) {
         if (maintenance_is_requested(s))
                 return maintenance_run(s, &p->io, err);
         process_reserve_descriptors(s);
+        host_check_port_range(s->port_first, s->port_last);
         TRY(process_open_io(p, s, err));
         p->io.key = p->key;
         p->io.restart = process_restart;

@@ -48,6 +48,12 @@ bool endpoint_address_is_valid(const char *address) {
                !IN6_IS_ADDR_V4MAPPED(&six);
 }
 
+bool interface_is_of_containers(const char *name) {
+        return starts_with(name, "podman") || starts_with(name, "cni-podman") || streq(name, "docker0") ||
+               streq(name, "docker_gwbridge") ||
+               (starts_with(name, "br-") && parse_hex_id(name + 3, 12) == 0);
+}
+
 /* -- The files of a host -- */
 
 /* Append a field: "-" for none. */

@@ -15,6 +15,7 @@ enum {
         PORT_NAME_MAX = 15,
         SERVICES_MAX = 4, /* of one unit, as the next */
         PORTS_MAX = 8,
+        PORT_DYNAMIC_MIN = 1024,
         PORT_RANGE_FIRST = 20000, /* the default of PortRange=: dynamic ports */
         PORT_RANGE_LAST = 31999,
         WITHDRAW_MS = 1000, /* the default of WithdrawSec= */
@@ -63,6 +64,9 @@ bool service_label_is_valid(const char *s, size_t max);
 /* Return whether a numeric address by which other hosts can reach one: not unspecified, loopback, link-local
  * or multicast. */
 bool endpoint_address_is_valid(const char *address);
+
+/* Return whether containers are behind an interface of this name: podman's and Docker's bridges. */
+bool interface_is_of_containers(const char *name);
 
 /* -- The files of a host -- */
 

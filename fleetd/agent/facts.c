@@ -190,6 +190,14 @@ void *facts_free(void *facts) {
         return NULL;
 }
 
+const char *facts_service_address(const Facts *f, const char *configured) {
+        const char *address = f && f->machine.address ? f->machine.address : "";
+
+        if (*configured)
+                return configured;
+        return endpoint_address_is_valid(address) ? address : "";
+}
+
 int facts_primary_address(char *ret, size_t size) {
         struct ifaddrs *all;
         int r = -ENODEV;
@@ -199,10 +207,10 @@ int facts_primary_address(char *ret, size_t size) {
         for (struct ifaddrs *i = all; i && r < 0; i = i->ifa_next) {
                 const struct sockaddr_in *in = (const struct sockaddr_in *) i->ifa_addr;
 
-                if (!in || in->sin_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) ||
-                    !(i->ifa_flags & IFF_UP))
-                        continue;
-                if (inet_ntop(AF_INET, &in->sin_addr, ret, size))
+                if (in && in->sin_family == AF_INET && (i->ifa_flags & IFF_UP) &&
+                    !interface_is_of_containers(i->ifa_name) && !starts_with(i->ifa_name, "virbr") &&
+                    inet_ntop(AF_INET, &in->sin_addr, ret, (socklen_t) size) &&
+                    endpoint_address_is_valid(ret))
                         r = 0;
         }
         freeifaddrs(all);

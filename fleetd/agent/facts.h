@@ -19,6 +19,10 @@ void facts_watch_reboot(Facts *f, bool (*needs_reboot)(void));
 void *facts_free(void *facts);         /* returns NULL */
 void facts_state_changed(void *facts); /* on_state of the store: the Raft ID may have been assigned */
 
-/* Return the address that lists show: of the first interface that is up, is not a loopback, and has one.
- * -ENODEV: none. */
+/* Return the address of the services of this host: 'configured' (ServiceAddress=), else that of the facts, if
+ * other hosts can reach it. "": none. Borrowed. */
+const char *facts_service_address(const Facts *f, const char *configured);
+
+/* Return the address that lists show: the first one of an interface that is up, which other hosts can reach:
+ * not loopback, link-local, or of a bridge to containers or virtual machines. -ENODEV: none. */
 int facts_primary_address(char *ret, size_t size);

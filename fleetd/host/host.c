@@ -63,6 +63,24 @@ bool host_has_soft_reboot(void) {
                access("/lib/systemd/system/soft-reboot.target", F_OK) == 0;
 }
 
+int host_local_ports(uint16_t *ret_first, uint16_t *ret_last) {
+        _cleanup_free_ char *text = NULL;
+
+        TRY(read_file_at(AT_FDCWD, "/proc/sys/net/ipv4/ip_local_port_range", PROC_FILE_MAX, &text, NULL));
+        return sscanf(text, "%hu %hu", ret_first, ret_last) == 2 ? 0 : -EBADMSG;
+}
+
+void host_check_port_range(uint16_t first, uint16_t last) {
+        uint16_t local_first, local_last;
+
+        if (host_local_ports(&local_first, &local_last) == 0 && first <= local_last && local_first <= last)
+                log_warning(NO_FIELDS,
+                            "PortRange=%u-%u overlaps net.ipv4.ip_local_port_range, %u to %u: ports in both "
+                            "ranges are not used for Port=NAME:auto, because connections of this host may "
+                            "have them",
+                            first, last, local_first, local_last);
+}
+
 void host_read_hardware_id(char ret[static HARDWARE_ID_SIZE]) {
         _cleanup_free_ char *text = NULL;
         size_t n = 0;

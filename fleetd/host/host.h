@@ -16,6 +16,11 @@ bool host_has_soft_reboot(void);
  * not contain it. */
 void host_read_hardware_id(char ret[static HARDWARE_ID_SIZE]);
 
+/* Read net.ipv4.ip_local_port_range: the ports that the kernel gives to connections. A negative errno. */
+int host_local_ports(uint16_t *ret_first, uint16_t *ret_last);
+/* Log a warning if PortRange= overlaps that range. */
+void host_check_port_range(uint16_t first, uint16_t last);
+
 /* Return the one global address of this host: its only one of IPv4, else of IPv6. -ENXIO: none; -ENOTUNIQ:
  * several. The message lists them. */
 int host_global_address(char ret[static ADDRESS_SIZE], Error *err);

@@ -197,7 +197,35 @@ static int set_access(const char *value, void *field, Error *err) {
         return error_set(err, -EINVAL, "expected read-write, read-only or off, not '%s'", value);
 }
 
-static_assert(sizeof(ClientAccess) == sizeof(SealWith), "settings_equal() compares both");
+static int set_service_address(const char *value, void *field, Error *err) {
+        if (value[0] && !endpoint_address_is_valid(value))
+                return error_set(err, -EINVAL,
+                                 "expected the numeric address at which other hosts reach the services of "
+                                 "this one, for example 10.0.0.1, not '%s'",
+                                 value);
+        strncpy(field, value, ENDPOINT_ADDRESS_SIZE - 1);
+        return 0;
+}
+
+/* 'field' is port_first, which port_last follows. */
+static int set_port_range(const char *value, void *field, Error *err) {
+        size_t size = strcspn(value, "-");
+        uint64_t first, last;
+        char text[6] = "";
+
+        if (size < sizeof(text))
+                memcpy(text, value, size);
+        if (!value[size] || parse_u64(text, &first) < 0 || parse_u64(value + size + 1, &last) < 0 ||
+            first < PORT_DYNAMIC_MIN || first > last || last > UINT16_MAX)
+                return error_set(err, -EINVAL, "expected FIRST-LAST of %d to %d, for example %d-%d, not '%s'",
+                                 PORT_DYNAMIC_MIN, UINT16_MAX, PORT_RANGE_FIRST, PORT_RANGE_LAST, value);
+        ((uint16_t *) field)[0] = (uint16_t) first;
+        ((uint16_t *) field)[1] = (uint16_t) last;
+        return 0;
+}
+
+static_assert(offsetof(Settings, port_last) == offsetof(Settings, port_first) + sizeof(uint16_t),
+              "set_port_range() and settings_equal() use both");
 
 #define FIELD(member) offsetof(Settings, member)
 
@@ -303,6 +331,11 @@ static const struct {
           set_span, FIELD(http.idle_ms), AT_RELOAD, "100ms", "1d" },
         { "MetricsUnits", "metrics-units", "N", "units with figures in /metrics; 0: none (1000)", set_count,
           FIELD(metrics_units), AT_RELOAD, "0", "100000" },
+        { "ServiceAddress", "service-address", "ADDR",
+          "address of the services of this host (that of ListenPeer, or its first one)", set_service_address,
+          FIELD(service_address), AT_RELOAD },
+        { "PortRange", "port-range", "FIRST-LAST", "ports for Port=NAME:auto (20000-31999)", set_port_range,
+          FIELD(port_first), AT_RELOAD },
         { "Debug", "debug", "BOOL", "log checks without effect, too", set_bool, FIELD(debug), AT_RELOAD },
 };
 
@@ -349,6 +382,8 @@ static int settings_defaults(Settings *s) {
                 .boot_wait_ms = 30000,
                 .quota = 256 << 20,
                 .metrics_units = 1000,
+                .port_first = PORT_RANGE_FIRST,
+                .port_last = PORT_RANGE_LAST,
                 .limits = api_limits_default,
                 .http = http_limits_default,
         };
@@ -603,6 +638,21 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
 
 /* Return whether two values of row 'i' are equal, and their size in Settings. */
 static bool settings_equal(size_t i, const void *a, const void *b, size_t *ret_size) {
+        static const struct {
+                int (*set)(const char *value, void *field, Error *err);
+                size_t size;
+        } values[] = {
+                { set_span, sizeof(uint64_t) },
+                { set_size, sizeof(uint64_t) },
+                { set_count, sizeof(uint64_t) },
+                { set_voters, sizeof(uint64_t) },
+                { set_bool, sizeof(bool) },
+                { set_access, sizeof(ClientAccess) },
+                { seal_with_set, sizeof(SealWith) },
+                { set_service_address, ENDPOINT_ADDRESS_SIZE },
+                { set_port_range, 2 * sizeof(uint16_t) },
+        };
+
         if (table[i].set == add_metadata) {
                 *ret_size = sizeof(Pairs);
                 return pairs_equal(a, b);
@@ -612,13 +662,13 @@ static bool settings_equal(size_t i, const void *a, const void *b, size_t *ret_s
                 *ret_size = sizeof(Names);
                 return names_equal(a, b);
         }
-        *ret_size = table[i].set == set_bool ? sizeof(bool) : sizeof(uint64_t); /* also of a pointer */
-        if (table[i].set == set_access || table[i].set == seal_with_set)
-                *ret_size = sizeof(ClientAccess);
-        else if (table[i].set != set_span && table[i].set != set_size && table[i].set != set_count &&
-                 table[i].set != set_voters && table[i].set != set_bool)
-                return streq(*(char *const *) a, *(char *const *) b);
-        return memcmp(a, b, *ret_size) == 0;
+        for (size_t v = 0; v < ELEMENTS(values); v++)
+                if (table[i].set == values[v].set) {
+                        *ret_size = values[v].size;
+                        return memcmp(a, b, *ret_size) == 0;
+                }
+        *ret_size = sizeof(char *);
+        return streq(*(char *const *) a, *(char *const *) b);
 }
 
 int settings_take(Settings *s, Settings *now, Names *ret_taken, Names *ret_restart) {
@@ -627,7 +677,7 @@ int settings_take(Settings *s, Settings *now, Names *ret_taken, Names *ret_resta
 
         for (size_t i = 0; r == 0 && i < ELEMENTS(table); i++) {
                 char *mine = (char *) s + table[i].offset, *other = (char *) now + table[i].offset,
-                     before[MAX(sizeof(Pairs), sizeof(Names))];
+                     before[MAX(MAX(sizeof(Pairs), sizeof(Names)), (size_t) ENDPOINT_ADDRESS_SIZE)];
                 Names *names = table[i].applied == AT_RELOAD ? &applied : &restart;
                 size_t size;
 

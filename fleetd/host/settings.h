@@ -7,6 +7,7 @@
 #include "fleetd/host/sealer.h"
 #include "io/http.h"
 #include "units/machine.h"
+#include "units/service.h"
 
 typedef struct Settings {
         char *state_directory;   /* /var/lib/fleet */
@@ -36,6 +37,8 @@ typedef struct Settings {
         uint64_t admission;          /* connections of other hosts in a second; 0: the default */
         uint64_t sessions;           /* that other hosts dial; 0: the default */
         uint64_t metrics_units;      /* units of this host with metrics of their own */
+        char service_address[ENDPOINT_ADDRESS_SIZE]; /* of endpoints; "": that of the facts */
+        uint16_t port_first, port_last;              /* of dynamic ports */
         ApiLimits limits;
         HttpLimits http; /* of each listener */
         bool debug;

@@ -81,6 +81,9 @@ static void without_settings_a_host_is_a_cluster_of_one(void **state) {
         assert_int_equal(settings_client_access(s), CLIENT_READ_WRITE);
         assert_int_equal(s->join.n, 0);
         assert_int_equal(s->brake_ms, 30000);
+        assert_string_equal(s->service_address, "");
+        assert_int_equal(s->port_first, 20000);
+        assert_int_equal(s->port_last, 31999);
 }
 
 static void every_kind_of_value_is_read_from_the_file(void **state) {
@@ -92,7 +95,7 @@ static void every_kind_of_value_is_read_from_the_file(void **state) {
                "10.0.0.3:2380\nJoin=10.0.0.3:2380\n"
                "Metadata=disk=ssd,zone=a\nMetadata=zone=b\nAgent=no\nBrakeSec=2min\nQuota=16M\nClientAccess="
                "read-only\nVoters=1\nListenClient=off\n"
-               "AdvertiseClient=http://10.0.0.1:2379\n");
+               "AdvertiseClient=http://10.0.0.1:2379\nServiceAddress=fd00::1\nPortRange=1024-65535\n");
         assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_string_equal(s->name, "alpha");
         assert_string_equal(s->listen_peer, "10.0.0.1:2380");
@@ -107,6 +110,9 @@ static void every_kind_of_value_is_read_from_the_file(void **state) {
         assert_int_equal(s->quota, 16 << 20);
         assert_int_equal(s->client_access, CLIENT_READ_ONLY);
         assert_int_equal(s->voters, 1);
+        assert_string_equal(s->service_address, "fd00::1");
+        assert_int_equal(s->port_first, 1024);
+        assert_int_equal(s->port_last, 65535);
 }
 
 static void options_override_the_file(void **state) {
@@ -207,6 +213,17 @@ static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
                 { "[Fleetd]\nQuota=many\n", "expected a size, for example 256M" },
                 { "[Fleetd]\nBrakeSec=soon\n", "expected a time span, for example 30s" },
                 { "[Fleetd]\nVoters=2\n", "expected 1, 3 or 5, not '2'" },
+                { "[Fleetd]\nServiceAddress=alpha\n",
+                  "ServiceAddress=: expected the numeric address at which other hosts reach the services" },
+                { "[Fleetd]\nServiceAddress=169.254.23.79\n", "10.0.0.1, not '169.254.23.79'" },
+                { "[Fleetd]\nServiceAddress=127.0.0.1\n", "10.0.0.1, not '127.0.0.1'" },
+                { "[Fleetd]\nPortRange=20000\n",
+                  "PortRange=: expected FIRST-LAST of 1024 to 65535, for example 20000-31999, not '20000'" },
+                { "[Fleetd]\nPortRange=1023-2000\n", "not '1023-2000'" },
+                { "[Fleetd]\nPortRange=2001-2000\n", "not '2001-2000'" },
+                { "[Fleetd]\nPortRange=2000-65536\n", "not '2000-65536'" },
+                { "[Fleetd]\nPortRange=0020000-30000\n", "not '0020000-30000'" },
+                { "[Fleetd]\nPortRange=-\n", "not '-'" },
                 { "[Fleetd]\nClientAccess=write\n", "expected read-write, read-only or off" },
                 { "[Fleetd]\nLocalRights=root:units-sea\n",
                   "line 2: LocalRights=: there is no right 'units-sea': expected keys-read:PREFIX" },
@@ -337,7 +354,7 @@ static void a_running_daemon_applies_some_changes_and_names_those_that_require_a
         _cleanup_settings_ Settings running = {};
         _cleanup_names_ Names taken = {}, restart = {};
 
-        config(fixture, "[Fleetd]\nMetadata=disk=ssd\nDebug=no\n");
+        config(fixture, "[Fleetd]\nMetadata=disk=ssd\nServiceAddress=10.10.10.10\nDebug=no\n");
         assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         running = fixture->settings;
         fixture->settings = (Settings) {};
@@ -346,16 +363,19 @@ static void a_running_daemon_applies_some_changes_and_names_those_that_require_a
                "[Fleetd]\nMetadata=disk=hdd\nBrakeSec=5s\nLimitValueSize=2K\nDebug=yes\nListenClient="
                "127.0.0.1:4001\nAgent=no\n"
                "ClientAccess=read-only\nQuota=1M\nBootWaitSec=1s\nAdvertiseClient=http://"
-               "10.0.0.1:2379\nStateDirectory=/state\n");
+               "10.0.0.1:2379\nStateDirectory=/state\nServiceAddress=10.0.0.1\nPortRange=5000-5009\n");
         assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_int_equal(settings_take(&running, &fixture->settings, &taken, &restart), 0);
-        assert_true(names(&taken, "AdvertiseClient Metadata BrakeSec LimitValueSize Debug"));
+        assert_true(names(&taken, "AdvertiseClient Metadata BrakeSec LimitValueSize ServiceAddress "
+                                  "PortRange Debug"));
         assert_true(names(&restart, "StateDirectory ListenClient Agent ClientAccess Quota"));
 
         assert_string_equal(running.metadata.items[0].value, "hdd");
         assert_string_equal(running.advertise_client, "http://10.0.0.1:2379");
         assert_int_equal(running.brake_ms, 5000);
         assert_int_equal(running.limits.value_size, 2048);
+        assert_string_equal(running.service_address, "10.0.0.1");
+        assert_int_equal(running.port_last - running.port_first, 9);
         assert_true(running.debug);
         assert_string_equal(running.listen_client, "127.0.0.1:2379");
         assert_true(running.agent);
@@ -368,7 +388,7 @@ static void unchanged_settings_are_not_applied(void **state) {
         _cleanup_settings_ Settings running = {};
         _cleanup_names_ Names taken = {}, restart = {};
 
-        config(fixture, "[Fleetd]\nMetadata=disk=ssd\nLimitLineSize=2K\n");
+        config(fixture, "[Fleetd]\nMetadata=disk=ssd\nLimitLineSize=2K\nServiceAddress=10.0.0.1\n");
         assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         running = fixture->settings;
         fixture->settings = (Settings) {};
