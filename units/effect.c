@@ -49,7 +49,7 @@ UnitEffect effect_of_option(const char *section, const char *name) {
         if (unit_file_section_is_ours(section)) {
                 if (streq(name, "ReloadTrigger"))
                         return EFFECT_RELOAD;
-                return streq(name, "RestartTrigger") ? EFFECT_RESTART : EFFECT_NONE;
+                return streq(name, "RestartTrigger") || streq(name, "Port") ? EFFECT_RESTART : EFFECT_NONE;
         }
         if (streq(section, "Install"))
                 return EFFECT_NONE;

@@ -21,11 +21,13 @@ typedef struct OptionRow OptionRow;
 
 /* The state while the options of one unit are parsed. */
 typedef struct Reading {
-        const char *name;         /* of the unit; NULL keeps specifiers */
+        const char *name; /* of the unit; NULL keeps specifiers */
+        const UnitFile *file;
         const UnitOption *option; /* current */
         const OptionRow *row;     /* of the current option */
         Placement *placement;
-        Warnings *warnings; /* may be NULL */
+        unsigned lines[PORTS_MAX]; /* of the names of the current row, which must differ */
+        Warnings *warnings;        /* may be NULL */
         Error *err;
 } Reading;
 
@@ -37,8 +39,9 @@ struct OptionRow {
         uint8_t kind;   /* UnitCheckKind, of a check */
         int8_t unknown; /* the value of another word */
         OptionStored stored : 8;
+        uint8_t level; /* see options_level() */
+        bool is_port : 1;
         bool old : 1;                         /* an old spelling: accepted, not suggested */
-        bool updates : 1;                     /* begins with the level of updates */
         const char *expected, *below, *above; /* for messages; 'below' and 'above' NULL: 'expected' */
         const char *const *words;             /* of the values from 0 on; ends with NULL */
         uint64_t min, max;                    /* of a number or a span; 0: SPAN_MAX_MS */
@@ -84,14 +87,18 @@ static bool options_are_stored(const Reading *r) {
         return r->name && !r->warnings;
 }
 
-/* Reject a value, unless it has a meaning in this unit, which the caller has set. */
-static int options_refuse_value(Reading *r, const char *item, const char *why) {
+/* Return whether an invalid value has a meaning in this unit, which the caller has set. */
+static bool options_accept(const Reading *r, const char *item) {
         if (r->row->stored != STORED_REJECTED && options_are_stored(r))
-                return 0;
-        if (r->row->stored == STORED_DEFAULT &&
-            (r->name ? unit_name_is_template(r->name) : options_has_specifier(item)))
-                return 0; /* unit_check() reads it with the name */
-        return options_refuse(r, item, why);
+                return true;
+        /* unit_check() reads it with the name of the instance. */
+        return r->row->stored == STORED_DEFAULT &&
+               (r->name ? unit_name_is_template(r->name) && options_has_specifier(r->option->value) :
+                          options_has_specifier(item));
+}
+
+static int options_refuse_value(Reading *r, const char *item, const char *why) {
+        return options_accept(r, item) ? 0 : options_refuse(r, item, why);
 }
 
 static int options_read_word(Reading *r, const char *item, int *ret) {
@@ -283,6 +290,26 @@ static int take_update_by(Reading *r, const char *item, void *field) {
         return copy_string(item, &update->by);
 }
 
+/* Service=, or Port= if it is the port of a unit. */
+static int take_service(Reading *r, const char *item, void *field) {
+        const ServiceItem i = { .option = r->row->name,
+                                .value = item,
+                                .unit = r->name,
+                                .is_part = r->file->is_part,
+                                .line = r->option->line,
+                                .lines = r->lines };
+        Error why = {};
+        int k;
+
+        if (!*item)
+                return 0;
+        k = r->row->is_port ? service_policy_add_port(field, &i, &why) :
+                              service_policy_add_name(field, &i, &why);
+        if (k != -EINVAL)
+                return k;
+        return options_accept(r, item) ? 0 : error_set(r->err, -EINVAL, "%s", why.message);
+}
+
 static int take_check(Reading *r, const char *item, void *field) {
         const OptionRow *row = r->row;
         int k;
@@ -304,7 +331,8 @@ static int take_trigger(Reading *r, const char *item, void *field) {
 }
 
 #define PLACEMENT(member) offsetof(Placement, member)
-#define UPDATES           .stored = STORED_DEFAULT, .updates = true
+#define UPDATES           .stored = STORED_DEFAULT, .level = OPTION_LEVEL_UPDATES
+#define SERVICES          .stored = STORED_DEFAULT, .level = OPTION_LEVEL_SERVICES
 
 /* The [X-Fleet] options, one per line. fleet.unit(5) documents the same names. Values of an option with
  * several spellings are taken in the order of this table. */
@@ -336,7 +364,7 @@ static const OptionRow fleet_options[] = {
         { "StopAfterSec", take_span, PLACEMENT(stop_after_ms),
           .expected = "expected a time span of at least 10s, for example 1min", .min = STOP_AFTER_MIN_MS },
         { "OnReconnect", take_second_word, PLACEMENT(keeps_old), .expected = "expected keep-new or keep-old",
-          .words = (const char *const[]) { "keep-new", "keep-old", NULL }, .updates = true },
+          .words = (const char *const[]) { "keep-new", "keep-old", NULL }, .level = OPTION_LEVEL_UPDATES },
         { "MaxUnavailable", take_share, PLACEMENT(update.max_unavailable), UPDATES },
         { "MinAvailable", take_share, PLACEMENT(update.min_available), UPDATES },
         { "MaxSurge", take_share, PLACEMENT(update.max_surge), UPDATES },
@@ -354,6 +382,11 @@ static const OptionRow fleet_options[] = {
         { "UpdateOnFailure", take_word, PLACEMENT(update.on_failure),
           .expected = "expected pause, revert or continue",
           .words = (const char *const[]) { "pause", "revert", "continue", NULL }, UPDATES },
+        { "Service", take_service, PLACEMENT(service), SERVICES },
+        { "Port", take_service, PLACEMENT(service), .is_port = true, SERVICES }, /* between its neighbours */
+        { "WithdrawSec", take_span, PLACEMENT(service.withdraw_ms),
+          .expected = "expected a time span, for example 2s", .above = "expected at most 10min",
+          .max = WITHDRAW_MAX_MS, .zero_ms = 1, SERVICES },
         { "HealthHttp", take_check, .kind = UNIT_CHECK_HTTP,
           .expected =
                   "expected [ADDR:]PORT/PATH with an address of the unit's own host, for example 8080/ready",
@@ -377,8 +410,8 @@ static const OptionRow fleet_options[] = {
           UPDATES },
         { "HealthAction", take_word, PLACEMENT(health.action), .expected = "expected none or restart",
           .words = (const char *const[]) { "none", "restart", NULL }, UPDATES },
-        { "ReloadTrigger", take_trigger, .updates = true },
-        { "RestartTrigger", take_trigger, .updates = true },
+        { "ReloadTrigger", take_trigger, .level = OPTION_LEVEL_UPDATES },
+        { "RestartTrigger", take_trigger, .level = OPTION_LEVEL_UPDATES },
 };
 
 static int options_take_item(Reading *r, void *field, const char *item) {
@@ -425,11 +458,11 @@ static int options_take_value(Reading *r, void *field) {
         return item.error < 0 ? item.error : options_take_item(r, field, item.chars);
 }
 
-bool options_begin_with_updates(const char *name) {
+unsigned options_level(const char *name) {
         for (size_t i = 0; i < ELEMENTS(fleet_options); i++)
                 if (streq(name, fleet_options[i].name))
-                        return fleet_options[i].updates;
-        return false;
+                        return fleet_options[i].level;
+        return 0;
 }
 
 static const char *options_nearest(const char *name) {
@@ -467,6 +500,8 @@ static const char *options_useless(const Placement *p, const char *name) {
                 { "OnReconnect", p->keeps_old && p->singleton,
                   "OnReconnect=keep-old has no effect with Singleton=yes: two instances never run" },
                 { "Promote", p->update.canary.value == 0, "Promote= has no effect without Canary=" },
+                { "WithdrawSec", p->service.names.n + p->service.n_ports == 0,
+                  "WithdrawSec= has no effect without Service= or Port=" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
@@ -568,13 +603,11 @@ static int options_warn_option(Reading *r, const UnitFile *file) {
 
         if (!unit_file_section_is_ours(o->section))
                 return options_warn_section(r, file);
-        if (*o->value &&
-            file->n_options > 1) { /* unit_verify(): nothing is known about other options of one */
+        if (*o->value && !file->is_part) {
                 useless = options_useless(r->placement, o->name);
                 if (useless)
                         return options_warn(r, "%s", useless);
-                if (starts_with(o->name, "Health") && options_begin_with_updates(o->name) &&
-                    !options_have_check(file))
+                if (starts_with(o->name, "Health") && options_level(o->name) > 0 && !options_have_check(file))
                         return options_warn(
                                 r,
                                 "%s= has no effect without HealthHttp=, HealthTcp= or HealthExec=", o->name);
@@ -595,7 +628,9 @@ static int options_warn_option(Reading *r, const UnitFile *file) {
 
 int options_read(const UnitFile *file, const char *name, Placement *ret, Warnings *warnings, Error *err) {
         _cleanup_placement_ Placement placement = {};
-        Reading reading = { .name = name, .placement = &placement, .warnings = warnings, .err = err };
+        Reading reading = {
+                .name = name, .file = file, .placement = &placement, .warnings = warnings, .err = err
+        };
         int r;
 
         for (size_t i = 0; i < ELEMENTS(fleet_options); i++)

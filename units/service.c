@@ -5,6 +5,7 @@
 #include "base/table.h"
 #include "units/machine.h"
 #include "units/name.h"
+#include "units/quadlet.h"
 
 const char *const port_protocol_names[_PORT_PROTOCOL_MAX] = { [PORT_TCP] = "tcp", [PORT_UDP] = "udp" };
 
@@ -31,6 +32,179 @@ bool service_label_is_valid(const char *s, size_t max) {
                 if (!is_label_char(*s) && *s != '-')
                         return false;
         return true;
+}
+
+/* Reject a name that is no label, with a label like it as an example. */
+static int label_check(const char *what, const char *name, size_t max, Error *err) {
+        char example[SERVICE_NAME_MAX + 1];
+        size_t n = 0;
+
+        if (service_label_is_valid(name, max))
+                return 0;
+        for (const char *s = name; *s && n < max; s++) {
+                char c = *s >= 'A' && *s <= 'Z' ? (char) (*s - 'A' + 'a') : *s;
+
+                if (is_label_char(c))
+                        example[n++] = c;
+                else if (n > 0 && example[n - 1] != '-')
+                        example[n++] = '-';
+        }
+        while (n > 0 && example[n - 1] == '-')
+                n--;
+        return error_set(err, -EINVAL,
+                         "invalid %s name; use up to %zu of a-z, 0-9 and \"-\", for example %.*s", what, max,
+                         n > 0 ? (int) n : 4, n > 0 ? example : "http");
+}
+
+static bool service_is_reserved(const char *name) {
+        static const char *const reserved[] = { "near", "ns", "service" };
+
+        return IS_AMONG(name, reserved);
+}
+
+/* Check the service that a unit with ports and without Service= has. */
+static int service_check_default(const char *name, Error *err) {
+        if (service_label_is_valid(name, SERVICE_NAME_MAX) && !service_is_reserved(name))
+                return 0;
+        return error_set(err, -EINVAL,
+                         "the service would be named \"%s\"%s; add Service= with a-z, 0-9 and \"-\"", name,
+                         service_is_reserved(name) ? ", a reserved name" : "");
+}
+
+/* Read a number up to the next ':' or '/', and advance *s to that. */
+static int port_number_read(const char **s, uint64_t *ret) {
+        size_t size = strcspn(*s, ":/");
+        char digits[8];
+
+        if (size >= sizeof(digits))
+                return -EINVAL;
+        snprintf(digits, sizeof(digits), "%.*s", (int) size, *s);
+        *s += size;
+        TRY(parse_u64(digits, ret));
+        return *ret > 0 && *ret <= UINT16_MAX ? 0 : -EINVAL;
+}
+
+static int port_parse(const char *s, ServicePort *ret, Error *err) {
+        char name[SERVICE_NAME_MAX + 1];
+        size_t size = strcspn(s, ":");
+        int protocol;
+
+        if (!s[size])
+                return error_set(err, -EINVAL, "expected NAME:NUMBER or NAME:auto, for example http:8080");
+        snprintf(name, sizeof(name), "%.*s", (int) MIN(size, sizeof(name) - 1), s);
+        TRY(label_check("port", name, PORT_NAME_MAX, err));
+        snprintf(ret->name, sizeof(ret->name), "%s", name);
+
+        s += size + 1;
+        if (strcspn(s, ":/") == 4 && starts_with(s, "auto"))
+                s += 4;
+        else if (port_number_read(&s, &ret->number) < 0)
+                return error_set(err, -EINVAL, "expected 1 to 65535 or auto");
+        if (*s == ':') {
+                s++;
+                if (port_number_read(&s, &ret->container) < 0)
+                        return error_set(err, -EINVAL, "expected 1 to 65535 as the port of the container");
+        }
+        if (!*s)
+                return 0;
+        protocol = *s == '/' ? port_protocol_from_string(s + 1) : -EINVAL;
+        if (protocol < 0)
+                return error_set(err, -EINVAL, "expected /tcp, /udp or the end after the number");
+        ret->protocol = (PortProtocol) protocol;
+        return 0;
+}
+
+/* Check what depends on the type of the unit. */
+static int port_check_type(const ServicePort *port, const char *unit, Error *err) {
+        if (port->container > 0 && !quadlet_is(unit))
+                return error_set(
+                        err, -EINVAL,
+                        "only Quadlet files publish ports; in a service the program listens at the port");
+        return port->number == 0 && ends_with(unit, ".socket") ?
+                       error_set(err, -EINVAL, "a .socket unit needs a number") :
+                       0;
+}
+
+/* 'service': the default of Service=; NULL: the unit has one, or nothing is known about that. */
+static int port_read(const ServiceItem *item, const char *service, ServicePort *ret, Error *err) {
+        TRY(port_parse(item->value, ret, err));
+        TRY(item->unit ? port_check_type(ret, item->unit, err) : 0);
+        return service ? service_check_default(service, err) : 0;
+}
+
+static int service_check_type(const ServiceItem *item, Error *err) {
+        if (!item->unit || text_has_word("service socket container pod kube", unit_name_type(item->unit)))
+                return 0;
+        return error_set(err, -EINVAL, "%s= is for .service, .socket, .container, .pod and .kube files",
+                         item->option);
+}
+
+/* Check that the name is not the i-th of 'n' that the unit has, and that there are fewer than 'max'. */
+static int service_check_number(const ServiceItem *item, const char *name, size_t i, size_t n, size_t max,
+                                Error *err) {
+        if (i < n)
+                return error_set(err, -EINVAL, "%s=%s: duplicate of line %u", item->option, name,
+                                 item->lines[i]);
+        if (n == max)
+                return error_set(err, -EINVAL, "more than %zu %s", max,
+                                 max == PORTS_MAX ? "ports" : "services");
+        item->lines[n] = item->line;
+        return 0;
+}
+
+int service_policy_add_name(ServicePolicy *policy, const ServiceItem *item, Error *err) {
+        Names *names = &policy->names;
+        size_t i = 0;
+        int r;
+
+        TRY(service_check_type(item, err));
+        r = label_check("service", item->value, SERVICE_NAME_MAX, err);
+        if (r >= 0 && service_is_reserved(item->value))
+                r = error_set(err, -EINVAL, "reserved name");
+        if (r < 0)
+                return error_prefix(err, r, "%s=%.128s", item->option, item->value);
+        while (i < names->n && !streq(names->items[i], item->value))
+                i++;
+        TRY(service_check_number(item, item->value, i, names->n, SERVICES_MAX, err));
+        return names_add(names, item->value, strlen(item->value));
+}
+
+int service_policy_add_port(ServicePolicy *policy, const ServiceItem *item, Error *err) {
+        _cleanup_free_ char *service = NULL;
+        ServicePort port = {};
+        size_t i = 0;
+        int r;
+
+        TRY(service_check_type(item, err));
+        if (item->unit && policy->names.n == 0 && !item->is_part) {
+                service = unit_name_prefix(item->unit);
+                if (!service)
+                        return -ENOMEM;
+        }
+        r = port_read(item, service, &port, err);
+        if (r < 0)
+                return error_prefix(err, r, "%s=%.128s", item->option, item->value);
+        if (port.number >= PORT_RANGE_FIRST && port.number <= PORT_RANGE_LAST)
+                return error_set(err, -EINVAL,
+                                 "%s=%.128s is in the range of dynamic ports (%d to %d): choose another "
+                                 "number, or auto",
+                                 item->option, item->value, PORT_RANGE_FIRST, PORT_RANGE_LAST);
+        while (i < policy->n_ports && !streq(policy->ports[i].name, port.name))
+                i++;
+        TRY(service_check_number(item, port.name, i, policy->n_ports, PORTS_MAX, err));
+        if (!policy->ports)
+                policy->ports = NEW0(ServicePort, PORTS_MAX);
+        if (!policy->ports)
+                return -ENOMEM;
+        policy->ports[policy->n_ports++] = port;
+        return service ? names_add(&policy->names, service, strlen(service)) : 0;
+}
+
+const ServicePort *service_port(const ServicePolicy *policy, const char *name, PortProtocol protocol) {
+        for (size_t i = 0; i < policy->n_ports; i++)
+                if (streq(policy->ports[i].name, name) && policy->ports[i].protocol == protocol)
+                        return &policy->ports[i];
+        return NULL;
 }
 
 bool endpoint_address_is_valid(const char *address) {

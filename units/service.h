@@ -49,7 +49,7 @@ typedef struct ServicePort {
 
 typedef struct ServicePolicy {
         Names names;        /* Service=; with ports and without that option, the prefix of the unit's name */
-        ServicePort *ports; /* Port=; their names differ */
+        ServicePort *ports; /* Port=; their names differ. Room for PORTS_MAX */
         size_t n_ports;
         uint64_t withdraw_ms; /* WithdrawSec=; 0: the default; a span of 0 is 1 ms */
 } ServicePolicy;
@@ -57,6 +57,21 @@ typedef struct ServicePolicy {
 void service_policy_done(ServicePolicy *policy);
 /* Return the time in ms from the withdrawal of an endpoint to an assigned stop (WithdrawSec=). */
 uint64_t service_withdraw_ms(const ServicePolicy *policy);
+
+/* A value of Service= or Port=. */
+typedef struct ServiceItem {
+        const char *option, *value;
+        const char *unit;      /* the name; NULL: specifiers are kept, and rules of its type do not apply */
+        bool is_part;          /* nothing is known about the other options */
+        unsigned line, *lines; /* lines of the services or ports before this one; room for PORTS_MAX */
+} ServiceItem;
+
+/* Add a service, or a port "NAME:NUMBER|auto[:CONTAINER][/tcp|/udp]" after all services. Return 0, -EINVAL
+ * with the message, or -ENOMEM. */
+int service_policy_add_name(ServicePolicy *policy, const ServiceItem *item, Error *err);
+int service_policy_add_port(ServicePolicy *policy, const ServiceItem *item, Error *err);
+/* Return the port of that name and protocol, borrowed; NULL: none. */
+const ServicePort *service_port(const ServicePolicy *policy, const char *name, PortProtocol protocol);
 
 /* Return whether a label of DNS: a-z, 0-9 and '-', no '-' at either end, at most 'max' bytes. */
 bool service_label_is_valid(const char *s, size_t max);

@@ -113,18 +113,24 @@ static int unit_check_name(const char *name, Error *err) {
 }
 
 int unit_check_expanded(const Unit *unit, const char *name, Error *err) {
+        _cleanup_free_ UnitOption *options = NEW0(UnitOption, unit->file.n_options + 1); /* they borrow */
+        UnitFile file = { .options = options };
+        _cleanup_placement_ Placement placement = {};
+        _cleanup_warnings_ Warnings ignored = {};
+        bool depends = false; /* on the name */
+
+        if (!options)
+                return -ENOMEM;
         for (size_t i = 0; i < unit->file.n_options; i++) {
                 const UnitOption *o = &unit->file.options[i];
-                const UnitFile one = { .options = &unit->file.options[i], .n_options = 1 };
-                _cleanup_placement_ Placement placement = {};
-                _cleanup_warnings_ Warnings ignored = {};
+                unsigned level = unit_file_section_is_ours(o->section) ? options_level(o->name) : 0;
 
-                if (!unit_file_section_is_ours(o->section) || !options_begin_with_updates(o->name) ||
-                    !strchr(o->value, '%'))
+                if (level == 0)
                         continue;
-                TRY(options_read(&one, name, &placement, &ignored, err));
+                options[file.n_options++] = *o;
+                depends = depends || level == OPTION_LEVEL_SERVICES || strchr(o->value, '%');
         }
-        return 0;
+        return depends ? options_read(&file, name, &placement, &ignored, err) : 0;
 }
 
 int unit_check(Unit *unit, size_t *steps, Error *err) {
@@ -184,7 +190,7 @@ static int unit_verify_options(const char *name, const UnitFile *file, Warnings 
         int r;
 
         for (size_t i = 0; i < file->n_options; i++) {
-                const UnitFile one = { .options = &file->options[i], .n_options = 1 };
+                const UnitFile one = { .options = &file->options[i], .n_options = 1, .is_part = true };
                 _cleanup_placement_ Placement placement = {};
                 Error err = {};
 

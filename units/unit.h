@@ -51,8 +51,8 @@ int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Erro
  * request share the limit. */
 int unit_check(Unit *unit, size_t *steps, Error *err);
 
-/* Check the options of updates and health that have specifiers, which are accepted without a name, with the
- * name of the unit or of an instance that follows it. */
+/* Check the options of updates, health and services that have specifiers, or rules for the name, which are
+ * accepted without a name, with the name of the unit or of an instance that follows it. */
 int unit_check_expanded(const Unit *unit, const char *name, Error *err);
 
 /* Return whether the option makes systemd start, or look for, the units that it names. */

@@ -30,6 +30,7 @@ typedef struct UnitFile {
         char **sections; /* in order of appearance; a repeated section is repeated here */
         size_t n_sections, sections_capacity;
         unsigned section_line; /* of the last one */
+        bool is_part;          /* one option of a file: nothing is known about the others */
 } UnitFile;
 
 typedef enum UnitFileGrammar {

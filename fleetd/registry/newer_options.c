@@ -8,6 +8,8 @@ enum {
         OPTION_BYTES = 64, /* of text that is read with drop-ins: they cost as much as an option */
 };
 
+static_assert((int) OPTION_LEVEL_UPDATES == (int) KV_LEVEL_UPDATES, "units/ does not include the store");
+
 static int cluster_refuse_option(const char *option, unsigned needed, unsigned level, Error *err) {
         return error_set(err, -EOPNOTSUPP,
                          "%s begins at feature level %u, and this cluster has level %u; when all hosts run "
@@ -28,16 +30,17 @@ int cluster_check_options(const Unit *unit, unsigned level, Error *err) {
                 { p->stops_alone, KV_LEVEL_REVISIONS, "OnPartition=stop" },
         };
 
-        if (level > 0 && level < KV_LEVEL_UPDATES)
-                for (size_t i = 0; i < unit->file.n_options; i++) {
-                        const UnitOption *o = &unit->file.options[i];
+        for (size_t i = 0; level > 0 && i < unit->file.n_options; i++) {
+                const UnitOption *o = &unit->file.options[i];
+                unsigned needed = unit_file_section_is_ours(o->section) && *o->value ?
+                                          options_level(o->name) :
+                                          0;
 
-                        if (unit_file_section_is_ours(o->section) && *o->value &&
-                            options_begin_with_updates(o->name)) {
-                                snprintf(option, sizeof(option), "%s=", o->name);
-                                return cluster_refuse_option(option, KV_LEVEL_UPDATES, level, err);
-                        }
+                if (level < needed) {
+                        snprintf(option, sizeof(option), "%s=", o->name);
+                        return cluster_refuse_option(option, needed, level, err);
                 }
+        }
         for (size_t i = 0; level > 0 && i < ELEMENTS(rows); i++)
                 if (rows[i].used && level < rows[i].level)
                         return cluster_refuse_option(rows[i].option, rows[i].level, level, err);

@@ -47,6 +47,17 @@ _unused_ static bool health_policy_equal(const HealthPolicy *a, const HealthPoli
                a->action == b->action;
 }
 
+_unused_ static bool service_policy_equal(const ServicePolicy *a, const ServicePolicy *b) {
+        if (a->n_ports != b->n_ports)
+                return false;
+        for (size_t i = 0; i < a->n_ports; i++)
+                if (!streq(a->ports[i].name, b->ports[i].name) || a->ports[i].number != b->ports[i].number ||
+                    a->ports[i].container != b->ports[i].container ||
+                    a->ports[i].protocol != b->ports[i].protocol)
+                        return false;
+        return names_equal(&a->names, &b->names) && a->withdraw_ms == b->withdraw_ms;
+}
+
 _unused_ static bool placement_equal(const Placement *a, const Placement *b) {
         return same_string(a->machine_id, b->machine_id) && names_equal(&a->machine_of, &b->machine_of) &&
                pairs_equal(&a->metadata, &b->metadata) && names_equal(&a->conflicts, &b->conflicts) &&
@@ -55,5 +66,5 @@ _unused_ static bool placement_equal(const Placement *a, const Placement *b) {
                a->replace_after_ms == b->replace_after_ms && a->stops_alone == b->stops_alone &&
                a->stop_after_ms == b->stop_after_ms && a->keeps_old == b->keeps_old &&
                a->keep_revisions == b->keep_revisions && update_policy_equal(&a->update, &b->update) &&
-               health_policy_equal(&a->health, &b->health);
+               health_policy_equal(&a->health, &b->health) && service_policy_equal(&a->service, &b->service);
 }

@@ -431,6 +431,8 @@ static void words_numbers_and_spans_set_their_member_or_are_an_error(void **stat
                 { "Promote=1h", SETS(update.promote_ms, 3600000),
                   .warning = "Promote= has no effect without Canary=" },
                 { "Canary=1\nPromote=1h", SETS(update.promote_ms, 3600000) },
+                { "WithdrawSec=2s", SETS(service.withdraw_ms, 2000),
+                  .warning = "WithdrawSec= has no effect without Service= or Port=" },
                 { "HealthIntervalSec=5s", SETS(health.interval_ms, 5000),
                   .warning = "HealthIntervalSec= has no effect without HealthHttp=, HealthTcp= or "
                              "HealthExec=" },
@@ -488,6 +490,169 @@ static void a_stored_unit_with_invalid_values_stays_readable(void **state) {
         assert_int_equal(faults.n, 3);
 }
 
+#define SERVICE   "[Service]\nExecStart=/bin/true\n[X-Fleet]\n"
+#define CONTAINER "[Container]\nImage=a\n[X-Fleet]\n"
+#define EIGHT     "Port=a:1\nPort=b:1\nPort=c:1\nPort=d:1\nPort=e:1\nPort=f:1\nPort=g:1\nPort=h:auto\n"
+#define ONLY      "is for .service, .socket, .container, .pod and .kube files"
+
+/* The options of services are in the lines from the fourth on. */
+static void a_service_or_port_that_a_unit_cannot_have_is_rejected_with_its_line(void **state) {
+        static const struct {
+                const char *name, *text, *message; /* "": accepted */
+        } rows[] = {
+                { "a.service", SERVICE "Port=Web_1:80",
+                  "line 4: Port=Web_1:80: invalid port name; use up to 15 of a-z, 0-9 and \"-\", for example "
+                  "web-1" },
+                { "a.service", SERVICE "Port=-:80",
+                  "line 4: Port=-:80: invalid port name; use up to 15 of a-z, "
+                  "0-9 and \"-\", for example http" },
+                { "a.service", SERVICE "Port=abcdefghijklmnop:80",
+                  "line 4: Port=abcdefghijklmnop:80: invalid port name; use up to 15 of a-z, 0-9 and \"-\", "
+                  "for "
+                  "example abcdefghijklmno" },
+                { "a.service", SERVICE "Port=abcdefghijklmno:80", "" },
+                { "a.service", SERVICE "Service=\303\234ber_A-",
+                  "line 4: Service=\303\234ber_A-: invalid service name; use up to 63 of a-z, 0-9 and \"-\", "
+                  "for example ber-a" },
+                { "a.service", SERVICE "Service=" SIXTY_THREE, "" },
+                { "a.service", SERVICE "Service=" SIXTY_THREE "4",
+                  "line 4: Service=" SIXTY_THREE
+                  "4: invalid service name; use up to 63 of a-z, 0-9 and \"-\", "
+                  "for example " SIXTY_THREE },
+                { "my_app.service", SERVICE "Port=http:80",
+                  "line 4: Port=http:80: the service would be named \"my_app\"; add Service= with a-z, 0-9 "
+                  "and "
+                  "\"-\"" },
+                { "my_app@.service", SERVICE "WithdrawSec=0\nPort=http:80",
+                  "line 5: Port=http:80: the service would be named \"my_app\"; add Service= with a-z, 0-9 "
+                  "and "
+                  "\"-\"" },
+                { "my_app.service", SERVICE "Port=http:80\nService=app", "" },
+                { "ns.service", SERVICE "Port=http:80",
+                  "line 4: Port=http:80: the service would be named \"ns\", a reserved name; add Service= "
+                  "with "
+                  "a-z, 0-9 and \"-\"" },
+                { "a.service", SERVICE "Service=near", "line 4: Service=near: reserved name" },
+                { "a.service", SERVICE "Service=ns", "line 4: Service=ns: reserved name" },
+                { "a.service", SERVICE "Service=service", "line 4: Service=service: reserved name" },
+                { "a.service", SERVICE "Port=http:0", "line 4: Port=http:0: expected 1 to 65535 or auto" },
+                { "a.service", SERVICE "Port=http:65536",
+                  "line 4: Port=http:65536: expected 1 to 65535 or auto" },
+                { "a.service", SERVICE "Port=http:automatic",
+                  "line 4: Port=http:automatic: expected 1 to 65535 or auto" },
+                { "a.service", SERVICE "Port=http:", "line 4: Port=http:: expected 1 to 65535 or auto" },
+                { "a.service", SERVICE "Port=8080",
+                  "line 4: Port=8080: expected NAME:NUMBER or NAME:auto, for example http:8080" },
+                { "a.service", SERVICE "Port=http:80/sctp",
+                  "line 4: Port=http:80/sctp: expected /tcp, /udp or the end after the number" },
+                { "a.service", SERVICE "Port=http:65535/udp", "" },
+                { "a.container", CONTAINER "Port=http:80:0",
+                  "line 4: Port=http:80:0: expected 1 to 65535 as the port of the container" },
+                { "a.container", CONTAINER "Port=http:80:80:80",
+                  "line 4: Port=http:80:80:80: expected /tcp, /udp or the end after the number" },
+                { "a@.container", CONTAINER "Port=http:auto:80/udp\nPort=b:8080:80", "" },
+                { "a@.service", SERVICE "Port=http:8080:80",
+                  "line 4: Port=http:8080:80: only Quadlet files publish ports; in a service the program "
+                  "listens at the port" },
+                { "a.socket", "[Socket]\nListenStream=80\n[X-Fleet]\nPort=http:auto",
+                  "line 4: Port=http:auto: a .socket unit needs a number" },
+                { "a.socket", "[Socket]\nListenStream=80\n[X-Fleet]\nPort=http:80", "" },
+                { "a.service", SERVICE EIGHT, "" },
+                { "a.service", SERVICE EIGHT "Port=i:1", "line 12: more than 8 ports" },
+                { "a.service", SERVICE "Service=a\nService=\"b\" \"c\"\nService=d", "" },
+                { "a.service", SERVICE "Service=a\nService=\"b\" \"c\"\nService=d\nService=e",
+                  "line 7: more than 4 services" },
+                { "a.service", SERVICE "Port=http:80\nPort=b:1\nPort=http:auto/udp",
+                  "line 6: Port=http: duplicate of line 4" },
+                { "a.service", SERVICE "Service=a\nPort=a:1\nService=a",
+                  "line 6: Service=a: duplicate of line 4" },
+                { "a.service", SERVICE "Port=http:19999\nPort=b:32000", "" },
+                { "a.service", SERVICE "Port=http:20000",
+                  "line 4: Port=http:20000 is in the range of dynamic ports (20000 to 31999): choose another "
+                  "number, or auto" },
+                { "a.service", SERVICE "Port=http:31999",
+                  "line 4: Port=http:31999 is in the range of dynamic ports (20000 to 31999): choose another "
+                  "number, or auto" },
+                { "a.timer", "[Timer]\nOnBootSec=1\n[X-Fleet]\nService=a", "line 4: Service= " ONLY },
+                { "a.timer", "[Timer]\nOnBootSec=1\n[X-Fleet]\nPort=a:1\nPort=", "line 4: Port= " ONLY },
+                { "a.volume", "[Volume]\nDriver=a\n[X-Fleet]\nPort=a:1", "line 4: Port= " ONLY },
+                { "a.kube", "[Kube]\nYaml=a\n[X-Fleet]\nPort=a:auto:1", "" },
+                { "a.pod", "[Pod]\nPodName=a\n[X-Fleet]\nService=b", "" },
+                { "a.service", SERVICE "WithdrawSec=601s\nService=a",
+                  "line 4: WithdrawSec=601s: expected at most 10min" },
+                { "a.service", SERVICE "WithdrawSec=soon\nService=a",
+                  "line 4: WithdrawSec=soon: expected a time span, for example 2s" },
+                /* With specifiers, the instance decides. */
+                { "a@.service", SERVICE "Port=%i:80\nService=%i", "" },
+                { "a@http.service", SERVICE "Port=%i:80\nPort=http:81",
+                  "line 5: Port=http: duplicate of line 4" },
+                { "a@x_y.service", SERVICE "Service=%p-%i",
+                  "line 4: Service=a-x_y: invalid service name; use up to 63 of a-z, 0-9 and \"-\", for "
+                  "example a-x-y" },
+                { "a@20.service", SERVICE "Port=http:%i017",
+                  "line 4: Port=http:20017 is in the range of dynamic ports (20000 to 31999): choose another "
+                  "number, or auto" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_warnings_ Warnings faults = {}, warnings = {};
+                _cleanup_unit_ Unit *unit = NULL, *stored = NULL;
+                size_t size = strlen(rows[i].text);
+                Error err = {};
+
+                assert_int_equal(unit_parse(rows[i].name, rows[i].text, size, &unit, &err),
+                                 *rows[i].message ? -EINVAL : 0);
+                assert_string_equal(err.message, rows[i].message);
+                assert_int_equal(unit_verify(rows[i].name, rows[i].text, size, &faults, &warnings), 0);
+                assert_int_equal(faults.n, *rows[i].message ? 1 : 0);
+                assert_int_equal(warnings.n, 0);
+                /* Former versions took these options for unknown ones. */
+                assert_int_equal(unit_read(rows[i].name, rows[i].text, size, &stored, NULL), 0);
+        }
+}
+
+static void a_unit_has_the_services_and_ports_that_its_name_completes(void **state) {
+        static const struct {
+                const char *name, *text, *services, *ports; /* NAME:NUMBER:CONTAINER/PROTOCOL */
+                uint64_t withdraw_ms;
+        } rows[] = {
+                { "shop@1.service", SERVICE "Port=http:8080", "shop|", "http:8080:0/tcp ", WITHDRAW_MS },
+                { "shop@.container", CONTAINER "Port=http:auto:80\nWithdrawSec=0", "shop|", "http:0:80/tcp ",
+                  1 },
+                { "my_app.service", SERVICE "Service=app\nService=b\nWithdrawSec=10min", "app|b|", "",
+                  600000 },
+                { "a@http.service", SERVICE "Port=%i:80/udp\nService=%p-%i", "a-http|", "http:80:0/udp ",
+                  WITHDRAW_MS },
+                { "a.service", SERVICE "Port=\"a:1\" \"b:2\"\nPort=\nService=\nWithdrawSec=", "a|",
+                  "a:1:0/tcp b:2:0/tcp ", WITHDRAW_MS },
+                { "a.service", SERVICE, "", "", WITHDRAW_MS },
+                /* Stored by a former version: what is invalid counts as absent. */
+                { "my_app.service", SERVICE "Port=http:80", "", "", WITHDRAW_MS },
+                { "a.timer", SERVICE "Service=a\nPort=a:1", "", "", WITHDRAW_MS },
+                { "a.service", SERVICE EIGHT "Port=a:2\nPort=i:1\nPort=\nWithdrawSec=x", "a|",
+                  "a:1:0/tcp b:1:0/tcp c:1:0/tcp d:1:0/tcp e:1:0/tcp f:1:0/tcp g:1:0/tcp h:0:0/tcp ",
+                  WITHDRAW_MS },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_ Unit *unit = NULL;
+                _cleanup_free_ char *services = NULL;
+                _cleanup_text_ Text ports = {};
+                const ServicePolicy *s;
+
+                assert_int_equal(unit_read(rows[i].name, rows[i].text, strlen(rows[i].text), &unit, NULL), 0);
+                s = &unit->placement.service;
+                services = joined(&s->names);
+                assert_string_equal(services ?: "", rows[i].services);
+                for (size_t k = 0; k < s->n_ports; k++)
+                        text_printf(&ports, "%s:%u:%u/%s ", s->ports[k].name, (unsigned) s->ports[k].number,
+                                    (unsigned) s->ports[k].container,
+                                    port_protocol_to_string(s->ports[k].protocol));
+                assert_string_equal(ports.chars ?: "", rows[i].ports);
+                assert_int_equal(service_withdraw_ms(s), rows[i].withdraw_ms);
+        }
+}
+
 static void after_some_warnings_the_others_are_counted(void **state) {
         static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n[Unit]\nA=\n",
                                              "MachineID=abc\nGlobal=maybe\n" };
@@ -524,6 +689,8 @@ int main(void) {
                 cmocka_unit_test(an_item_is_measured_with_its_specifiers_replaced),
                 cmocka_unit_test(words_numbers_and_spans_set_their_member_or_are_an_error),
                 cmocka_unit_test(a_stored_unit_with_invalid_values_stays_readable),
+                cmocka_unit_test(a_service_or_port_that_a_unit_cannot_have_is_rejected_with_its_line),
+                cmocka_unit_test(a_unit_has_the_services_and_ports_that_its_name_completes),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),
         };
 

@@ -326,6 +326,10 @@ static const struct {
         { MEMBER(health.failures), "HealthFailures=1", "HealthFailures=3" },
         { MEMBER(health.successes), "HealthSuccesses=1", "HealthSuccesses=2" },
         { MEMBER(health.action), "HealthAction=restart", NULL },
+        { MEMBER(service.names), "Service=a", "Service=b" },
+        { offsetof(Placement, service.ports), sizeof(ServicePort *) + sizeof(size_t), "Port=a:auto",
+          "Port=a:auto/udp" },
+        { MEMBER(service.withdraw_ms), "WithdrawSec=0", "WithdrawSec=1s" },
 };
 
 /* Return whether any byte is set in the member of this row (or outside of it). Padding counts as outside. */

@@ -322,6 +322,12 @@ static void a_file_with_an_option_above_the_level_of_the_cluster_is_rejected(voi
                   "a.service: HealthTcp= begins at feature level 9, and this cluster has level 8; when all "
                   "hosts "
                   "run this version: fleetctl cluster level 9" },
+                { "Port=http:80", OPTION_LEVEL_SERVICES,
+                  "a.service: Port= begins at feature level 11, and this cluster has level 10; when all "
+                  "hosts run this version: fleetctl cluster level 11" },
+                { "WithdrawSec=1", OPTION_LEVEL_SERVICES,
+                  "a.service: WithdrawSec= begins at feature level 11, and this cluster has level 10; when "
+                  "all hosts run this version: fleetctl cluster level 11" },
                 { "RestartTrigger=1", KV_LEVEL_UPDATES,
                   "a.service: RestartTrigger= begins at feature level 9, and this cluster has level 8; when "
                   "all hosts "
