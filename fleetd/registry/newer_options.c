@@ -8,7 +8,9 @@ enum {
         OPTION_BYTES = 64, /* of text that is read with drop-ins: they cost as much as an option */
 };
 
-static_assert((int) OPTION_LEVEL_UPDATES == (int) KV_LEVEL_UPDATES, "units/ does not include the store");
+static_assert((int) OPTION_LEVEL_UPDATES == (int) KV_LEVEL_UPDATES &&
+                      (int) OPTION_LEVEL_SERVICES == (int) KV_LEVEL_SERVICES,
+              "units/ does not include the store");
 
 static int cluster_refuse_option(const char *option, unsigned needed, unsigned level, Error *err) {
         return error_set(err, -EOPNOTSUPP,
