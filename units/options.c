@@ -310,6 +310,21 @@ static int take_service(Reading *r, const char *item, void *field) {
         return options_accept(r, item) ? 0 : error_set(r->err, -EINVAL, "%s", why.message);
 }
 
+/* Find the port that the last check names. That may be an instance's, or an option that is not read. */
+static int options_find_port(Reading *r, const char *item) {
+        const HealthPolicy *health = &r->placement->health;
+        UnitCheck *check = &health->checks[health->n_checks - 1];
+        const ServicePort *port = service_port(&r->placement->service, check->port_name, PORT_TCP);
+        char why[64];
+
+        if (port)
+                check->port = (unsigned) port->number;
+        if (port || !check->port_name[0] || !r->name || r->file->is_part)
+                return 0;
+        snprintf(why, sizeof(why), "the unit has no tcp port \"%s\" (Port=)", check->port_name);
+        return options_refuse_value(r, item, why);
+}
+
 static int take_check(Reading *r, const char *item, void *field) {
         const OptionRow *row = r->row;
         int k;
@@ -320,9 +335,9 @@ static int take_check(Reading *r, const char *item, void *field) {
         if (k == -E2BIG)
                 return error_set(r->err, -EINVAL, "%s=: a unit has at most %d checks", row->name,
                                  HEALTH_CHECKS_MAX);
-        return k == -EINVAL ? options_refuse_value(r, item,
-                                                   *item == '/' && row->below ? row->below : row->expected) :
-                              k;
+        if (k == -EINVAL)
+                return options_refuse_value(r, item, *item == '/' && row->below ? row->below : row->expected);
+        return k < 0 ? k : options_find_port(r, item);
 }
 
 /* Any text, which is only compared (units/effect.h). */

@@ -195,9 +195,15 @@ static int unit_check_command(const char *command) {
         return arguments.items[0][0] == '/' ? 0 : -EINVAL;
 }
 
+/* Return whether the port is a name, and not a number. */
+static bool health_is_port_name(const char *s) {
+        return service_label_is_valid(s, PORT_NAME_MAX) && s[strspn(s, "0123456789")];
+}
+
 /* Read "[ADDR:]PORT". */
 static int health_read_endpoint(const char *s, UnitCheck *ret) {
-        char address[INET6_ADDRSTRLEN];
+        const char *colon = strrchr(s, ':'), *name = colon ? colon + 1 : s;
+        char address[INET6_ADDRSTRLEN], numbered[INET6_ADDRSTRLEN + 8];
         uint16_t port = 0;
         uint64_t n;
 
@@ -205,10 +211,19 @@ static int health_read_endpoint(const char *s, UnitCheck *ret) {
                 ret->port = (unsigned) n;
                 return n > 0 && n <= UINT16_MAX ? 0 : -EINVAL;
         }
+        if (health_is_port_name(name)) {
+                snprintf(ret->port_name, sizeof(ret->port_name), "%s", name);
+                if (!colon)
+                        return 0;
+                if (name - s >= INET6_ADDRSTRLEN + 3)
+                        return -EINVAL;
+                snprintf(numbered, sizeof(numbered), "%.*s1", (int) (name - s), s);
+                s = numbered;
+        }
         if (parse_address(s, address, sizeof(address), &port) < 0 || !text_is_ip_address(address) ||
             (s[0] == '[') != (strchr(address, ':') != NULL))
                 return -EINVAL;
-        ret->port = port;
+        ret->port = ret->port_name[0] ? 0 : port;
         ret->address = strdup(address);
         return ret->address ? 0 : -ENOMEM;
 }
@@ -262,11 +277,20 @@ int health_policy_add(HealthPolicy *policy, UnitCheckKind kind, const char *s) {
         return 0;
 }
 
+void health_policy_set_port(HealthPolicy *policy, const char *name, unsigned number) {
+        for (size_t i = 0; i < policy->n_checks; i++)
+                if (streq(policy->checks[i].port_name, name))
+                        policy->checks[i].port = number;
+}
+
 void unit_check_describe(const UnitCheck *check, Text *t) {
         const char *address = check->address ?: "127.0.0.1";
+        char digits[16];
 
+        snprintf(digits, sizeof(digits), "%u", check->port);
         if (check->kind != UNIT_CHECK_EXEC)
-                text_printf(t, strchr(address, ':') ? "[%s]:%u" : "%s:%u", address, check->port);
+                text_printf(t, strchr(address, ':') ? "[%s]:%s" : "%s:%s", address,
+                            check->port > 0 ? digits : check->port_name);
         if (check->target)
                 text_append(t, check->target);
 }

@@ -8,6 +8,7 @@
 #include "base/parse.h"
 #include "base/text.h"
 #include "units/lists.h"
+#include "units/service.h"
 #include "units/unit_file.h"
 #include "units/warnings.h"
 
@@ -122,9 +123,10 @@ ENUM_NAMES(unit_check_kind, UnitCheckKind, _UNIT_CHECK_KIND_MAX)
 
 typedef struct UnitCheck {
         UnitCheckKind kind;
-        unsigned port; /* of http and tcp */
-        char *address; /* numeric, without brackets; NULL: loopback. Of http and tcp */
-        char *target;  /* http: the path, with the first '/'; exec: the command */
+        unsigned port;                     /* of http and tcp; 0: not selected yet */
+        char port_name[PORT_NAME_MAX + 1]; /* the port of the unit (Port=) that has it; "": none */
+        char *address;                     /* numeric, without brackets; NULL: loopback. Of http and tcp */
+        char *target;                      /* http: the path, with the first '/'; exec: the command */
 } UnitCheck;
 
 typedef enum HealthAction {
@@ -147,18 +149,22 @@ typedef struct HealthPolicy {
 void health_policy_done(HealthPolicy *policy);
 
 /* Parse "[ADDR:]PORT/PATH" (UNIT_CHECK_HTTP), "[ADDR:]PORT" or a command, and append the check. An IPv6
- * address has brackets. Errors:
+ * address has brackets. The port may be a name. Errors:
  *   -EINVAL   no check of this kind: a name instead of an address, no absolute path, an open quote
  *   -E2BIG    the policy has HEALTH_CHECKS_MAX checks
  *   -ENOMEM */
 int health_policy_add(HealthPolicy *policy, UnitCheckKind kind, const char *s);
+
+/* Set the number of the port of that name, which the host has selected, in each check of it. */
+void health_policy_set_port(HealthPolicy *policy, const char *name, unsigned number);
 
 /* Split the command of a check into its arguments, as a shell without expansions: white space separates them,
  * single and double quotes keep it, a backslash outside of single quotes keeps the next character. Return 0,
  * -EINVAL (a quote that does not end, no argument) or -ENOMEM. */
 int health_command_split(const char *command, Names *ret);
 
-/* Append the check for people: "127.0.0.1:8080/ready", "[::1]:8080", "/usr/bin/check -q". */
+/* Append the check for people: "127.0.0.1:8080/ready", "[::1]:8080", "/usr/bin/check -q"; the name of a port
+ * that is not selected yet. */
 void unit_check_describe(const UnitCheck *check, Text *t);
 
 /* Return the interval between two probes of a check, in ms. */

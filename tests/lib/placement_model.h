@@ -32,8 +32,8 @@ _unused_ static bool update_policy_equal(const UpdatePolicy *a, const UpdatePoli
 }
 
 _unused_ static bool unit_check_equal(const UnitCheck *a, const UnitCheck *b) {
-        return a->kind == b->kind && a->port == b->port && same_string(a->address, b->address) &&
-               same_string(a->target, b->target);
+        return a->kind == b->kind && a->port == b->port && streq(a->port_name, b->port_name) &&
+               same_string(a->address, b->address) && same_string(a->target, b->target);
 }
 
 _unused_ static bool health_policy_equal(const HealthPolicy *a, const HealthPolicy *b) {

@@ -582,6 +582,17 @@ static void a_service_or_port_that_a_unit_cannot_have_is_rejected_with_its_line(
                   "line 4: WithdrawSec=601s: expected at most 10min" },
                 { "a.service", SERVICE "WithdrawSec=soon\nService=a",
                   "line 4: WithdrawSec=soon: expected a time span, for example 2s" },
+                { "a.service", SERVICE "HealthHttp=web/ready",
+                  "line 4: HealthHttp=web/ready: the unit has no tcp port \"web\" (Port=)" },
+                { "a.service", SERVICE "HealthTcp=[::1]:dns\nPort=web:80\nPort=dns:53/udp",
+                  "line 4: HealthTcp=[::1]:dns: the unit has no tcp port \"dns\" (Port=)" },
+                { "a.service", SERVICE "HealthTcp=localhost:web\nPort=web:80",
+                  "line 4: HealthTcp=localhost:web: expected [ADDR:]PORT with an address of the unit's own "
+                  "host, "
+                  "for example 8080" },
+                { "a@.service", SERVICE "HealthTcp=%i\nHealthTcp=%p\nPort=%i:80\nPort=a:auto", "" },
+                { "a@b.service", SERVICE "HealthTcp=%i\nHealthTcp=%p\nPort=%i:80",
+                  "line 5: HealthTcp=a: the unit has no tcp port \"a\" (Port=)" },
                 /* With specifiers, the instance decides. */
                 { "a@.service", SERVICE "Port=%i:80\nService=%i", "" },
                 { "a@http.service", SERVICE "Port=%i:80\nPort=http:81",
@@ -653,6 +664,38 @@ static void a_unit_has_the_services_and_ports_that_its_name_completes(void **sta
         }
 }
 
+/* The host selects the number of an automatic one before it starts the unit. */
+static void a_check_has_the_port_that_it_names(void **state) {
+        static const char text[] = SERVICE "HealthHttp=web/ready\nHealthTcp=[::1]:web\nHealthTcp=127.0.0.1:"
+                                           "admin\nHealthTcp=7\nPort=web:8080\nPort=admin:auto";
+        static const struct {
+                unsigned port;
+                const char *name, *shown;
+        } rows[] = { { 8080, "web", "127.0.0.1:8080/ready" },
+                     { 8080, "web", "[::1]:8080" },
+                     { 0, "admin", "127.0.0.1:admin" },
+                     { 7, "", "127.0.0.1:7" } };
+        _cleanup_text_ Text selected = {};
+        _cleanup_unit_ Unit *unit = NULL;
+        HealthPolicy *health;
+
+        assert_int_equal(unit_parse("a.service", text, strlen(text), &unit, NULL), 0);
+        health = &unit->placement.health;
+        assert_int_equal(health->n_checks, ELEMENTS(rows));
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_text_ Text shown = {};
+
+                assert_int_equal(health->checks[i].port, rows[i].port);
+                assert_string_equal(health->checks[i].port_name, rows[i].name);
+                unit_check_describe(&health->checks[i], &shown);
+                assert_string_equal(shown.chars, rows[i].shown);
+        }
+        health_policy_set_port(health, "admin", 20017);
+        assert_int_equal(health->checks[1].port, 8080);
+        unit_check_describe(&health->checks[2], &selected);
+        assert_string_equal(selected.chars, "127.0.0.1:20017");
+}
+
 static void after_some_warnings_the_others_are_counted(void **state) {
         static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n[Unit]\nA=\n",
                                              "MachineID=abc\nGlobal=maybe\n" };
@@ -691,6 +734,7 @@ int main(void) {
                 cmocka_unit_test(a_stored_unit_with_invalid_values_stays_readable),
                 cmocka_unit_test(a_service_or_port_that_a_unit_cannot_have_is_rejected_with_its_line),
                 cmocka_unit_test(a_unit_has_the_services_and_ports_that_its_name_completes),
+                cmocka_unit_test(a_check_has_the_port_that_it_names),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),
         };
 

@@ -190,8 +190,7 @@ static void a_specifier_that_makes_a_value_invalid_is_rejected(void **state) {
         Error err = {};
 
         assert_int_equal(parse("a@x.service", "", "HealthTcp=80%i", &unit, &err), -EINVAL);
-        assert_string_equal(err.message, "line 4: HealthTcp=80x: expected [ADDR:]PORT with an address of the "
-                                         "unit's own host, for example 8080");
+        assert_string_equal(err.message, "line 4: HealthTcp=80x: the unit has no tcp port \"80x\" (Port=)");
         assert_int_equal(parse("a@.service", "", "HealthTcp=%i", &template, NULL), 0);
 }
 

@@ -223,6 +223,7 @@ static int checks_copy(HealthPolicy *to, const HealthPolicy *from) {
                                       .port = check->port,
                                       .address = check->address ? strdup(check->address) : NULL,
                                       .target = check->target ? strdup(check->target) : NULL };
+                memcpy(copy->port_name, check->port_name, sizeof(copy->port_name));
                 if ((check->address && !copy->address) || (check->target && !copy->target))
                         return -ENOMEM;
         }
