@@ -100,7 +100,7 @@ static int pins_read(const JsonValue *member, void *field, Error *err) {
 
 /* -- Endpoints -- */
 
-static void services_write(Text *t, const char *name, const void *field) {
+void endpoint_services_write(Text *t, const char *name, const void *field) {
         const char(*services)[SERVICE_NAME_MAX + 1] = field;
 
         json_open(t, name, '[');
@@ -140,7 +140,7 @@ static const JsonField endpoint_fields[] = {
         { "name", JSON_FIELD_OWNED, offsetof(EndpointRecord, name) },
         { "ports", JSON_FIELD_LIST, offsetof(EndpointRecord, ports), .list = &port_list },
         { "services", JSON_FIELD_OTHER, offsetof(EndpointRecord, services),
-          .size = sizeof(((EndpointRecord *) NULL)->services), .write = services_write,
+          .size = sizeof(((EndpointRecord *) NULL)->services), .write = endpoint_services_write,
           .read = services_read },
         { "zone", JSON_FIELD_OWNED_OR_NULL, offsetof(EndpointRecord, zone) },
 };

@@ -288,3 +288,5 @@ typedef struct EndpointRecord {
 } EndpointRecord;
 
 STORED(endpoint, EndpointRecord)
+/* Write the services of an endpoint as a list (JsonField.write). */
+void endpoint_services_write(Text *t, const char *name, const void *services);

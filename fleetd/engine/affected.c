@@ -112,6 +112,7 @@ void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const Registry
                 marks_add_machine(marks, change->machine, false);
                 break;
         case CHANGED_PROBLEM:
+        case CHANGED_ENDPOINT:
         case CHANGED_REVISION:
         case CHANGED_CLUSTER:
                 break;

@@ -5,6 +5,7 @@
  * EnterAnswer. */
 
 #include "fleetd/identity/authority_internal.h"
+#include "fleetd/registry/kinds.h"
 #include "fleetd/registry/slice.h"
 
 enum {
@@ -160,7 +161,7 @@ static int certify_check_host(const Authority *a, const PeerSession *session, Er
                 return error_set(err, -EKEYREVOKED, "this host is not of the cluster");
         if (m->host && m->host->restricted)
                 return error_set(err, -EACCES, "this host is restricted: it gets no certificate for users");
-        if (!slice_has_users(c, m->id)) /* it would reject all users as unknown */
+        if (!(slice_groups(c, m->id) & 1u << SLICE_USERS)) /* it would reject all users as unknown */
                 return error_set(err, -EAGAIN,
                                  "the facts of this host do not say yet that it accepts users; its agent "
                                  "publishes them (Agent=yes)");

@@ -36,6 +36,20 @@ ClusterOwner *cluster_owner(const Cluster *c, const char *machine_id) {
         return TABLE_FIND(c->owners, machine_id);
 }
 
+const ClusterServer *cluster_server(const Cluster *c, const char *machine_id) {
+        return TABLE_FIND(c->servers, machine_id);
+}
+
+const ClusterEndpoint *cluster_endpoint(const Cluster *c, const char *machine_id, const char *unit) {
+        const ClusterServer *server = cluster_server(c, machine_id);
+
+        return server ? TABLE_FIND(server->endpoints, unit) : NULL;
+}
+
+const ClusterService *cluster_service(const Cluster *c, const char *name) {
+        return TABLE_FIND(c->services, name);
+}
+
 ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit) {
         const ClusterMachine *m = cluster_machine(c, machine_id);
 

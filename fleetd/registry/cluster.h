@@ -187,6 +187,7 @@ typedef enum MachineCount {
         MACHINES_TO_REBOOT,  /* with a record of a planned reboot that has not failed */
         MACHINES_REMOVED,    /* see cluster_machine_is_removed() */
         MACHINES_UNREADABLE, /* with a key that is unreadable */
+        MACHINES_RESTRICTED,
         _MACHINES_MAX,
 } MachineCount;
 
@@ -229,6 +230,30 @@ struct ClusterMachine {
         LIST_ENTRY(ClusterMachine) of_members;
         size_t slot; /* the scheduler's: place in a SchedulerView of this cluster view */
 };
+
+/* An instance of services: /_fleet/endpoint/UNIT/ID. */
+typedef struct ClusterEndpoint {
+        char unit[UNIT_NAME_MAX + 1];
+        char machine[MACHINE_ID_SIZE];
+        EndpointRecord record;
+        uint64_t index;    /* modified index of the key */
+        UT_hash_handle hh; /* in ClusterServer.endpoints, by unit */
+} ClusterEndpoint;
+
+/* A machine with endpoints. On an attached host, others have no ClusterMachine. */
+typedef struct ClusterServer {
+        char machine[MACHINE_ID_SIZE];
+        ClusterEndpoint *endpoints; /* table by unit */
+        UT_hash_handle hh;
+} ClusterServer;
+
+/* A service with endpoints. */
+typedef struct ClusterService {
+        char name[SERVICE_NAME_MAX + 1];
+        ClusterEndpoint **endpoints; /* by machine ID, then by unit; owned, not the endpoints */
+        size_t n_endpoints, capacity;
+        UT_hash_handle hh;
+} ClusterService;
 
 /* The units that one unit directory owns. The machine may have no other key. */
 struct ClusterOwner {
@@ -297,7 +322,9 @@ typedef struct Cluster {
         lists[_CLUSTER_LIST_MAX];               /* units that a change elsewhere may affect; unsorted */
         size_t conditions[_UNIT_CONDITION_MAX]; /* units by condition */
         uint64_t lineage;
-        bool draining; /* it is being freed */
+        ClusterServer *servers;   /* table by machine */
+        ClusterService *services; /* table by name */
+        bool draining;            /* it is being freed */
         bool adopting; /* new lineage, and not all hosts have reported: no unit is started, stopped or moved
                         */
         uint64_t adopting_since_ms; /* cluster time; 0: people have ended the wait */
@@ -335,6 +362,7 @@ typedef enum RegistryChangeKind {
         CHANGED_MOVE,
         CHANGED_ASSIGNMENT,
         CHANGED_STATE,
+        CHANGED_ENDPOINT,
         CHANGED_MACHINE,
         CHANGED_PRESENCE,
         CHANGED_PROBLEM,
@@ -351,7 +379,9 @@ typedef struct RegistryChange {
         const LayoutKey *key;     /* NULL: several keys */
         const char *former_owner; /* machine whose unit directory owned the unit before; NULL: none, or the
                                      same */
-        bool had_users;           /* the slice of the machine had the users of the cluster before */
+        const char (*former_services)[SERVICE_NAME_MAX + 1]; /* of the endpoint before: SERVICES_MAX names, ""
+                                                                after the last one; NULL: it did not exist */
+        unsigned groups;                                     /* slice_groups() of the machine before */
 } RegistryChange;
 
 /* -- Queries: NULL where there is no such object -- */
@@ -371,6 +401,9 @@ ClusterState *cluster_state_on(const ClusterMachine *m, const char *unit);
 ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit);
 ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit);
 ClusterOwner *cluster_owner(const Cluster *c, const char *machine_id);
+const ClusterEndpoint *cluster_endpoint(const Cluster *c, const char *machine_id, const char *unit);
+const ClusterServer *cluster_server(const Cluster *c, const char *machine_id);
+const ClusterService *cluster_service(const Cluster *c, const char *name);
 
 ClusterToken *cluster_token(const Cluster *c, const char *id);
 /* Return whether others may have the private key of a pin: its host was removed with --compromised. */

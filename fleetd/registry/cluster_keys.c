@@ -201,7 +201,8 @@ static void cluster_count_machine(Cluster *c, ClusterMachine *m) {
                        (m->maintenance ? 1u << MACHINES_MAINTAINED : 0) |
                        (m->reboot && m->reboot->state != REBOOT_FAILED ? 1u << MACHINES_TO_REBOOT : 0) |
                        (cluster_machine_is_removed(m) ? 1u << MACHINES_REMOVED : 0) |
-                       (LIST_EMPTY(&m->unreadable) ? 0 : 1u << MACHINES_UNREADABLE);
+                       (LIST_EMPTY(&m->unreadable) ? 0 : 1u << MACHINES_UNREADABLE) |
+                       (cluster_machine_is_restricted(m) ? 1u << MACHINES_RESTRICTED : 0);
 
         static_assert(_MACHINES_MAX <= 8 * sizeof(m->counted), "each has a bit");
         cluster_count_as(c, m, now);
@@ -399,7 +400,9 @@ bool cluster_drain(Cluster *c, size_t n) {
                 freed += patterns_drain(&c->rules[rule], n - freed);
         while (c->units && freed < n)
                 freed += cluster_unit_free(c, c->units);
-        if (c->machines || c->units)
+        if (freed < n)
+                freed += cluster_endpoints_free(c, n - freed);
+        if (c->machines || c->units || c->servers)
                 return false;
         unit_order_done(&c->by_name);
         kinds_done(c);

@@ -20,6 +20,9 @@ void cluster_assignment_free(ClusterAssignment *a);
 void cluster_state_free(ClusterState *s);
 void cluster_problem_free(ClusterMachine *m, ClusterProblem *p);
 
+/* Free about 'n' endpoints. Return how many there were. */
+size_t cluster_endpoints_free(Cluster *c, size_t n);
+
 /* Insert an assignment or a state into a list of its unit, which is sorted by machine id. */
 #define CLUSTER_LIST_INSERT(head, element)                                          \
         do {                                                                        \

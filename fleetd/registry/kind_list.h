@@ -41,6 +41,7 @@
         X(LAYOUT_PROBLEM, problem)       \
         X(LAYOUT_REPORTED, reported)     \
         X(LAYOUT_STATE, state)           \
+        X(LAYOUT_ENDPOINT, endpoint)     \
         X(LAYOUT_MEMBER, member)         \
         X(LAYOUT_CLUSTER, cluster)
 

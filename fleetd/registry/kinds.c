@@ -211,7 +211,7 @@ RegistryChange kinds_change(const LayoutKey *k, uint64_t index, bool removed) {
         return (RegistryChange) {
                 .kind = kind->change,
                 .unit = kind->of & (OF_UNIT | NAMES_UNIT) ? k->unit : NULL,
-                .machine = kind->of & OF_MACHINE ? k->machine : NULL,
+                .machine = kind->of & (OF_MACHINE | NAMES_MACHINE) ? k->machine : NULL,
                 .index = index,
                 .removed = removed,
                 .key = k,
@@ -274,9 +274,9 @@ static const char *kind_lacks(LayoutKind number, const Kind *k) {
         for (size_t i = 0; i < ELEMENTS(members); i++)
                 if (!members[i].is_there)
                         return members[i].name;
-        if (!strstr(k->path, "%m") == !!(k->of & OF_MACHINE))
+        if (!strstr(k->path, "%m") == !!(k->of & (OF_MACHINE | NAMES_MACHINE)))
                 return "of";
-        return k->on_removal == REMOVAL_KEEPS || k->of & OF_MACHINE ? NULL : "on_removal";
+        return k->on_removal == REMOVAL_KEEPS || strstr(k->path, "%m") ? NULL : "on_removal";
 }
 
 int kinds_check(const Kind *const table[static _LAYOUT_MAX], Error *err) {

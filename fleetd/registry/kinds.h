@@ -34,8 +34,9 @@ typedef int KindFound(void *userdata, LayoutKind kind, const char *unit, const c
 enum {
         OF_UNIT = 1 << 0,
         OF_MACHINE = 1 << 1,
-        NAMES_UNIT = 1 << 2, /* without its entry */
-        OF_CLUSTER = 1 << 3, /* of neither */
+        NAMES_UNIT = 1 << 2,    /* without its entry */
+        OF_CLUSTER = 1 << 3,    /* of neither */
+        NAMES_MACHINE = 1 << 4, /* without its entry */
 };
 
 /* The machines whose slice has a key (fleetd/registry/slice.h). */
@@ -47,7 +48,8 @@ typedef enum KindSlice {
         SLICE_PLACE,    /* the same, except restricted machines: what their places are compared by */
         SLICE_UNIT,  /* machines with an assignment of the unit, and the one whose unit directory owns it */
         SLICE_USERS, /* machines that accept users with certificates, unless they are restricted */
-        SLICE_NAMED, /* all machines, for the names that slice.c lists */
+        SLICE_SERVICES, /* all machines; a restricted one, if it is the machine in the key */
+        SLICE_NAMED,    /* all machines, for the names that slice.c lists */
 } KindSlice;
 
 /* The rights that suffice for a write by another host than the leader; RIGHT_NONE: it has to have another one

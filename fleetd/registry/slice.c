@@ -35,10 +35,14 @@ static bool slice_is_restricted(const Cluster *c, const char *machine) {
         return m && cluster_machine_is_restricted(m);
 }
 
-bool slice_has_users(const Cluster *c, const char *machine) {
-        const ClusterMachine *m = cluster_machine(c, machine);
+static unsigned slice_groups_of(const ClusterMachine *m) {
+        if (!m || cluster_machine_is_restricted(m))
+                return 0;
+        return 1u << SLICE_SERVICES | (m->facts && m->facts->users ? 1u << SLICE_USERS : 0);
+}
 
-        return m && m->facts && m->facts->users && !slice_is_restricted(c, machine);
+unsigned slice_groups(const Cluster *c, const char *machine) {
+        return slice_groups_of(cluster_machine(c, machine));
 }
 
 bool slice_has(const Cluster *c, const char *machine, const LayoutKey *k) {
@@ -56,8 +60,10 @@ bool slice_has(const Cluster *c, const char *machine, const LayoutKey *k) {
                        (slice_is_member(c, k->machine) && !slice_is_restricted(c, machine));
         case SLICE_UNIT:
                 return slice_has_unit(c, machine, k->unit);
+        case SLICE_SERVICES:
+                return streq(k->machine, machine) || slice_groups(c, machine) & 1u << SLICE_SERVICES;
         case SLICE_USERS:
-                return slice_has_users(c, machine);
+                return slice_groups(c, machine) & 1u << SLICE_USERS;
         case SLICE_NAMED:
                 return IS_AMONG(k->unit, named_keys);
         default:
@@ -155,38 +161,35 @@ static void slice_touch_unit(SliceTouched *touched, void *userdata, const char *
                         slice_touch(touched, userdata, machine, kind, k);
 }
 
-static void slice_touch_users(SliceTouched *touched, void *userdata, const Cluster *c, const char *machine) {
-        for (const ClusterPrincipal *user = c->principals; user; user = user->hh.next) {
-                LayoutKey k = { .kind = LAYOUT_PRINCIPAL };
-
-                snprintf(k.unit, sizeof(k.unit), "%s", user->name);
-                touched(userdata, machine, &k);
-        }
-        for (const ClusterUnreadable *x = LIST_FIRST(&c->unreadable); x; x = LIST_NEXT(x, of_owner))
-                if (x->key.kind == LAYOUT_PRINCIPAL)
-                        touched(userdata, machine, &x->key);
-}
-
 typedef struct SliceRoute {
         const char *machine; /* NULL: each */
         SliceTouched *touched;
         void *userdata;
+        unsigned slices; /* KindSlice, as bits */
 } SliceRoute;
 
-/* A key of a member, which machines receive, or do not receive any more. */
-static int slice_on_member_key(void *userdata, LayoutKind kind, const char *unit, const char *machine) {
+/* A key, which machines receive, or do not receive any more. */
+static int slice_on_routed_key(void *userdata, LayoutKind kind, const char *unit, const char *machine) {
         const SliceRoute *route = userdata;
         LayoutKey k = { .kind = kind };
 
         snprintf(k.unit, sizeof(k.unit), "%s", unit ?: "");
-        snprintf(k.machine, sizeof(k.machine), "%s", machine);
-        if (kinds[kind]->slice == SLICE_MEMBER || kinds[kind]->slice == SLICE_PLACE)
+        snprintf(k.machine, sizeof(k.machine), "%s", machine ?: "");
+        if (route->slices & 1u << kinds[kind]->slice)
                 route->touched(route->userdata, route->machine, &k);
         return 0;
 }
 
+/* Route a key to the machines of a group. */
+static void slice_touch_group(const SliceRoute *route, const Cluster *c, const LayoutKey *k,
+                              KindSlice group) {
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (slice_groups_of(m) & 1u << group)
+                        route->touched(route->userdata, m->id, k);
+}
+
 void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *touched, void *userdata) {
-        SliceRoute route = { .touched = touched, .userdata = userdata };
+        SliceRoute route = { NULL, touched, userdata, 1u << SLICE_MEMBER | 1u << SLICE_PLACE };
         const LayoutKey *k = change->key;
         ClusterMachine *of = k ? cluster_machine(c, k->machine) : NULL;
         const ClusterUnit *u = k ? cluster_any_unit(c, k->unit) : NULL, *socket;
@@ -206,10 +209,17 @@ void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *t
         case SLICE_PLACE:
                 touched(userdata, slice_is_member(c, k->machine) ? NULL : k->machine, k);
                 break;
+        case SLICE_SERVICES:
+                if (c->counts[MACHINES_RESTRICTED] == 0) {
+                        touched(userdata, NULL, k);
+                        break;
+                }
+                slice_touch_group(&route, c, k, SLICE_SERVICES);
+                if (!(slice_groups(c, k->machine) & 1u << SLICE_SERVICES))
+                        touched(userdata, k->machine, k);
+                break;
         case SLICE_USERS:
-                for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                        if (slice_has_users(c, m->id))
-                                touched(userdata, m->id, k);
+                slice_touch_group(&route, c, k, SLICE_USERS);
                 break;
         case SLICE_UNIT:
                 for (const ClusterAssignment *a = u ? LIST_FIRST(&u->assignments) : NULL; a;
@@ -232,17 +242,19 @@ void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *t
                 if (unit_class_accepts(k->unit, NULL, other.unit))
                         slice_touch_unit(touched, userdata, k->machine, &other);
         } else if (k->kind == LAYOUT_MEMBER && of)
-                (void) kinds_each(c, &(KindEntries) { .machine = of }, slice_on_member_key, &route);
+                (void) kinds_each(c, &(KindEntries) { .machine = of }, slice_on_routed_key, &route);
         else if (k->kind == LAYOUT_UNIT && u && u->owner)
                 slice_touch_unit(touched, userdata, u->owner->machine, k);
         if (k->kind == LAYOUT_HOST) { /* it may be a restricted one now, or not any more */
                 route.machine = k->machine;
                 for (ClusterMachine *m = LIST_FIRST(&c->members); m; m = LIST_NEXT(m, of_members))
-                        (void) kinds_each(c, &(KindEntries) { .machine = m }, slice_on_member_key, &route);
+                        (void) kinds_each(c, &(KindEntries) { .machine = m }, slice_on_routed_key, &route);
         }
-        if ((k->kind == LAYOUT_FACTS || k->kind == LAYOUT_HOST) &&
-            change->had_users != slice_has_users(c, k->machine))
-                slice_touch_users(touched, userdata, c, k->machine);
+        route.slices = change->groups ^ slice_groups(c, k->machine);
+        if (route.slices != 0) {
+                route.machine = k->machine;
+                (void) kinds_each(c, &(KindEntries) {}, slice_on_routed_key, &route);
+        }
         if (change->former_owner) {
                 touched(userdata, change->former_owner, k);
                 slice_touch_unit(touched, userdata, change->former_owner, k);

@@ -1,6 +1,7 @@
 /* The slice of a machine: the keys below /_fleet that an attached host receives. It has the host's own keys,
  * its assignments, the units that these name or that its unit directory owns, and the settings, members and
- * roots of the cluster; if it accepts users, these. It has nothing that the host does not need.
+ * roots of the cluster; endpoints, unless the host is restricted; if it accepts users, these. It has nothing
+ * that the host does not need.
  *
  * The table of kinds says which machines a key concerns. A slice is the current state of its keys: a change
  * that concerns a machine names a key, and the reader of the slice reads that key again. */
@@ -8,8 +9,9 @@
 
 #include "fleetd/registry/cluster.h"
 
-/* Return whether the slice of a machine has the users of the cluster. */
-bool slice_has_users(const Cluster *c, const char *machine);
+/* Return which of SLICE_SERVICES and SLICE_USERS, as bits, the slice of a machine has, in addition to own
+ * keys. */
+unsigned slice_groups(const Cluster *c, const char *machine);
 
 /* Return whether the slice of a machine has the key, if the key exists. */
 bool slice_has(const Cluster *c, const char *machine, const LayoutKey *key);

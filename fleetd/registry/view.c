@@ -183,13 +183,20 @@ static void registry_on_event(void *userdata, KvWatchEvent *event) {
         bool removed = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_EXPIRE ||
                        e->action == KV_ACTION_CAD;
         char former_owner[MACHINE_ID_SIZE] = "";
+        char services[SERVICES_MAX][SERVICE_NAME_MAX + 1];
+        const ClusterEndpoint *endpoint = NULL;
+        unsigned groups = 0;
         RegistryChange change;
-        bool had_users;
         LayoutKey k;
         int result;
 
         registry_read_owner(target, e->node.key, former_owner);
-        had_users = layout_parse(e->node.key, &k) && slice_has_users(target, k.machine);
+        if (layout_parse(e->node.key, &k)) {
+                groups = slice_groups(target, k.machine);
+                endpoint = cluster_endpoint(target, k.machine, k.unit);
+        }
+        if (endpoint)
+                memcpy(services, endpoint->record.services, sizeof(services));
         target->index = MAX(target->index, e->index);
         result = removed ? cluster_remove(target, e->node.key) : registry_put_node(r, &e->node);
         /* Charge the loop for the index of rules: a small request may remove a unit with thousands of them.
@@ -217,7 +224,9 @@ static void registry_on_event(void *userdata, KvWatchEvent *event) {
                 return;
         if (former_owner[0] && !registry_has_owner(target, k.unit, former_owner))
                 change.former_owner = former_owner;
-        change.had_users = had_users;
+        if (endpoint && k.kind == LAYOUT_ENDPOINT)
+                change.former_services = services;
+        change.groups = groups;
         registry_notify(r, &change);
 }
 

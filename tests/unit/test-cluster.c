@@ -7,6 +7,12 @@
 #include "tests/lib/cluster_view.h"
 #include "tests/lib/message.h"
 
+#define A       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+#define DIGEST  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define TOKEN   "0123456789ab"
+#define LINEAGE "0123456789abcdef"
+
 static size_t listed(const ClusterView *p, ClusterList list) {
         size_t n = 0;
 
@@ -518,6 +524,7 @@ static void check_machines(const Cluster *c, bool seen[static _MACHINES_MAX]) {
                 counts[MACHINES_TO_REBOOT] += m->reboot && m->reboot->state != REBOOT_FAILED;
                 counts[MACHINES_REMOVED] += cluster_machine_is_removed(m);
                 counts[MACHINES_UNREADABLE] += !LIST_EMPTY(&m->unreadable);
+                counts[MACHINES_RESTRICTED] += m->host && m->host->restricted;
         }
         assert_memory_equal(c->counts, counts, sizeof(counts));
         for (MachineCount i = 0; i < _MACHINES_MAX; i++)
@@ -535,6 +542,7 @@ static void change_counted_key(ClusterView *p, Random *random, const char *machi
                 { LAYOUT_MAINTENANCE, "{\"mode\":\"cordoned\"}" },
                 { LAYOUT_REBOOT, "{\"kind\":\"soft\",\"state\":\"queued\"}" },
                 { LAYOUT_REBOOT, "{\"kind\":\"soft\",\"state\":\"failed\"}" },
+                { LAYOUT_HOST, "{\"pins\":[\"" DIGEST "\"],\"restricted\":true}" },
         };
         size_t i = random_below(random, ELEMENTS(values));
         char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE];
@@ -849,12 +857,6 @@ static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) 
                                  -EBADMSG);
 }
 
-#define A       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-
-#define DIGEST  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-#define TOKEN   "0123456789ab"
-#define LINEAGE "0123456789abcdef"
-
 /* The same for a key that is about no unit and no machine. */
 static bool has_of_cluster(const Cluster *c, LayoutKind kind) {
         const ClusterToken *token = cluster_token(c, TOKEN);
@@ -924,6 +926,10 @@ static bool has(const ClusterView *p, LayoutKind kind) {
                 return cluster_problem(&p->cluster, A, "a.service");
         case LAYOUT_STATE:
                 return cluster_state(&p->cluster, A, "a.service") && u && !LIST_EMPTY(&u->states);
+        case LAYOUT_ENDPOINT:
+                return cluster_endpoint(&p->cluster, A, "a.service") && cluster_server(&p->cluster, A) &&
+                       cluster_service(&p->cluster, "web") &&
+                       cluster_service(&p->cluster, "web")->n_endpoints == 1;
         case LAYOUT_CLUSTER:
                 return p->cluster.adopting && p->cluster.adopting_since_ms == 77;
         case LAYOUT_MAINTENANCE:
@@ -975,6 +981,8 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
                 { LAYOUT_STATE, "/_fleet/state/a.service/" A,
                   "{\"load\":\"loaded\",\"active\":\"active\",\"sub\":\"running\"}",
                   "/_fleet/state/a.service" },
+                { LAYOUT_ENDPOINT, "/_fleet/endpoint/a.service/" A,
+                  "{\"address\":\"10.0.0.1\",\"services\":[\"web\"]}", "/_fleet/endpoint" },
                 { LAYOUT_MAINTENANCE, "/_fleet/machine/" A "/maintenance", "{\"mode\":\"draining\"}",
                   "/_fleet/machine/" A },
                 { LAYOUT_REBOOT, "/_fleet/machine/" A "/reboot",
@@ -1030,7 +1038,69 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
                 cluster_view_remove(&p, "/_fleet");
                 assert_null(p.cluster.units);
                 assert_null(p.cluster.machines);
+                assert_null(p.cluster.servers);
+                assert_null(p.cluster.services);
                 assert_false(p.cluster.adopting);
+        }
+}
+
+/* Append the endpoints of the service, in their order. */
+static void append_endpoints(Text *t, const Cluster *c, const char *name) {
+        const ClusterService *s = cluster_service(c, name);
+
+        for (size_t i = 0; s && i < s->n_endpoints; i++)
+                text_printf(t, " %.1s/%s", s->endpoints[i]->machine, s->endpoints[i]->unit);
+}
+
+/* Also without a machine that has another key. One key has two services, a repeated one, or is unreadable. */
+static void a_service_has_its_endpoints_sorted_by_machine_and_unit_after_any_changes(void **state) {
+        static const char *const units[] = { "a.service", "b.service", "c.service" }, *const machines[] = {
+                "A", "B", "C"
+        };
+        static const char *const lists[] = { "[\"web\"]", "[\"db\",\"web\"]", "[\"db\",\"db\"]", "[\"Db\"]" };
+        unsigned has[3][3] = {}; /* by machine and unit: web 1, db 2 */
+        _cleanup_cluster_view_ ClusterView p = {};
+        Random random;
+
+        random_seed(&random, 11);
+        for (unsigned i = 0; i < 3000; i++) {
+                static const unsigned services[] = { 1, 3, 2, 0 };
+                size_t m = random_below(&random, 3), u = random_below(&random, 3),
+                       list = random_below(&random, 5), n = 0;
+                _cleanup_text_ Text web = {}, db = {}, expect_web = {}, expect_db = {}, value = {};
+                char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE];
+                Error err = {};
+
+                layout_key(key, LAYOUT_ENDPOINT, units[u], cluster_view_id(id, machines[m]));
+                has[m][u] = list < 4 ? services[list] : 0;
+                text_printf(&value, "{\"address\":\"10.0.0.1\",\"services\":%s}",
+                            list < 4 ? lists[list] : "");
+                if (list < 4)
+                        (void) cluster_put(&p.cluster,
+                                           &(KvNode) { .key = kv_string(key),
+                                                       .value = { value.chars, value.size },
+                                                       .modified = ++p.index },
+                                           &err);
+                else
+                        cluster_view_remove(&p, key);
+                assert_int_equal(cluster_is_unreadable(&p.cluster, kv_string(key)), list == 3);
+                for (m = 0; m < 3; m++)
+                        for (u = 0; u < 3; u++) {
+                                cluster_view_id(id, machines[m]);
+                                assert_int_equal(cluster_endpoint(&p.cluster, id, units[u]) != NULL,
+                                                 has[m][u] != 0);
+                                n += has[m][u] != 0;
+                                if (has[m][u] & 1)
+                                        text_printf(&expect_web, " %.1s/%s", id, units[u]);
+                                if (has[m][u] & 2)
+                                        text_printf(&expect_db, " %.1s/%s", id, units[u]);
+                        }
+                append_endpoints(&web, &p.cluster, "web");
+                append_endpoints(&db, &p.cluster, "db");
+                assert_string_equal(text_chars(&web), text_chars(&expect_web));
+                assert_string_equal(text_chars(&db), text_chars(&expect_db));
+                assert_int_equal(p.cluster.services != NULL, n > 0);
+                assert_null(p.cluster.machines);
         }
 }
 
@@ -1230,6 +1300,7 @@ int main(void) {
                 cmocka_unit_test(a_unit_with_surge_instances_has_no_followers),
                 cmocka_unit_test(a_member_is_read_completely_or_rejected),
                 cmocka_unit_test(metadata_and_the_lineage_are_read_within_their_bounds),
+                cmocka_unit_test(a_service_has_its_endpoints_sorted_by_machine_and_unit_after_any_changes),
                 cmocka_unit_test(each_key_is_added_and_removed_alone_or_with_its_directory),
                 cmocka_unit_test(an_unreadable_key_of_the_cluster_is_not_absent),
                 cmocka_unit_test(the_patterns_that_match_a_name_are_found),

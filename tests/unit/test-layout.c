@@ -22,6 +22,8 @@ static void a_key_that_was_built_is_parsed_again(void **state) {
                 { LAYOUT_ASSIGNMENT, "/_fleet/machine/0123456789abcdef0123456789abcdef/unit/web@1.service",
                   true, true },
                 { LAYOUT_STATE, "/_fleet/state/web@1.service/0123456789abcdef0123456789abcdef", true, true },
+                { LAYOUT_ENDPOINT, "/_fleet/endpoint/web@1.service/0123456789abcdef0123456789abcdef", true,
+                  true },
                 { LAYOUT_CLUSTER, "/_fleet/cluster/web@1.service", true, false },
                 { LAYOUT_PROBLEM, "/_fleet/machine/0123456789abcdef0123456789abcdef/problem/web@1.service",
                   true, true },

@@ -120,7 +120,7 @@ static void owner_of(const World *w, const char *unit, char ret[static MACHINE_I
 
 static void change(World *w, const LayoutKey *k, const Text *value) {
         char key[LAYOUT_KEY_MAX], before[MACHINE_ID_SIZE], after[MACHINE_ID_SIZE];
-        bool had_users = slice_has_users(&w->view.cluster, k->machine);
+        unsigned groups = slice_groups(&w->view.cluster, k->machine);
         RegistryChange c;
         Error err = {};
 
@@ -143,7 +143,7 @@ static void change(World *w, const LayoutKey *k, const Text *value) {
         c = kinds_change(k, w->view.index, !value);
         if (before[0] && !streq(before, after))
                 c.former_owner = before;
-        c.had_users = had_users;
+        c.groups = groups;
         slice_route(&w->view.cluster, &c, on_touched, w);
 }
 
@@ -195,6 +195,9 @@ static void write_value(Text *t, const LayoutKey *k, Random *random) {
                 stored_host_write(
                         t, &(HostRecord) { .pins = { .n = 1 }, .restricted = random_below(random, 2) });
                 break;
+        case LAYOUT_ENDPOINT:
+                text_append(t, "{\"address\":\"10.0.0.1\",\"services\":[\"web\"]}");
+                break;
         case LAYOUT_PRINCIPAL:
                 stored_principal_write(t, &(PrincipalRecord) { .expires_ms = 1 });
                 break;
@@ -205,10 +208,10 @@ static void write_value(Text *t, const LayoutKey *k, Random *random) {
 
 static LayoutKey random_key(Random *random) {
         static const LayoutKind drawn[] = {
-                LAYOUT_UNIT,       LAYOUT_UNIT,  LAYOUT_TARGET, LAYOUT_ASSIGNMENT, LAYOUT_ASSIGNMENT,
-                LAYOUT_ASSIGNMENT, LAYOUT_STATE, LAYOUT_MEMBER, LAYOUT_HOST,       LAYOUT_FACTS,
-                LAYOUT_PRESENCE,   LAYOUT_TOKEN, LAYOUT_CA_KEY, LAYOUT_CLUSTER,    LAYOUT_METADATA,
-                LAYOUT_PRINCIPAL,  LAYOUT_FACTS,
+                LAYOUT_UNIT,       LAYOUT_UNIT,  LAYOUT_TARGET,   LAYOUT_ASSIGNMENT, LAYOUT_ASSIGNMENT,
+                LAYOUT_ASSIGNMENT, LAYOUT_STATE, LAYOUT_MEMBER,   LAYOUT_HOST,       LAYOUT_FACTS,
+                LAYOUT_PRESENCE,   LAYOUT_TOKEN, LAYOUT_CA_KEY,   LAYOUT_CLUSTER,    LAYOUT_METADATA,
+                LAYOUT_PRINCIPAL,  LAYOUT_FACTS, LAYOUT_ENDPOINT, LAYOUT_ENDPOINT,
         };
         static const char *const clusters[] = { "adopting", "level", "next-raft-id" }, *const users[] = {
                 "ann", "bob", "carol"
@@ -300,9 +303,45 @@ static void a_machine_that_accepts_users_receives_them_unless_it_is_restricted(v
         assert_false(slice_has(&v.cluster, a, &user));
 }
 
+static void count_touched(void *userdata, const char *machine, const LayoutKey *k) {
+        size_t *n = userdata;
+
+        n[0]++;
+        n[1] += !machine;
+}
+
+/* A change that concerns a host without the key reveals its name to that host. */
+static void a_restricted_host_receives_its_own_endpoints_and_no_name_of_another_one(void **state) {
+        LayoutKey own = { .kind = LAYOUT_ENDPOINT, .unit = "a.service" },
+                  other = { .kind = LAYOUT_ENDPOINT, .unit = "b.service" };
+        const RegistryChange changed = { .kind = CHANGED_ENDPOINT, .key = &other };
+        _cleanup_cluster_view_ ClusterView v = {};
+        char key[LAYOUT_KEY_MAX];
+        size_t touched[2] = {};
+
+        cluster_view_machine(&v, "A", "", PRESENCE_UP);
+        cluster_view_machine(&v, "B", "", PRESENCE_UP);
+        cluster_view_machine(&v, "C", "", PRESENCE_UP);
+        cluster_view_id(own.machine, "A");
+        cluster_view_id(other.machine, "B");
+        assert_true(slice_has(&v.cluster, own.machine, &other));
+        slice_route(&v.cluster, &changed, count_touched, touched);
+        assert_int_equal(touched[1], 1); /* each host */
+        layout_key(key, LAYOUT_HOST, NULL, own.machine);
+        cluster_view_put(&v, key, "{\"joined\":1,\"pins\":[\"" D16 D16 D16 D16 "\"],\"restricted\":true}");
+        assert_false(slice_has(&v.cluster, own.machine, &other));
+        assert_true(slice_has(&v.cluster, own.machine, &own));
+        assert_true(slice_has(&v.cluster, other.machine, &own));
+        memset(touched, 0, sizeof(touched));
+        slice_route(&v.cluster, &changed, count_touched, touched);
+        assert_int_equal(touched[1], 0);
+        assert_int_equal(touched[0], 2); /* B and C */
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(routed_changes_give_the_slice_that_a_new_subscription_reads),
+                cmocka_unit_test(a_restricted_host_receives_its_own_endpoints_and_no_name_of_another_one),
                 cmocka_unit_test(no_slice_has_tokens_rights_or_the_key_of_the_ca),
                 cmocka_unit_test(a_machine_that_accepts_users_receives_them_unless_it_is_restricted),
                 cmocka_unit_test(a_machine_receives_a_unit_with_its_assignment_and_not_before),
