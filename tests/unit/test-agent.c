@@ -38,8 +38,9 @@ static int toy_prepare(void *self, const char *unit) {
         return 0;
 }
 
-static void toy_stopping(void *self, const char *unit) {
+static int toy_stopping(void *self, const char *unit, bool at_once) {
         text_printf(self, "stopping %s; ", unit);
+        return 0;
 }
 
 static void toy_gone(void *self, const char *unit) {
@@ -47,7 +48,7 @@ static void toy_gone(void *self, const char *unit) {
 }
 
 static void agent_open(Fixture *fixture) {
-        static const Duty duty = { toy_prepare, toy_stopping, toy_gone };
+        static const Duty duty = { .prepare = toy_prepare, .stopping = toy_stopping, .gone = toy_gone };
         static const Component toy = { "toy", .duty = &duty }, other = { "other" };
         static const Component *const components[] = { &other, &toy, NULL };
         static void *const selves[] = { NULL, &duties };
