@@ -345,6 +345,18 @@ static int bus_put_template(Systemd *s, const char *name, const char *text, size
         return r < 0 || !text ? r : runtime_dir_put_template(&b->dir, name, text, size);
 }
 
+static int bus_put_drop_in(Systemd *s, const char *name, DropIn feature, const char *sections) {
+        char link[RUNTIME_PATH_SIZE];
+
+        return drop_in_put(runtime_dir_link(&systemd_bus(s)->dir, name, link), feature, sections);
+}
+
+static int bus_get_drop_in(Systemd *s, const char *name, DropIn feature, char **ret) {
+        char link[RUNTIME_PATH_SIZE];
+
+        return drop_in_get(runtime_dir_link(&systemd_bus(s)->dir, name, link), feature, ret);
+}
+
 static void bus_set_events(Systemd *s, const SystemdEvents *events) {
         systemd_bus(s)->events = events ? *events : (SystemdEvents) {};
 }
@@ -398,6 +410,8 @@ static const SystemdOps bus_ops = {
         .write_file = bus_write_file,
         .remove_file = bus_remove_file,
         .put_template = bus_put_template,
+        .put_drop_in = bus_put_drop_in,
+        .get_drop_in = bus_get_drop_in,
         .link = job_link,
         .unlink = job_unlink,
         .reload = job_reload,

@@ -4,25 +4,13 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "fleetd/systemd/drop_in.h"
 #include "units/singleton.h"
 
 enum { GUARD_PATH_SIZE = 1024 };
 
 #define GUARD_SERVICE SINGLETON_GUARD ".service"
-#define GUARD_DROP_IN "fleet-singleton.conf"
 #define GUARD_LEASES  ".leases"
-
-/* Write the file, unless it has that text: a change would make systemd ask for a reload. */
-static int guard_write(const char *folder, const char *name, const Text *text) {
-        _cleanup_close_ int fd = -EBADF;
-
-        if (text->error < 0)
-                return text->error;
-        fd = TRY(open_dir(folder, 0755));
-        return file_holds_at(fd, name, text->chars, text->size) ?
-                       0 :
-                       write_file_at(fd, name, text->chars, text->size, 0644);
-}
 
 /* Return the path of this program, which systemd is to start; after an upgrade, that of the new one. */
 static int guard_program(char ret[static GUARD_PATH_SIZE]) {
@@ -39,6 +27,7 @@ static int guard_program(char ret[static GUARD_PATH_SIZE]) {
 
 static int guard_write_service(const char *systemd, const char *folder) {
         char program[GUARD_PATH_SIZE];
+        _cleanup_close_ int fd = -EBADF;
         _cleanup_text_ Text t = {};
 
         TRY(guard_program(program));
@@ -60,22 +49,22 @@ static int guard_write_service(const char *systemd, const char *folder) {
                     "TimeoutStopSec=1\n"
                     "OOMScoreAdjust=-900\n",
                     program, folder, SINGLETON_WATCHDOG_MS / 1000, SINGLETON_WATCHDOG_MS / 1000);
-        return guard_write(systemd, GUARD_SERVICE, &t);
-}
-
-static int guard_drop_in_folder(const char *systemd, const char *name, char ret[static GUARD_PATH_SIZE]) {
-        int n = snprintf(ret, GUARD_PATH_SIZE, "%s/%s.d", systemd, name);
-
-        return n < GUARD_PATH_SIZE ? 0 : -ENAMETOOLONG;
+        if (t.error < 0)
+                return t.error;
+        fd = TRY(open_dir(systemd, 0755));
+        return file_holds_at(fd, GUARD_SERVICE, t.chars, t.size) ?
+                       0 : /* a change would make systemd ask for a reload */
+                       write_file_at(fd, GUARD_SERVICE, t.chars, t.size, 0644);
 }
 
 int guard_bind(const char *systemd, const char *folder, const char *name, const UnitFile *file) {
-        char path[GUARD_PATH_SIZE];
+        char link[GUARD_PATH_SIZE];
         _cleanup_text_ Text t = {};
         uint64_t timeout_ms;
+        int r;
 
+        snprintf(link, sizeof(link), "%s/%s", systemd, name);
         TRY(guard_write_service(systemd, folder));
-        TRY(guard_drop_in_folder(systemd, name, path));
         (void) singleton_stop_ms(file, &timeout_ms);
         text_printf(&t,
                     "# Written by fleetd: Singleton=yes.\n"
@@ -88,31 +77,19 @@ int guard_bind(const char *systemd, const char *folder, const char *name, const 
                     folder);
         if (timeout_ms == 0) /* not the default of this host */
                 text_printf(&t, "TimeoutStopSec=%d\n", SINGLETON_STOP_MS / 1000);
-        return guard_write(path, GUARD_DROP_IN, &t);
+        r = t.error < 0 ? t.error : drop_in_put(link, DROP_IN_SINGLETON, t.chars);
+        return MIN(r, 0);
 }
 
-bool guard_is_bound(const char *systemd, const char *name) {
+void guard_unbind(const char *folder, const char *name) {
         char path[GUARD_PATH_SIZE];
-        int n = snprintf(path, sizeof(path), "%s/%s.d/" GUARD_DROP_IN, systemd, name);
+        int n = snprintf(path, sizeof(path), "%s/" GUARD_LEASES "/%s.env", folder, name);
 
-        return n < (int) sizeof(path) && access(path, F_OK) == 0;
-}
-
-void guard_unbind(const char *systemd, const char *folder, const char *name) {
-        char path[GUARD_PATH_SIZE];
-        int n;
-
-        if (!guard_is_bound(systemd, name))
+        if (n >= (int) sizeof(path))
                 return;
-        n = snprintf(path, sizeof(path), "%s/" GUARD_LEASES "/%s.env", folder, name);
-        if (n < (int) sizeof(path))
-                (void) unlink(path);
-        (void) guard_set_lease(folder, name, 0, 0);
-        n = snprintf(path, sizeof(path), "%s/%s.d/" GUARD_DROP_IN, systemd, name);
-        if (n < (int) sizeof(path))
-                (void) unlink(path);
-        if (guard_drop_in_folder(systemd, name, path) == 0)
-                (void) rmdir(path); /* unless the administrator of the host has files there */
+        (void) unlink(path);
+        path[n - (int) strlen(".env")] = 0;
+        (void) unlink(path);
 }
 
 int guard_set_lease(const char *folder, const char *name, uint64_t until_ms, uint64_t token) {

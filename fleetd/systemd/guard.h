@@ -16,9 +16,8 @@
 
 /* Write the guard's service, and the drop-in that binds the unit to it. 0 or a negative errno. */
 int guard_bind(const char *systemd, const char *folder, const char *name, const UnitFile *file);
-/* Remove the drop-in and the lease; nothing happens if there are none. */
-void guard_unbind(const char *systemd, const char *folder, const char *name);
-bool guard_is_bound(const char *systemd, const char *name);
+/* The drop-in is gone: remove the lease, if there is one. */
+void guard_unbind(const char *folder, const char *name);
 
 /* Write the lease: it is valid until 'until_ms' (loop_boot_ms()); 0: there is none any more. 'token': for the
  * next start of the unit; 0: unchanged. 0 or a negative errno. */

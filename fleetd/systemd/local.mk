@@ -1,6 +1,6 @@
 FLEETD_UNITY += fleetd/systemd/unity.c
 FLEETD_SOURCES += fleetd/systemd/systemd.h fleetd/systemd/owner.c fleetd/systemd/reason.c fleetd/systemd/trace.h fleetd/systemd/trace.c \
-	fleetd/systemd/runtime_dir.h fleetd/systemd/runtime_dir.c fleetd/systemd/guard.h fleetd/systemd/guard.c fleetd/systemd/bus.h fleetd/systemd/bus.c \
+	fleetd/systemd/runtime_dir.h fleetd/systemd/runtime_dir.c fleetd/systemd/guard.h fleetd/systemd/guard.c fleetd/systemd/drop_in.h fleetd/systemd/drop_in.c fleetd/systemd/bus.h fleetd/systemd/bus.c \
 	fleetd/systemd/bus_internal.h fleetd/systemd/signals.c fleetd/systemd/job.c fleetd/systemd/transient.h fleetd/systemd/transient.c \
 	fleetd/systemd/manager.c fleetd/systemd/bus_poll.h fleetd/systemd/bus_poll.c fleetd/systemd/logind.h fleetd/systemd/logind.c
 

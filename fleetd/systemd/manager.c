@@ -113,6 +113,17 @@ static int64_t manager_modified_ns(const char *path) {
         return stat(path, &st) < 0 ? 0 : st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
 }
 
+/* Return when a source of podman's generator, or a drop-in that fleetd adds to it, was written last. */
+static int64_t manager_source_modified_ns(const char *source) {
+        int64_t newest_ns = manager_modified_ns(source);
+        char path[DROP_IN_PATH_SIZE];
+
+        for (DropIn f = 0; f < _DROP_IN_MAX; f++)
+                if (drop_in_path(source, f, path) == 0)
+                        newest_ns = MAX(newest_ns, manager_modified_ns(path));
+        return newest_ns;
+}
+
 /* Runs after FragmentPath. systemd unloads a stopped service, and loads it again as it was generated, with
  * the modification time of the source at that moment: NeedDaemonReload is false although the source is newer.
  * So compare the times of both files. */
@@ -122,7 +133,7 @@ static int manager_read_source(sd_bus_message *m, SystemdUnit *u) {
 
         if (r < 0 || !*v)
                 return r;
-        u->need_reload |= manager_modified_ns(v) >= manager_modified_ns(u->fragment);
+        u->need_reload |= manager_source_modified_ns(v) >= manager_modified_ns(u->fragment);
         snprintf(u->fragment, sizeof(u->fragment), "%s", v);
         return r;
 }

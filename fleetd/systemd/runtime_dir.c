@@ -15,7 +15,13 @@ enum {
         LINKS_MAX = 8, /* followed from a name to its file */
         /* Of /run. Below it, systemd rejects a daemon-reload (RELOAD_DISK_SPACE_MIN). */
         RELOAD_ROOM_MIN = 16 * 1024 * 1024,
+        DROP_INS_MAX = 65536, /* folders of drop-ins of the host */
 };
+
+const char *runtime_dir_link(const RuntimeDir *d, const char *name, char ret[static RUNTIME_PATH_SIZE]) {
+        snprintf(ret, RUNTIME_PATH_SIZE, "%s/%s", quadlet_is(name) ? d->quadlets : d->links, name);
+        return ret;
+}
 
 static void runtime_dir_unstage(const RuntimeDir *d, const char *name) {
         char staged[FILE_TEMPORARY_SIZE];
@@ -37,7 +43,7 @@ static int runtime_dir_set(RuntimeDir *d, const char *name, const char *text, si
                 return -ENOMEM;
         memcpy(e->hash, unit->hash, sizeof(e->hash));
         e->install = unit_file_has_section(&unit->file, "Install");
-        e->singleton = unit->placement.singleton;
+        e->drop_ins = drop_in_wanted(unit);
         e->stamp = *stamp;
         return 0;
 }
@@ -50,6 +56,36 @@ static int runtime_dir_read(RuntimeDir *d, const char *name, const FileStamp *st
         d->reads++;
         r = read_file_at(d->fd, name, UNIT_SIZE_MAX, &text, &size);
         return r < 0 ? r : runtime_dir_set(d, name, text, size, stamp);
+}
+
+/* Return 1 if 'path' is a link to our file, 0 if it is another link or a file, or a negative errno. */
+static int runtime_dir_follow(const RuntimeDir *d, const char *name, const char *path) {
+        char ours[RUNTIME_PATH_SIZE], target[RUNTIME_PATH_SIZE];
+        ssize_t n;
+
+        n = readlink(path, target, sizeof(target) - 1);
+        if (n < 0)
+                return errno == EINVAL ? 0 : -errno;
+        target[n] = 0;
+        snprintf(ours, sizeof(ours), "%s/%s", d->path, name);
+        return streq(target, ours);
+}
+
+/* Remove drop-ins that a crash has left without the file of their unit. */
+static void runtime_dir_remove_unused(const RuntimeDir *d, const char *folder) {
+        char link[RUNTIME_PATH_SIZE], **names;
+        size_t n;
+
+        if (list_folder_at(AT_FDCWD, folder, ".d", DROP_INS_MAX, &names, &n) < 0)
+                return;
+        for (size_t i = 0; i < n; i++) {
+                names[i][strlen(names[i]) - strlen(".d")] = 0;
+                snprintf(link, sizeof(link), "%s/%s", folder, names[i]);
+                /* A link to another folder is of another daemon. */
+                if (!runtime_dir_find(d, names[i]) && runtime_dir_follow(d, names[i], link) != 0)
+                        drop_in_keep(link, 0);
+        }
+        strings_free(names, n);
 }
 
 int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, const char *links, Error *err) {
@@ -83,7 +119,11 @@ int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, cons
                 free(names[i]);
         }
         free(names);
-        return without_memory ? -ENOMEM : 0;
+        if (without_memory)
+                return -ENOMEM;
+        runtime_dir_remove_unused(d, d->links);
+        runtime_dir_remove_unused(d, d->quadlets);
+        return 0;
 }
 
 void runtime_dir_close(RuntimeDir *d) {
@@ -113,15 +153,21 @@ int runtime_dir_stage(RuntimeDir *d, const char *name, const char *text, size_t 
         return -ENOSPC;
 }
 
-/* Bind a singleton to its guard before its text is in force. */
+static void runtime_dir_keep(const RuntimeDir *d, const char *name, unsigned drop_ins) {
+        char link[RUNTIME_PATH_SIZE];
+
+        if (!(drop_ins & 1U << DROP_IN_SINGLETON))
+                guard_unbind(d->path, name);
+        drop_in_keep(runtime_dir_link(d, name, link), drop_ins);
+}
+
+/* Bind a singleton to its guard before its text is in force; other features have written their drop-ins. */
 static int runtime_dir_bind(const RuntimeDir *d, const char *name, const char *text, size_t size) {
         _cleanup_unit_ Unit *unit = NULL;
 
         TRY(unit_read(name, text, size, &unit, NULL));
-        if (unit->placement.singleton)
-                return guard_bind(d->links, d->path, name, &unit->file);
-        guard_unbind(d->links, d->path, name);
-        return 0;
+        runtime_dir_keep(d, name, drop_in_wanted(unit));
+        return unit->placement.singleton ? guard_bind(d->links, d->path, name, &unit->file) : 0;
 }
 
 int runtime_dir_write(RuntimeDir *d, const char *name, const char *text, size_t size) {
@@ -143,42 +189,27 @@ int runtime_dir_remove(RuntimeDir *d, const char *name) {
         fault_point("unit-file-before-remove");
         r = unlinkat(d->fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
         if (r == 0)
-                guard_unbind(d->links, d->path, name);
+                runtime_dir_keep(d, name, 0);
         fault_point("unit-file-removed");
         return r;
 }
 
 int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret) {
         RuntimeDirEntry *e = runtime_dir_find(d, name);
+        char link[RUNTIME_PATH_SIZE];
         FileStamp stamp;
         int r;
 
         r = file_stamp_at(d->fd, name, &stamp);
-        if (r == 0 && e && memcmp(&e->stamp, &stamp, sizeof(stamp)) == 0) {
-                *ret = e->singleton && !guard_is_bound(d->links, name) ? NULL : e;
-                return 0;
-        }
-        r = r < 0 ? r : runtime_dir_read(d, name, &stamp);
+        if (r == 0 && (!e || memcmp(&e->stamp, &stamp, sizeof(stamp)) != 0))
+                r = runtime_dir_read(d, name, &stamp);
         if (r == -ENOMEM)
                 return r;
         if (r < 0)
                 named_remove(&d->entries, name);
         e = runtime_dir_find(d, name);
-        *ret = e && e->singleton && !guard_is_bound(d->links, name) ? NULL : e;
+        *ret = e && drop_in_has(runtime_dir_link(d, name, link), e->drop_ins) ? e : NULL;
         return 0;
-}
-
-/* Return 1 if 'path' is a link to our file, 0 if it is another link or a file, or a negative errno. */
-static int runtime_dir_follow(const RuntimeDir *d, const char *name, const char *path) {
-        char ours[RUNTIME_PATH_SIZE], target[RUNTIME_PATH_SIZE];
-        ssize_t n;
-
-        n = readlink(path, target, sizeof(target) - 1);
-        if (n < 0)
-                return errno == EINVAL ? 0 : -errno;
-        target[n] = 0;
-        snprintf(ours, sizeof(ours), "%s/%s", d->path, name);
-        return streq(target, ours);
 }
 
 /* Where systemd finds templates of the host. */

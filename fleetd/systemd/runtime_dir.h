@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "fleetd/systemd/drop_in.h"
 #include "fleetd/systemd/trace.h"
 #include "units/hash.h"
 #include "units/unit_file.h"
@@ -17,8 +18,8 @@ enum {
 typedef struct RuntimeDirEntry {
         Named file;
         char hash[UNIT_HASH_SIZE];
-        bool install;   /* has an [Install] section */
-        bool singleton; /* has a guard (fleetd/systemd/guard.h) */
+        bool install;      /* has an [Install] section */
+        unsigned drop_ins; /* that go with it: drop_in_wanted() */
         SystemdTrace trace;
         FileStamp stamp;
 } RuntimeDirEntry;
@@ -33,6 +34,10 @@ typedef struct RuntimeDir {
 
 int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, const char *links, Error *err);
 void runtime_dir_close(RuntimeDir *d);
+
+/* Write the path of the link to the file of that name, which systemd or podman's generator reads. Return
+ * 'ret'. */
+const char *runtime_dir_link(const RuntimeDir *d, const char *name, char ret[static RUNTIME_PATH_SIZE]);
 
 /* Open the folder again, or make it, if it was removed or replaced: return 1, and missing files are missing.
  * 0: unchanged; or a negative errno. */
@@ -49,8 +54,8 @@ static inline RuntimeDirEntry *runtime_dir_find(const RuntimeDir *d, const char 
         return named_find(d->entries, name);
 }
 
-/* Return in *ret the entry of an existing file, or NULL: also for a singleton that is not bound to its guard.
- * Read a changed file again; drop the entry of a removed one. 0, or -ENOMEM if the file could not be read. */
+/* Return in *ret the entry of an existing file, or NULL: also for one without a drop-in that it wants. Read a
+ * changed file again; drop the entry of a removed one. 0, or -ENOMEM if the file could not be read. */
 int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret);
 
 /* Put the file of a template in force, for the instances that a socket starts: systemd reads it for each new

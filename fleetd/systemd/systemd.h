@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/sizes.h"
 #include "base/text.h"
+#include "fleetd/systemd/drop_in.h"
 #include "fleetd/systemd/trace.h"
 #include "units/hash.h"
 #include "units/lists.h"
@@ -130,6 +131,12 @@ typedef struct SystemdOps {
          * instances for a socket with Accept=yes. It is no unit of a listing. 0 or a negative errno; -EEXIST:
          * the host has a template of that name. */
         int (*put_template)(Systemd *s, const char *name, const char *text, size_t size);
+
+        /* Write or remove ('sections' NULL) what a feature adds to the unit, at once, before its file: 1; 0:
+         * it is already so; or a negative errno. A file without a drop-in that its text wants is none
+         * (has_file). It is removed with the file. */
+        int (*put_drop_in)(Systemd *s, const char *name, DropIn feature, const char *sections);
+        int (*get_drop_in)(Systemd *s, const char *name, DropIn feature, char **ret); /* drop_in_get() */
 
         /* LinkUnitFiles(runtime), and EnableUnitFiles(runtime) for files with [Install]. Links of others
          * stay. */

@@ -113,8 +113,14 @@ void sim_unit_changed(SimSystemd *s, const char *unit) {
 
 static void on_quality(void *userdata);
 
+static void unit_copy_ports(char **to, const char *from) {
+        free(*to);
+        *to = from ? strdup(from) : NULL;
+}
+
 static void unit_load(SimUnit *u) {
         memcpy(u->loaded, u->file, sizeof(u->loaded));
+        unit_copy_ports(&u->loaded_ports, u->file_ports);
         u->loaded_quality = u->file_quality;
 }
 
@@ -166,6 +172,7 @@ int sim_unit_start(SimSystemd *s, const char *name, bool asked) {
                 return -ENOLCK; /* the start job of its guard fails */
         u->ending = false;
         memcpy(u->running, u->loaded, sizeof(u->running));
+        unit_copy_ports(&u->ports, u->loaded_ports);
         u->invocation = ++s->invocations;
         u->failed = u->held = false;
         u->end = SYSTEMD_END_UNKNOWN;
@@ -285,10 +292,17 @@ static void call_execute(SimCall *c) {
         }
 }
 
+/* A file without a drop-in that its text wants is none. */
+static bool unit_has_file(const SimUnit *u) {
+        const Unit *text = sim_unit_text(u, u->file);
+
+        return text && (u->file_ports || !(drop_in_wanted(text) & 1U << DROP_IN_PORTS));
+}
+
 static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
         SimUnit *u = sim_unit_get(s, name);
 
-        *ret = (SystemdUnit) { .has_file = u->file[0] != 0, .job = u->job };
+        *ret = (SystemdUnit) { .has_file = unit_has_file(u), .job = u->job };
         (void) sim_unit_load(s, name);
         snprintf(ret->name, sizeof(ret->name), "%s", name);
         snprintf(ret->load, sizeof(ret->load), "%s", u->loaded[0] ? "loaded" : "not-found");
@@ -323,8 +337,10 @@ static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
         ret->owner = u->loaded[0] && u->linked ? SYSTEMD_OURS : SYSTEMD_ABSENT;
         if (ret->owner == SYSTEMD_OURS)
                 snprintf(ret->fragment, sizeof(ret->fragment), "/run/fleet/units/%s", name);
-        ret->need_reload = u->loaded[0] && u->file[0] && !streq(u->loaded, u->file);
-        memcpy(ret->hash, u->file, sizeof(ret->hash));
+        ret->need_reload = u->loaded[0] && u->file[0] &&
+                           (!streq(u->loaded, u->file) || !same_string(u->loaded_ports, u->file_ports));
+        if (ret->has_file)
+                memcpy(ret->hash, u->file, sizeof(ret->hash));
 }
 
 static void call_answer(SimCall *c) {
@@ -501,6 +517,8 @@ static int sim_write_file(Systemd *s, const char *name, const char *text, size_t
         u->singleton = unit->placement.singleton;
         u->file_quality = quality_of(unit);
         u->stop_ms = singleton_stop_ms(&unit->file, NULL);
+        if (!(drop_in_wanted(unit) & 1U << DROP_IN_PORTS))
+                unit_copy_ports(&u->file_ports, NULL);
         unit_keep_text(u, unit);
         return 0;
 }
@@ -509,7 +527,27 @@ static int sim_stage_file(Systemd *s, const char *name, const char *text, size_t
         return 0;
 }
 
+static int sim_put_drop_in(Systemd *s, const char *name, DropIn feature, const char *sections) {
+        SimUnit *u = sim_unit_get(of(s), name);
+        bool changes = !same_string(u->file_ports, sections);
+
+        assert(feature == DROP_IN_PORTS);
+        if (changes)
+                unit_copy_ports(&u->file_ports, sections);
+        return changes;
+}
+
+static int sim_get_drop_in(Systemd *s, const char *name, DropIn feature, char **ret) {
+        const SimUnit *u = sim_unit_find(of(s), name);
+
+        if (!u || !u->file_ports)
+                return -ENOENT;
+        unit_copy_ports(ret, u->file_ports);
+        return 0;
+}
+
 static int sim_remove_file(Systemd *s, const char *name) {
+        unit_copy_ports(&sim_unit_get(of(s), name)->file_ports, NULL);
         sim_unit_get(of(s), name)->file[0] = 0;
         sim_unit_get(of(s), name)->lease_ms = 0;
         return 0;
@@ -625,6 +663,8 @@ static const SystemdOps sim_ops = {
         .guard = sim_guard,
         .write_file = sim_write_file,
         .remove_file = sim_remove_file,
+        .put_drop_in = sim_put_drop_in,
+        .get_drop_in = sim_get_drop_in,
         .link = sim_link,
         .unlink = sim_unlink,
         .reload = sim_reload,
@@ -674,6 +714,9 @@ void sim_systemd_power_cut(SimSystemd *s) {
                 for (size_t i = 0; i < u->n_texts; i++)
                         unit_free(u->texts[i]);
                 free(u->texts);
+                free(u->file_ports);
+                free(u->loaded_ports);
+                free(u->ports);
                 free(u);
         }
 }
@@ -700,6 +743,12 @@ const char *sim_systemd_hash(const SimSystemd *s, const char *unit) {
         const SimUnit *u = sim_unit_find(s, unit);
 
         return u && u->running[0] ? u->running : NULL;
+}
+
+const char *sim_systemd_ports(const SimSystemd *s, const char *unit) {
+        const SimUnit *u = sim_unit_find(s, unit);
+
+        return u && u->running[0] ? u->ports : NULL;
 }
 
 uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit) {

@@ -26,6 +26,8 @@ typedef struct SimUnit {
         uint64_t invocation;
         Unit **texts; /* owned: of all files so far */
         size_t n_texts;
+        /* Its drop-in DROP_IN_PORTS, as the three hashes: owned; NULL: none. */
+        char *file_ports, *loaded_ports, *ports;
         LIST_ENTRY(SimUnit) of_systemd;
 } SimUnit;
 

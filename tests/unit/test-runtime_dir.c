@@ -590,6 +590,101 @@ static void the_latest_moves_are_kept(void **state) {
         assert_null(m);
 }
 
+/* -- Drop-ins -- */
+
+static void words_of_a_drop_in_are_quoted_for_systemd(void **state) {
+        static const struct {
+                const char *word, *expected;
+        } cases[] = {
+                { "FLEET_ADDRESS=10.0.0.2", "FLEET_ADDRESS=10.0.0.2" },
+                { "A=2001:db8::1", "A=2001:db8::1" },
+                { "", "\"\"" },
+                { "A=b c", "\"A=b c\"" },
+                { "A=50%", "\"A=50%%\"" },
+                { "A=\"\\", "\"A=\\\"\\\\\"" },
+                { "A=\n\x7f", "\"A=\\x0a\\x7f\"" },
+                { "A=\xc3\xa9", "\"A=\xc3\xa9\"" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                _cleanup_text_ Text t = {};
+
+                drop_in_append_word(&t, cases[i].word);
+                assert_string_equal(t.chars, cases[i].expected);
+        }
+}
+
+static void a_drop_in_with_equal_text_is_not_written_again(void **state) {
+        Lab *lab = *state;
+        _cleanup_free_ char *link = scratch_path(lab->links, "a.service"), *read = NULL,
+                            *other = scratch_path(lab->links, "a.service.d/own.conf");
+        char path[DROP_IN_PATH_SIZE];
+        FileStamp first, second;
+
+        assert_int_equal(drop_in_get(link, DROP_IN_PORTS, &read), -ENOENT);
+        assert_int_equal(drop_in_put(link, DROP_IN_PORTS, NULL), 0);
+        assert_int_equal(drop_in_put(link, DROP_IN_PORTS, ONE), 1);
+        assert_int_equal(drop_in_path(link, DROP_IN_PORTS, path), 0);
+        assert_int_equal(file_stamp_at(AT_FDCWD, path, &first), 0);
+        assert_int_equal(drop_in_put(link, DROP_IN_PORTS, ONE), 0);
+        assert_int_equal(file_stamp_at(AT_FDCWD, path, &second), 0);
+        assert_memory_equal(&first, &second, sizeof(first));
+        assert_int_equal(drop_in_put(link, DROP_IN_PORTS, TWO), 1);
+        assert_int_equal(drop_in_get(link, DROP_IN_PORTS, &read), 0);
+        assert_string_equal(read, TWO);
+        assert_true(drop_in_has(link, 1U << DROP_IN_PORTS));
+        assert_false(drop_in_has(link, 1U << DROP_IN_PORTS | 1U << DROP_IN_SINGLETON));
+
+        scratch_write(other, ONE); /* of the administrator: the folder stays */
+        assert_int_equal(drop_in_put(link, DROP_IN_PORTS, NULL), 1);
+        assert_int_equal(access(other, F_OK), 0);
+        assert_true(drop_in_has(link, 0));
+}
+
+static void drop_ins_without_the_file_of_their_unit_are_removed_at_the_start(void **state) {
+        static const struct {
+                const char *unit;
+                bool file, quadlet, of_another, stays;
+        } cases[] = {
+                { "a.service", .file = true, .stays = true },
+                { "b.service" },
+                { "c.container", .quadlet = true },
+                { "d.container", .file = true, .quadlet = true, .stays = true },
+                { "e.service", .of_another = true, .stays = true },
+        };
+        Lab *lab = *state;
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                const char *text = cases[i].quadlet ? "[Container]\nImage=a\n" : ONE;
+                char link[RUNTIME_PATH_SIZE];
+
+                runtime_dir_link(&lab->dir, cases[i].unit, link);
+                assert_int_equal(starts_with(link, lab->quadlets), cases[i].quadlet);
+                if (cases[i].file)
+                        assert_int_equal(write_file_at(lab->dir.fd, cases[i].unit, text, strlen(text), 0644),
+                                         0);
+                if (cases[i].of_another)
+                        make_link(lab->links, cases[i].unit, "/run/another/units/e.service");
+                assert_int_equal(drop_in_put(link, DROP_IN_PORTS, ONE), 1);
+        }
+        runtime_dir_close(&lab->dir);
+        assert_int_equal(runtime_dir_open(&lab->dir, lab->path, lab->quadlets, lab->links, NULL), 0);
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                char link[RUNTIME_PATH_SIZE];
+
+                runtime_dir_link(&lab->dir, cases[i].unit, link);
+                assert_int_equal(drop_in_has(link, 1U << DROP_IN_PORTS), cases[i].stays);
+        }
+        assert_int_equal(runtime_dir_write(&lab->dir, "a.service", TWO, strlen(TWO)), 0);
+        assert_int_equal(runtime_dir_remove(&lab->dir, "d.container"), 0);
+        for (size_t i = 0; i < ELEMENTS(cases) - 1; i++) { /* no text wants them */
+                char link[RUNTIME_PATH_SIZE];
+
+                assert_false(
+                        drop_in_has(runtime_dir_link(&lab->dir, cases[i].unit, link), 1U << DROP_IN_PORTS));
+        }
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -604,6 +699,9 @@ int main(int argc, char *argv[]) {
                 T(a_fragment_is_ours_by_its_path_or_its_target),
                 T(links_are_followed_from_name_to_name_up_to_a_limit),
                 T(the_names_of_an_install_section_are_read_from_the_file),
+                cmocka_unit_test(words_of_a_drop_in_are_quoted_for_systemd),
+                T(a_drop_in_with_equal_text_is_not_written_again),
+                T(drop_ins_without_the_file_of_their_unit_are_removed_at_the_start),
                 cmocka_unit_test(the_signals_of_a_unit_decide_how_it_ended),
                 cmocka_unit_test(the_causes_of_a_stop_are_kept_up_to_a_limit),
                 cmocka_unit_test(the_latest_moves_are_kept),

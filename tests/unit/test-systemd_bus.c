@@ -1098,6 +1098,15 @@ static void the_service_of_a_quadlet_file_is_ours_if_it_was_generated_from_our_f
         assert_string_equal(u->active, "active");
         assert_true(u->owner == SYSTEMD_CONFLICTING && !u->has_file);
 
+        /* Generated after the file, and not after its drop-in. */
+        assert_int_equal(ops(fixture)->put_drop_in(fixture->systemd, "web.container", DROP_IN_PORTS, ""), 1);
+        list(fixture, "web.container", false);
+        assert_true(u->owner == SYSTEMD_OURS && u->need_reload);
+        assert_int_equal(ops(fixture)->put_drop_in(fixture->systemd, "web.container", DROP_IN_PORTS, NULL),
+                         1);
+        list(fixture, "web.container", false);
+        assert_false(u->need_reload);
+
         /* systemd has loaded it again as it was generated: the file is newer. */
         assert_int_equal(
                 ops(fixture)->write_file(fixture->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
