@@ -255,6 +255,7 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         }
         if (!agent_may_restart(a, u, s))
                 return AGENT_NOTHING;
+        u->stopping &= s == AGENT_STOP;
         if (s == AGENT_NOTHING || s == AGENT_DONE) {
                 log_debug(((LogFields) { .unit = u->name }), "%s: %s (%s)", u->name, agent_step_to_string(s),
                           reason);
@@ -280,6 +281,9 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
                 agent_refresh_now(a, u);
                 return AGENT_NOTHING;
         }
+        u->stopping = s == AGENT_STOP;
+        if (u->stopping && agent_delays_stop(a, u))
+                return AGENT_NOTHING;
         if (s != AGENT_RECORD)
                 log_info(((LogFields) { .unit = u->name, .index = assignment ? assignment->index : 0 }),
                          "%s: %s (%s)", u->name, agent_step_to_string(s), reason);
@@ -467,6 +471,19 @@ void agent_state_changed(void *agent) {
         Agent *a = agent;
 
         agent_wake(a);
+}
+
+void agent_wake_unit(Agent *a, const char *unit) {
+        AgentUnit *u = agent_unit(a, unit, true);
+
+        if (u)
+                agent_dirty(a, u);
+        else
+                agent_dirty_all(a);
+}
+
+bool agent_is_fresh(const Agent *a) {
+        return a->fresh;
 }
 
 const AgentCounts *agent_counts(const Agent *a) {

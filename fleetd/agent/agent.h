@@ -46,5 +46,9 @@ bool agent_awaits_stop(const Agent *agent, bool *ret_stopping);
 /* Call 'each' with the last listing of each unit whose file is in force here. */
 void agent_each_unit(const Agent *agent, void (*each)(void *userdata, const SystemdUnit *unit),
                      void *userdata);
+/* Plan and publish the unit again soon; for components with a duty. */
+void agent_wake_unit(Agent *agent, const char *unit);
+/* Return whether the assignments of this host count: its view is not older than a check by a majority. */
+bool agent_is_fresh(const Agent *agent);
 /* Return whether the last listing had a conflicting unit of this name. */
 bool agent_has_conflict(Agent *agent, const char *unit);

@@ -41,6 +41,7 @@ typedef struct AgentUnit {
         bool busy;          /* a step is under way */
         bool planned;       /* in this pass: no step is left */
         bool published;     /* in this pass: the registry has the state */
+        bool stopping;      /* an assigned stop is planned, or under way */
         uint64_t spent_ms;  /* rate limit of refreshes: the time at which their gaps so far have passed */
         bool job_ended;     /* a job succeeded since the last start, or the unit is older than this daemon */
         uint64_t done_save; /* the save that records the completion, which is published after it; 0: none */
@@ -154,6 +155,10 @@ struct Agent {
 
 /* Begin what goes with a start or an assigned stop of the unit. 0, or a negative errno: it is not started. */
 int agent_begin_duties(Agent *a, const AgentUnit *u, AgentStep s);
+/* Return whether a component delays the assigned stop, which is then planned again. */
+bool agent_delays_stop(const Agent *a, const AgentUnit *u);
+/* Let the components add to the change of the state, or, with NULL, note what became of the unit. */
+void agent_publish_duties(const Agent *a, const DutyUnit *unit, StateChange *change);
 /* systemd is ready: tell the components. */
 void agent_tell_ready(const Agent *a);
 /* End all that goes with the unit: nothing names it any more. */
@@ -304,6 +309,8 @@ void agent_report_checks(Agent *a);
 void agent_on_check(void *userdata, const char *unit, size_t i, const HealthResult *result);
 /* The agent forgets 'u', or stops it. */
 void agent_end_checks(Agent *a, AgentUnit *u);
+/* Return whether the unit is active, and all its checks pass. */
+bool agent_is_passing(const Agent *a, const AgentUnit *u);
 /* Add what was measured to a state that is about to be published; nothing below KV_LEVEL_UPDATES. 0 or
  * -ENOMEM. */
 int agent_add_health(const Agent *a, const AgentUnit *u, UnitState *state);

@@ -31,12 +31,29 @@ int agent_begin_duties(Agent *a, const AgentUnit *u, AgentStep s) {
         for (size_t i = 0; a->host->components && a->host->components[i] && r >= 0; i++) {
                 const Duty *d = agent_duty(a, i);
 
-                if (s == AGENT_STOP && d && d->stopping)
-                        (void) d->stopping(a->host->selves[i], u->name, true);
                 if (s == AGENT_START && d && d->prepare)
                         r = d->prepare(a->host->selves[i], u->name);
         }
         return r;
+}
+
+bool agent_delays_stop(const Agent *a, const AgentUnit *u) {
+        bool delays = false;
+
+        for (size_t i = 0; a->host->components && a->host->components[i]; i++) {
+                const Duty *d = agent_duty(a, i);
+
+                /* Without contact to the cluster, a stop is planned because others may run the unit. */
+                if (d && d->stopping)
+                        delays |= d->stopping(a->host->selves[i], u->name, !a->fresh) == -EAGAIN;
+        }
+        return delays;
+}
+
+void agent_publish_duties(const Agent *a, const DutyUnit *unit, StateChange *change) {
+        for (size_t i = 0; a->host->components && a->host->components[i]; i++)
+                if (agent_duty(a, i) && agent_duty(a, i)->publish)
+                        agent_duty(a, i)->publish(a->host->selves[i], unit, change);
 }
 
 void agent_unit_gone(Agent *a, AgentUnit *u) {

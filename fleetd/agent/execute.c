@@ -480,6 +480,7 @@ static bool agent_record_step(Agent *a, AgentUnit *u, AgentStep *step) {
         if (r < 0) {
                 agent_unit_failed(a, u, what, strerror(-r));
                 *step = AGENT_NOTHING;
+                u->stopping = false;
                 return false;
         }
         if (*step == AGENT_STOP || *step == AGENT_REMOVE)

@@ -4,7 +4,7 @@
 #include "units/named.h"
 
 /* Two in a row, then one each quarter of a second: five in the first second, then four. */
-enum { GAP_MS = 250, PUBLISH_RETRY_MS = 1000, UNIT_GAP_MS = 1000 };
+enum { GAP_MS = 250, PUBLISH_RETRY_MS = 1000, UNIT_GAP_MS = 1000, ENDPOINTS_RETRY_MS = 5000 };
 
 /* A unit that was published less than UNIT_GAP_MS ago. */
 typedef struct Published {
@@ -18,6 +18,8 @@ struct Publisher {
         Named *published;   /* Published, oldest first */
         Timer timer;
         bool sending, refused; /* refused: the last one, by its rights or limits */
+        bool has_endpoints;    /* the one under way, or the last one */
+        uint64_t endpoints_ms; /* no endpoints before this time: states do not wait for them */
         uint64_t next_ms;      /* no transaction before this time */
         uint64_t spent_ms; /* rate limit: the time at which the gaps of all transactions so far have passed */
 };
@@ -70,6 +72,13 @@ bool publisher_allows(Publisher *p, const char *unit) {
         return false;
 }
 
+bool publisher_takes_endpoints(Publisher *p) {
+        if (loop_now_ms(p->loop) >= p->endpoints_ms)
+                return true;
+        publisher_wake_at(p, p->endpoints_ms);
+        return false;
+}
+
 void publisher_expedite(Publisher *p, const char *unit) {
         p->spent_ms = p->next_ms = 0;
         named_remove(&p->published, unit);
@@ -81,7 +90,9 @@ static void publisher_on_done(void *userdata, KvStatus status, const char *messa
         p->sending = false;
         if (status == KV_FORBIDDEN && !p->refused)
                 log_warning(NO_FIELDS, "Failed to report the states of units: %s; trying again", message);
-        p->refused = status == KV_FORBIDDEN;
+        if (status == KV_FORBIDDEN && p->has_endpoints)
+                p->endpoints_ms = loop_now_ms(p->loop) + ENDPOINTS_RETRY_MS;
+        p->refused = status == KV_FORBIDDEN || (p->refused && loop_now_ms(p->loop) < p->endpoints_ms);
         if (status != KV_OK && status != KV_COMPARE_FAILED) {
                 log_debug(NO_FIELDS, "states not published: %s", message);
                 p->next_ms = loop_now_ms(p->loop) + PUBLISH_RETRY_MS;
@@ -93,11 +104,13 @@ int publisher_send(Publisher *p, const StateChange *changes, size_t n) {
         TRY(registry_publish(p->registry, changes, n, publisher_on_done, p));
 
         p->sending = true;
+        p->has_endpoints = false;
         p->spent_ms = MAX(p->spent_ms, loop_now_ms(p->loop)) + GAP_MS;
         p->next_ms = p->spent_ms - GAP_MS;
         for (size_t i = 0; i < n; i++) {
                 Published *published;
 
+                p->has_endpoints |= changes[i].endpoint_write == ENDPOINT_SET;
                 named_remove(&p->published, changes[i].unit); /* the newest one is the last */
                 published = named_get(&p->published, changes[i].unit, sizeof(*published));
                 if (published) /* without memory, the next state of the unit is not delayed */

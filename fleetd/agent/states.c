@@ -195,7 +195,7 @@ static void agent_report(Agent *a) {
 
 /* Compare 'u' with the registry. AGENT_OFFER_NOW: *ret is set. The state of a unit of which nothing is left
  * is removed, with the assignment that this completes. */
-static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
+static AgentOffer agent_compare(Agent *a, AgentUnit *u, StateChange *ret) {
         const Cluster *c = registry_cluster(a->registry);
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
         const ClusterState *state = cluster_state(c, a->machine_id, u->name);
@@ -204,17 +204,13 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
         AgentOffer offer = AGENT_OFFER_LATER;
         bool writes;
 
-        if (!u->observed || u->must_refresh || u->refreshing)
-                return AGENT_OFFER_LATER;
         /* Its removal is not complete, or its file is being written, or waits for the write of others.
          * Clients take a published state for the end of "load". */
         writes = u->busy || (a->writing > 0 && !u->planned);
         if ((u->busy && !kept) || (writes && streq(u->seen.load, "not-found") && !agent_is_started(&u->seen)))
                 return AGENT_OFFER_LATER;
-        *ret = (StateChange) {};
-        snprintf(ret->unit, sizeof(ret->unit), "%s", u->name);
         if (!kept) {
-                if (!assignment && !state)
+                if (!assignment && !state && ret->endpoint_write == ENDPOINT_STAYS)
                         return AGENT_OFFER_NONE;
                 ret->remove = true;
                 ret->stopped = assignment != NULL;
@@ -233,13 +229,57 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
         if (state && unit_state_equal(&state->state, &ret->state)) {
                 if (agent_changing_since(a, u, assignment, &ret->state) > 0)
                         u->changing_ms = 0;
-                offer = AGENT_OFFER_NONE;
+                if (ret->endpoint_write == ENDPOINT_STAYS)
+                        offer = AGENT_OFFER_NONE;
+                else if (publisher_allows(a->publisher, u->name))
+                        return AGENT_OFFER_NOW;
         } else if ((u->ended_first || !agent_delays_state(a, u, assignment, &ret->state)) &&
                    u->done_save <= a->n_saved && publisher_allows(a->publisher, u->name)) {
                 u->ended_first = false;
                 return AGENT_OFFER_NOW;
         }
         unit_state_done(&ret->state);
+        return offer;
+}
+
+/* While assignments do not count, the unit goes on as it is recorded. */
+static bool agent_goes_on(const Agent *a, const AgentUnit *u, const AssignmentRecord *record) {
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
+
+        if (u->stopping)
+                return false;
+        return a->fresh ? assignment && assignment->kind == ASSIGNMENT_RUN :
+                          record && record->kind == ASSIGNMENT_RUN;
+}
+
+/* Tell the components about a unit that has been read; 'change' as in Duty.publish. */
+static void agent_tell_duties(const Agent *a, const AgentUnit *u, StateChange *change) {
+        const AssignmentRecord *record = records_get(&a->records, u->name);
+        DutyUnit unit = { .name = u->name,
+                          .record = record,
+                          .invocation = agent_active_invocation(&u->seen),
+                          .runs = agent_goes_on(a, u, record),
+                          .passing = agent_is_passing(a, u),
+                          .available = u->health.available,
+                          .undecided = !a->fresh && health_is_undecided(&u->health) };
+
+        agent_publish_duties(a, &unit, change);
+}
+
+/* agent_compare(), with what the components add. */
+static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
+        AgentOffer offer;
+
+        if (!u->observed || u->must_refresh || u->refreshing)
+                return AGENT_OFFER_LATER;
+        *ret = (StateChange) {};
+        snprintf(ret->unit, sizeof(ret->unit), "%s", u->name);
+        agent_tell_duties(a, u, a->fresh ? ret : NULL);
+        if (ret->endpoint_write == ENDPOINT_SET && !publisher_takes_endpoints(a->publisher))
+                ret->endpoint_write = ENDPOINT_STAYS;
+        offer = agent_compare(a, u, ret);
+        if (offer != AGENT_OFFER_NOW)
+                endpoint_record_done(&ret->endpoint);
         return offer;
 }
 
@@ -273,14 +313,18 @@ static size_t agent_offer_dirty(Agent *a, bool unexpected, StateChange changes[s
 
 void agent_publish(Agent *a) {
         bool publishes = a->fresh || a->adopting, expected, all;
+        bool sends = publishes && publisher_ready(a->publisher);
         StateChange *changes;
         AgentUnit *u;
         size_t n;
 
         /* When publication begins, all units become dirty. */
-        TAILQ_FOREACH(u, &a->dirty, dirty_units)
+        TAILQ_FOREACH(u, &a->dirty, dirty_units) {
                 u->published = !publishes;
-        if (!publishes || !publisher_ready(a->publisher))
+                if (!sends && u->observed && !u->must_refresh && !u->refreshing)
+                        agent_tell_duties(a, u, NULL);
+        }
+        if (!sends)
                 return;
         changes = NEW0(StateChange, PUBLISH_BATCH_MAX);
         if (!changes) {
@@ -297,7 +341,9 @@ void agent_publish(Agent *a) {
                 agent_retry_soon(a);
         else if (n == 0 && all)
                 agent_report(a);
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
                 unit_state_done(&changes[i].state);
+                endpoint_record_done(&changes[i].endpoint);
+        }
         free(changes);
 }

@@ -325,6 +325,12 @@ static bool agent_measures_file_text(const Agent *a, const AgentUnit *u) {
                (p->health.n_checks == 0 || streq(u->health.policy, u->seen.hash));
 }
 
+bool agent_is_passing(const Agent *a, const AgentUnit *u) {
+        return u->health.running && u->health.health == UNIT_HEALTH_PASSING && !u->reload_failed &&
+               !agent_is_conflicting(&u->seen, records_get(&a->records, u->name), a->boot_id,
+                                     u->link_refused);
+}
+
 /* A unit is failing, too, if systemd rejected its last start, or if its reload failed. An unmet condition is
  * no failure. */
 int agent_add_health(const Agent *a, const AgentUnit *u, UnitState *state) {

@@ -82,12 +82,12 @@ static inline const char *component_peer_address(const ComponentHost *host) {
 /* A unit as the agent knows it; borrowed. */
 typedef struct DutyUnit {
         const char *name;
-        const Unit *text;                      /* that is in force; NULL: not known */
-        const UnitState *state;                /* as it is published; NULL: nothing is left of the unit */
-        const struct AssignmentRecord *record; /* NULL: none */
+        const struct AssignmentRecord *record; /* with the text in force; NULL: none */
+        const char *invocation;                /* "": it is not active */
         bool runs;                             /* assigned to run here, and no stop of it is planned */
         bool passing;                          /* active, and all its checks pass */
         bool available;                        /* so for UpdateWatchSec= */
+        bool undecided; /* active, but its checks have not decided since this daemon began */
 } DutyUnit;
 
 /* What a component does around each unit of the cluster on this host. NULL: nothing. */
@@ -100,10 +100,12 @@ typedef struct Duty {
         int (*stage)(void *self, const Unit *text, struct AssignmentRecord *record, bool runs, Error *err);
         int (*prepare)(void *self,
                        const char *unit); /* before its start; a negative errno: tried again later */
-        /* Before an assigned stop. 0; -EAGAIN: not yet, and agent_wake_unit() follows. 'at_once': the result
-         * is not awaited. */
+        /* An assigned stop is planned. 0; -EAGAIN: not yet, and agent_wake_unit() follows. It may be asked
+         * again, and the stop may be planned no more (DutyUnit.runs). 'at_once': the result is not awaited.
+         */
         int (*stopping)(void *self, const char *unit, bool at_once);
-        /* Its state is compared with the registry: add what is to be published with the state. */
+        /* It was read from systemd, or planned. 'change': its state is compared with the registry; add what
+         * is to be published with the state. NULL: nothing can be published now. */
         void (*publish)(void *self, const DutyUnit *unit, StateChange *change);
         void (*gone)(void *self, const char *unit); /* nothing is left of it */
 } Duty;

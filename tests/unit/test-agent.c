@@ -38,9 +38,20 @@ static int toy_prepare(void *self, const char *unit) {
         return 0;
 }
 
+static bool delays_stops;
+
 static int toy_stopping(void *self, const char *unit, bool at_once) {
         text_printf(self, "stopping %s; ", unit);
-        return 0;
+        return delays_stops && !at_once ? -EAGAIN : 0;
+}
+
+/* What was published last, and with what. */
+static DutyUnit shown;
+static bool shown_with_state;
+
+static void toy_publish(void *self, const DutyUnit *unit, StateChange *change) {
+        shown = *unit;
+        shown_with_state = change != NULL;
 }
 
 static void toy_gone(void *self, const char *unit) {
@@ -48,7 +59,9 @@ static void toy_gone(void *self, const char *unit) {
 }
 
 static void agent_open(Fixture *fixture) {
-        static const Duty duty = { .prepare = toy_prepare, .stopping = toy_stopping, .gone = toy_gone };
+        static const Duty duty = {
+                .prepare = toy_prepare, .stopping = toy_stopping, .publish = toy_publish, .gone = toy_gone
+        };
         static const Component toy = { "toy", .duty = &duty }, other = { "other" };
         static const Component *const components[] = { &other, &toy, NULL };
         static void *const selves[] = { NULL, &duties };
@@ -258,6 +271,30 @@ static void the_duties_of_components_go_with_a_unit(void **state) {
         host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
         UNTIL(fixture, duties.size > 0 && strstr(duties.chars, "gone"));
         assert_string_equal(duties.chars, "stopping web.service; gone web.service; ");
+}
+
+static void a_duty_delays_an_assigned_stop_which_may_end_meanwhile(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service", ONE);
+        UNTIL(fixture,
+              shown.runs && shown.passing && shown.record && shown.invocation[0] && shown_with_state);
+        delays_stops = true;
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, strstr(duties.chars, "stopping web.service"));
+        host_pause(fixture->host, QUIET_MS);
+        assert_true(shown.passing && !shown.runs);
+
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, shown.runs);
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, !shown.runs);
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->stops, 0);
+        delays_stops = false;
+        agent_wake_unit(fixture->agent, "web.service");
+        UNTIL(fixture, strstr(duties.chars, "gone"));
+        assert_int_equal(fixture->fake->stops, 1);
 }
 
 static void a_loaded_unit_is_not_started(void **state) {
@@ -2485,6 +2522,7 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_fixture(an_assigned_unit_is_written_linked_started_and_published),
                 in_fixture(the_duties_of_components_go_with_a_unit),
+                in_fixture(a_duty_delays_an_assigned_stop_which_may_end_meanwhile),
                 in_fixture(a_loaded_unit_is_not_started),
                 in_fixture(a_unit_is_not_published_before_systemd_has_its_file),
                 in_fixture(a_unit_that_waits_for_the_write_of_another_is_not_published_before_its_own),

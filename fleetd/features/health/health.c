@@ -166,6 +166,10 @@ void health_inherit(HealthState *s, const UnitState *published, const HealthOpti
         health_update(s, options, now_ms);
 }
 
+bool health_is_undecided(const HealthState *s) {
+        return s->inherits && s->running && s->health == UNIT_HEALTH_STARTING;
+}
+
 static void health_set_why(HealthState *s, size_t i, const char *why, uint64_t now_ms) {
         unsigned n = s->checks[i].n_failed;
 

@@ -87,6 +87,10 @@ void health_begin_watch(HealthState *s);
 void health_inherit(HealthState *s, const UnitState *published, const HealthOptions *options,
                     uint64_t now_ms);
 
+/* Return whether the unit runs, and neither its checks nor the published health have decided about it since
+ * this daemon began. */
+bool health_is_undecided(const HealthState *s);
+
 typedef struct HealthResult {
         bool passed;
         bool unknown;      /* it neither passed nor failed: this host could not run it */
