@@ -12,12 +12,27 @@ dns_fleet_dns_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS) $(SYSTEMD_CFLAGS)
 dns_fleet_dns_SOURCES = dns/main.c
 dns_fleet_dns_LDADD = $(DNS_LIBS)
 
-systemdsystemunit_DATA += dist/systemd/fleet-dns.service dist/systemd/fleet-dns.socket
-EXTRA_DIST += dist/systemd/fleet-dns.service.in dist/systemd/fleet-dns.socket
-CLEANFILES += dist/systemd/fleet-dns.service
+# The units of its sockets, and of the address with its settings for systemd-resolved, systemd-networkd, NetworkManager and podman.
+DNS_UNITS = dist/systemd/fleet-dns.service dist/systemd/fleet-dns.socket dist/systemd/fleet-dns-link.service
+systemdsystemunit_DATA += $(DNS_UNITS)
+dist_pkglibexec_SCRIPTS = dist/systemd/dns-link
+CLEANFILES += $(DNS_UNITS)
+EXTRA_DIST += $(DNS_UNITS:=.in)
 
-dist/systemd/fleet-dns.service: $(top_srcdir)/dist/systemd/fleet-dns.service.in Makefile
-	$(AM_V_GEN)$(MKDIR_P) dist/systemd && sed -e 's|@sbindir[@]|$(sbindir)|g' $(top_srcdir)/dist/systemd/fleet-dns.service.in >$@.tmp && mv $@.tmp $@
+$(DNS_UNITS): Makefile
+	$(AM_V_GEN)$(MKDIR_P) dist/systemd && sed -e 's|@sbindir[@]|$(sbindir)|g' -e 's|@pkglibexecdir[@]|$(pkglibexecdir)|g' $(top_srcdir)/$@.in >$@.tmp && mv $@.tmp $@
+dist/systemd/fleet-dns.service: $(top_srcdir)/dist/systemd/fleet-dns.service.in
+dist/systemd/fleet-dns.socket: $(top_srcdir)/dist/systemd/fleet-dns.socket.in
+dist/systemd/fleet-dns-link.service: $(top_srcdir)/dist/systemd/fleet-dns-link.service.in
+
+delegatedir = $(prefix)/lib/systemd/dns-delegate.d
+dist_delegate_DATA = dist/resolved/fleet.dns-delegate
+trustanchordir = $(prefix)/lib/dnssec-trust-anchors.d
+dist_trustanchor_DATA = dist/resolved/fleet.negative
+networkddir = $(prefix)/lib/systemd/network
+dist_networkd_DATA = dist/resolved/05-fleet.network
+networkmanagerdir = $(prefix)/lib/NetworkManager/conf.d
+dist_networkmanager_DATA = dist/resolved/10-fleet.conf
 
 if HAVE_CMOCKA
 DNS_TESTS = tests/unit/test-dns_zone tests/unit/test-dns_message tests/unit/test-dns_sources tests/unit/test-dns_table tests/unit/test-dns_forward \
@@ -50,8 +65,8 @@ EXTRA_DIST += tests/dns/model.py tests/dns/test-model.py tests/dns/test-options.
 DNS_LOGS = tests/dns/test-model.py.log tests/dns/test-options.py.log
 $(DNS_LOGS): tests/dns/answers dns/fleet-dns
 
-# For ./check --full: they need root, network namespaces or a booted host, and other resolvers.
-EXTRA_DIST += tests/dns/test-clients.sh tests/dns/test-flood.py tests/dns/test-service.sh tests/dns/systemd.py tests/dns/upstream.py tests/dns/lookup.c
+# For ./check --full: they need root, network namespaces and other resolvers, as tests/lab/test-dns.sh needs booted hosts.
+EXTRA_DIST += tests/dns/test-clients.sh tests/dns/test-flood.py tests/dns/asks.py tests/dns/systemd.py tests/dns/upstream.py tests/dns/lookup.c
 endif
 
 FUZZERS += tests/fuzz/fuzz-dns_message tests/fuzz/fuzz-dns_files tests/fuzz/fuzz-dns_forward

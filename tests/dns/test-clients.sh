@@ -151,25 +151,7 @@ check a_forged_source_gets_nothing nothing "$(cat "$dir/forged")"
 check foreign_queries_cause_no_upstream_query "$before" "$(queries)"
 
 # 50 restarts while two clients ask. What was read is answered before an ordinary end; a crash loses what was read, and a client asks again.
-asks() { # NAME TRIES
-        run_in ctr /usr/bin/python3 - "$1" "$dir/done" "$2" <<'PY'
-import os, sys, dns.message, dns.query
-n = 0
-while not os.path.exists(sys.argv[2]):
-    q = dns.message.make_query(sys.argv[1], "A")
-    for left in reversed(range(int(sys.argv[3]))):
-        try:
-            a = dns.query.udp(q, "169.254.23.79", timeout=4.5)
-            break
-        except dns.exception.Timeout:
-            if left == 0:
-                raise
-    if a.rcode() != 0 or not a.answer:
-        sys.exit(f"{sys.argv[1]}: {a.rcode()} after {n}")
-    n += 1
-print("all of them" if n > 100 else n)
-PY
-}
+asks() { run_in ctr tests/dns/asks.py "$1" "$dir/done" "$2"; } # NAME TRIES
 for signal in TERM KILL; do
         rm -f "$dir/done"
         asks shop.service.fleet $([ $signal = TERM ] && echo 1 || echo 2) >"$dir/asked-1" 2>&1 &

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A million hostile packets and 200 slow connections of TCP: fleet-dns grows by at most 1 MiB, and others are answered. Needs root. Takes 40 s.
+# Takes 40 s.
+"""A million hostile packets and 200 slow connections of TCP: fleet-dns grows by at most 1 MiB, and others are answered. Needs root.
 
 FLOOD_PACKETS=N for another number."""
 import glob

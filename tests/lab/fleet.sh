@@ -76,22 +76,8 @@ asks() { curl -sS --unix-socket "$(host_socket "$FIRST")" -o "$LAB/body" -w '%{h
 
 # --- ssh ----------------------------------------------------------------------------------------------------------
 
-# The server of OpenSSH, unpacked into the build folder if this machine has none: installing it would start a listener here.
-# Other labs may do the same at the same time.
-sshd_files() {
-        local to=$LAB_BUILD/lab-sshd new p
-        if [ -x /usr/sbin/sshd ] || [ -x "$to/usr/sbin/sshd" ]; then
-                return 0
-        fi
-        new=$(mktemp -d "$to.XXXXXX") || return 1
-        (cd "$new" && { apt-get download -qq openssh-server libwrap0 || { apt-get update -qq && apt-get download -qq openssh-server libwrap0; }; }) >"$LAB/out" 2>&1 ||
-                { rm -rf "$new"; lab_error "cannot fetch openssh-server: $(tail -2 "$LAB/out")"; return 1; }
-        for p in "$new"/*.deb; do
-                dpkg -x "$p" "$new" || return 1
-        done
-        mv -T "$new" "$to" 2>/dev/null || rm -rf "$new"
-        [ -x "$to/usr/sbin/sshd" ]
-}
+# The server of OpenSSH, unpacked if this machine has none: installing it would start a listener here.
+sshd_files() { [ -x /usr/sbin/sshd ] || unpacked lab-sshd openssh-server libwrap0; }
 
 # Permit logins as root from all hosts on a running host: a server key of its own, the client key of the lab.
 sshd_on() {

@@ -359,18 +359,23 @@ lab_install() {
         (umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$LAB/peer.key"; echo >>"$LAB/peer.key")
 }
 
+# Copy the folders in a folder to the disk of a host. If this machine has a link (/lib -> usr/lib), a folder in the upper layer would hide its target.
+host_add() {
+        local d to
+        for d in "$2"/*/; do
+                to=$LAB/$1/up$(readlink -f "/$(basename "$d")")
+                mkdir -p "$to" && cp -a "$d/." "$to/" || return 1
+        done
+}
+
 # Install fleetd on the disk of a host; further arguments are lines of [Fleetd]. By default its configuration names the key file and the first
 # host, which founds the cluster. With LAB_TOKENS=yes each host is a cluster of one until host_join.
 host_install() {
-        local h=$1 u=$LAB/$1/up d first=${LAB_HOSTS%% *} zones=(a b c d e f g h i) n
+        local h=$1 u=$LAB/$1/up first=${LAB_HOSTS%% *} zones=(a b c d e f g h i) n
         shift
         host_make "$h" || return 1
         n=$(host_number "$h")
-        # If this machine has a link (/lib -> usr/lib), a folder in the upper layer would hide its target.
-        for d in "$LAB"/image/*; do
-                mkdir -p "$u$(readlink -f "/${d##*/}")"
-                cp -a "$d/." "$u$(readlink -f "/${d##*/}")/"
-        done
+        host_add "$h" "$LAB/image"
         if ! grep -qs '^fleet:' "$u/etc/group"; then
                 { grep -v '^fleet:' /etc/group; echo fleet:x:890:; } >"$u/etc/group"
         fi

@@ -26,6 +26,21 @@ skip() {
         exit 0
 }
 
+# unpacked NAME PACKAGE...: unpack packages that this machine does not have into a folder of LAB_BUILD, once. Other labs may do the same at the same time.
+unpacked() {
+        local to=$LAB_BUILD/$1 new p
+        shift
+        [ ! -d "$to" ] || return 0
+        new=$(mktemp -d "$to.XXXXXX") || return 1
+        (cd "$new" && { apt-get download -qq "$@" || { apt-get update -qq && apt-get download -qq "$@"; }; }) >"$LAB/out" 2>&1 ||
+                { rm -rf "$new"; lab_error "cannot fetch $*: $(tail -2 "$LAB/out")"; return 1; }
+        for p in "$new"/*.deb; do
+                dpkg -x "$p" "$new" || return 1
+        done
+        mv -T "$new" "$to" 2>/dev/null || rm -rf "$new"
+        [ -d "$to" ]
+}
+
 # Run the named checks. When one fails, the journals of all hosts are stored in LAB_TESTIMONY. Figures that checks appended to
 # $LAB/figures are printed at the end.
 scenario() {
