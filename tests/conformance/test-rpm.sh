@@ -40,8 +40,8 @@ diff "$scratch/installed" "$scratch/packaged" >"$scratch/log" && [ -s "$scratch/
 result the_packages_have_the_files_of_make_install $? "$(grep '^[<>]' "$scratch/log" | tr '\n' ' ')"
 
 names=$(rpm -qp --qf '%{NAME}\n' "$scratch"/rpm/RPMS/*/*.rpm 2>/dev/null | sort | tr '\n' ' ')
-[ "$names" = "fleet-doc fleetctl fleetd " ]
-result there_are_three_packages $? "$names"
+[ "$names" = "fleet-dns fleet-doc fleetctl fleetd " ]
+result there_are_four_packages $? "$names"
 [ "$(rpm -qp --configfiles "$scratch"/rpm/RPMS/*/fleetd-[0-9]*.rpm 2>/dev/null)" = /etc/fleet/fleetd.conf ]
 result the_configuration_is_kept $? "$(rpm -qp --configfiles "$scratch"/rpm/RPMS/*/fleetd-[0-9]*.rpm 2>&1)"
 exit $failed

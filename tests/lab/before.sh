@@ -16,6 +16,11 @@ before_packages() (
         for f in $(sed -n 's/^dist_doc_DATA = //p' dist/local.mk); do
                 [ -e "$f" ] || sed -i "/^dist_doc_DATA/s| $f\>||" dist/local.mk
         done
+        [ -d dns ] || { # a release without fleet-dns
+                sed -i '/^Package: fleet-dns$/,/^$/d' debian/control
+                sed -i '/-pfleet-dns/d' debian/rules
+                rm debian/fleet-dns.*
+        }
         sed -i '1s/(.*)/(0.1.0~before)/' debian/changelog
         env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u DESTDIR -u CC dpkg-buildpackage -us -uc -B
 )

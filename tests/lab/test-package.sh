@@ -28,7 +28,8 @@ packages_are_built() {
         rm -rf "$debs"
         [ -z "${CHECK_ALL:-}" ] || quick=()
         (umask 022; env "${quick[@]}" flock "$LAB_BUILD/config.status" make -C "$LAB_BUILD" deb >"$LAB/deb.log" 2>&1 </dev/null) || fail "make deb fails: $(tail -3 "$LAB/deb.log")"
-        mkdir -p "$LAB/new" "$LAB/before" "$LAB/broken"
+        mkdir -p "$LAB/new" "$LAB/before" "$LAB/broken" "$LAB/dns"
+        cp "$debs"/fleet-dns_*.deb "$LAB/dns/" || fail "there is no package fleet-dns"
         for p in fleetd fleetctl; do
                 cp "$debs/$p"_*.deb "$LAB/new/" || fail "there is no package $p"
                 repack "$debs/$p"_*.deb "$LAB/before" '0.1.0~before'
@@ -83,7 +84,7 @@ a_host_boots_without_fleetd() {
         hosts_up alpha
         # In some containers, the first one forbids to start services; the other one, of debian.sh, leaves out documentation.
         host_exec alpha rm -f /usr/sbin/policy-rc.d /etc/dpkg/dpkg.cfg.d/check
-        host_exec alpha dpkg --no-triggers --force-unsafe-io -P fleetd fleetctl >"$LAB/out" 2>&1
+        host_exec alpha dpkg --no-triggers --force-unsafe-io -P fleet-dns fleetd fleetctl >"$LAB/out" 2>&1
         ! host_exec alpha sh -c 'command -v fleetd' >/dev/null || fail "fleetd is installed on this machine"
 }
 
@@ -240,6 +241,40 @@ a_package_whose_daemon_does_not_start_touches_no_unit() {
         units_untouched "the right package"
 }
 
+# fleet-dns: its units in the order of the socket, the service and the address.
+dns_states() { host_exec alpha systemctl is-active fleet-dns.socket fleet-dns.service fleet-dns-link.service | xargs; }
+dns_is_on() { [ "$(dns_states)" = "active active active" ] && host_exec alpha test -e /etc/containers/containers.conf.d/50-fleet.conf; }
+
+an_installed_fleet_dns_waits_for_an_administrator() {
+        host_exec alpha mkdir -p /etc/containers
+        install_packages "$LAB/dns"
+        [ "$(host_exec alpha systemctl is-enabled fleet-dns.socket)" = disabled ] || fail "it is $(host_exec alpha systemctl is-enabled fleet-dns.socket)"
+        [ "$(dns_states)" = "inactive inactive inactive" ] || fail "it is $(dns_states)"
+        host_exec alpha systemctl enable --now fleet-dns.socket >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
+        wait_for 10 dns_is_on || fail "it is $(dns_states)"
+}
+
+an_upgrade_of_fleet_dns_answers_each_query() {
+        local before after asks
+        before=$(host_exec alpha systemctl show --value -p InvocationID fleet-dns.socket fleet-dns.service | xargs)
+        host_exec alpha /usr/bin/python3 - ns.fleet /run/asked <"$top/tests/dns/asks.py" >"$LAB/asked" 2>&1 &
+        asks=$!
+        install_packages "$LAB/dns"
+        host_exec alpha sh -c 'sleep 1; touch /run/asked'
+        wait $asks
+        [ "$(cat "$LAB/asked")" = "all of them" ] || fail "$(cat "$LAB/asked")"
+        after=$(host_exec alpha systemctl show --value -p InvocationID fleet-dns.socket fleet-dns.service | xargs)
+        [ "${before% *}" = "${after% *}" ] && [ "${before#* }" != "${after#* }" ] || fail "not the service alone was started: $before, $after"
+}
+
+removal_of_fleet_dns_leaves_nothing() {
+        run_dpkg -r fleet-dns || fail "dpkg -r: $(tail -5 "$LAB/out")"
+        [ "$(dns_states)" = "inactive inactive inactive" ] || fail "it is $(dns_states)"
+        [ -z "$(host_exec alpha find /etc/containers -type f)" ] || fail "the file of podman is left"
+        [ -z "$(host_exec alpha ip -o addr show to 169.254.23.79)" ] || fail "the address is left"
+        units_untouched "fleet-dns"
+}
+
 removal_stops_the_daemon_and_no_unit() {
         run_dpkg -r fleetd || fail "dpkg -r: $(tail -5 "$LAB/out")"
         ! host_exec alpha pgrep -x fleetd >/dev/null || fail "fleetd still runs"
@@ -283,5 +318,6 @@ after_a_purge_it_is_installed_again() {
 scenario packages_are_built packages_have_no_fault packages_of_the_release_before_are_built equal_sources_give_equal_packages \
         a_host_boots_without_fleetd an_installed_package_is_a_cluster_of_one twenty_units_run an_upgrade_restarts_the_daemon_once_and_touches_no_unit \
         metrics_have_the_units_of_the_host a_stopped_process_does_not_block_an_upgrade a_full_disk_ends_an_upgrade_and_touches_no_unit \
-        a_package_whose_daemon_does_not_start_touches_no_unit removal_stops_the_daemon_and_no_unit a_removed_package_comes_back_to_its_state \
+        a_package_whose_daemon_does_not_start_touches_no_unit an_installed_fleet_dns_waits_for_an_administrator \
+        an_upgrade_of_fleet_dns_answers_each_query removal_of_fleet_dns_leaves_nothing removal_stops_the_daemon_and_no_unit a_removed_package_comes_back_to_its_state \
         purge_deletes_the_state_and_touches_no_unit after_a_purge_it_is_installed_again
