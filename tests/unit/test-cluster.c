@@ -1221,7 +1221,9 @@ static void a_template_is_checked_with_the_names_of_its_instances(void **state) 
         static const struct {
                 const char *option, *message;
         } rows[] = {
-                { "HealthTcp=80%i", "web@blue.service: line 2: HealthTcp=80blue: expected [ADDR:]PORT" },
+                { "HealthTcp=80%i",
+                  "web@blue.service: line 2: HealthTcp=80blue: the unit has no tcp port \"80blue\"" },
+                { "Port=http:80%i", "web@blue.service: line 2: Port=http:80blue: expected 1 to 65535" },
                 { "UpdateWatchSec=%i",
                   "web@blue.service: line 2: UpdateWatchSec=blue: expected a time span" },
                 { "HealthHttp=8080/%i", "" },

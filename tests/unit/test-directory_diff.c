@@ -541,9 +541,9 @@ static void a_template_that_is_invalid_for_an_instance_is_refused(void **state) 
         cluster_view_put(&f->view, "/_fleet/unit/a@blue.service", "{\"from\":\"a@.service\",\"text\":\"\"}");
         assert_diff(f, true, "");
         assert_int_equal(f->files[0].kind, PROBLEM_REFUSED);
-        assert_true(
-                starts_with(f->files[0].error,
-                            "a@.service: a@blue.service: line 4: HealthTcp=80blue: expected [ADDR:]PORT"));
+        assert_true(starts_with(
+                f->files[0].error,
+                "a@.service: a@blue.service: line 4: HealthTcp=80blue: the unit has no tcp port \"80blue\""));
 }
 
 static void a_paused_rollout_is_a_problem_of_its_file(void **state) {
