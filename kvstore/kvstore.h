@@ -156,6 +156,7 @@ void kv_state(const KvStore *store, KvState *ret);
 /* The part of kv_state() that each answer to a client contains. It needs no state of sessions. */
 typedef struct KvPosition {
         uint64_t cluster_id, lineage, raft_index, term;
+        unsigned level; /* feature level of the tree */
 } KvPosition;
 
 void kv_position(const KvStore *store, KvPosition *ret);

@@ -50,10 +50,12 @@ void kv_position(const KvStore *s, KvPosition *ret) {
         if (s->attached) {
                 current = remote_current(s->remote);
                 *ret = (KvPosition) { current->cluster_id, current->lineage, current->raft_index,
-                                      current->term };
+                                      current->term, current->level };
                 return;
         }
-        *ret = (KvPosition) { .cluster_id = identity->cluster_id, .lineage = identity->lineage };
+        *ret = (KvPosition) { .cluster_id = identity->cluster_id,
+                              .lineage = identity->lineage,
+                              .level = s->level };
         if (!core || replica_error(s->replica, NULL) < 0)
                 return;
         ret->raft_index = raft_core_applied_index(core);

@@ -565,6 +565,8 @@ static bool options_have_check(const UnitFile *file) {
         return false;
 }
 
+static const char *const publishing[] = { "Container", "Pod" };
+
 /* The sections of systemd, and those of Podman's quadlets. */
 static const char *const sections[] = {
         "Artifact", "Automount", "Build", "Container", "Image",   "Install", "Kube",
@@ -641,6 +643,29 @@ static int options_warn_option(Reading *r, const UnitFile *file) {
         return options_warn(r, "[%s] has no option %.64s", o->section, o->name);
 }
 
+/* List the ports by which units exclude each other. */
+static int options_list_ports(Reading *r) {
+        Placement *p = r->placement;
+
+        TRY(service_policy_list_ports(&p->service, &p->ports));
+        if (r->name && !text_has_word("container pod", unit_name_type(r->name)))
+                return 0;
+        for (size_t i = 0; i < r->file->n_options && p->published.n < OPTION_ITEMS_MAX; i++) {
+                const UnitOption *o = &r->file->options[i];
+                _cleanup_free_ char *value = NULL;
+
+                if (!streq(o->name, "PublishPort") || !IS_AMONG(o->section, publishing))
+                        continue;
+                value = r->name ? unit_name_expand(r->name, o->value) : strdup(o->value);
+                if (!value)
+                        return -ENOMEM;
+                if (!*value) /* forgets the former ones */
+                        names_done(&p->published);
+                TRY(service_list_published(value, &p->published));
+        }
+        return 0;
+}
+
 int options_read(const UnitFile *file, const char *name, Placement *ret, Warnings *warnings, Error *err) {
         _cleanup_placement_ Placement placement = {};
         Reading reading = {
@@ -662,6 +687,7 @@ int options_read(const UnitFile *file, const char *name, Placement *ret, Warning
                                 return o->line > 0 ? error_prefix(err, r, "line %u", o->line) : r;
                 }
 
+        TRY(options_list_ports(&reading));
         for (size_t j = 0; warnings && j < file->n_options; j++) {
                 reading.option = &file->options[j];
                 TRY(options_warn_option(&reading, file));

@@ -6,6 +6,8 @@ void placement_done(Placement *placement) {
         free(placement->machine_id);
         names_done(&placement->machine_of);
         names_done(&placement->triggers);
+        names_done(&placement->ports);
+        names_done(&placement->published);
         pairs_done(&placement->metadata);
         names_done(&placement->conflicts);
         names_done(&placement->replaces);

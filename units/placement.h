@@ -55,7 +55,10 @@ typedef struct Placement {
         UpdatePolicy update;
         HealthPolicy health;
         ServicePolicy service;
-        Names triggers; /* no option: the unit that this one starts, if it is a trigger (units/class.h) */
+        /* No options: */
+        Names triggers;  /* the unit that this one starts, if it is a trigger (units/class.h) */
+        Names ports;     /* the fixed ones of Port=, as "8080/tcp" */
+        Names published; /* the fixed host ports of PublishPort= in a .container or .pod file, the same */
 } Placement;
 
 void placement_done(Placement *placement);

@@ -200,6 +200,34 @@ int service_policy_add_port(ServicePolicy *policy, const ServiceItem *item, Erro
         return service ? names_add(&policy->names, service, strlen(service)) : 0;
 }
 
+static int port_list(uint64_t number, PortProtocol protocol, Names *ret) {
+        char port[16];
+        int size = snprintf(port, sizeof(port), "%u/%s", (unsigned) number,
+                            port_protocol_to_string(protocol));
+
+        return names_add(ret, port, (size_t) size);
+}
+
+int service_policy_list_ports(const ServicePolicy *policy, Names *ret) {
+        for (size_t i = 0; i < policy->n_ports; i++)
+                if (policy->ports[i].number > 0)
+                        TRY(port_list(policy->ports[i].number, policy->ports[i].protocol, ret));
+        return 0;
+}
+
+int service_list_published(const char *value, Names *ret) {
+        const char *end = value + strcspn(value, "/"),
+                   *container = memrchr(value, ':', (size_t) (end - value)), *host;
+        int protocol = *end ? port_protocol_from_string(end + 1) : PORT_TCP;
+        uint64_t number;
+
+        if (!container || protocol < 0)
+                return 0;
+        host = memrchr(value, ':', (size_t) (container - value));
+        host = host ? host + 1 : value;
+        return port_number_read(&host, &number) >= 0 ? port_list(number, (PortProtocol) protocol, ret) : 0;
+}
+
 const ServicePort *service_port(const ServicePolicy *policy, const char *name, PortProtocol protocol) {
         for (size_t i = 0; i < policy->n_ports; i++)
                 if (streq(policy->ports[i].name, name) && policy->ports[i].protocol == protocol)

@@ -70,6 +70,11 @@ typedef struct ServiceItem {
  * with the message, or -ENOMEM. */
 int service_policy_add_name(ServicePolicy *policy, const ServiceItem *item, Error *err);
 int service_policy_add_port(ServicePolicy *policy, const ServiceItem *item, Error *err);
+/* Add the ports with a number as "8080/tcp". 0 or -ENOMEM. */
+int service_policy_list_ports(const ServicePolicy *policy, Names *ret);
+/* Add the host port of a value of PublishPort=, "[[ADDR:]PORT:]CONTAINER[/PROTOCOL]", the same. A range, a
+ * port that podman selects, and a protocol that Port= does not have, add nothing. 0 or -ENOMEM. */
+int service_list_published(const char *value, Names *ret);
 /* Return the port of that name and protocol, borrowed; NULL: none. */
 const ServicePort *service_port(const ServicePolicy *policy, const char *name, PortProtocol protocol);
 

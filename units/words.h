@@ -92,6 +92,7 @@
           "has", "no unit %1")                                                  /* unit */                   \
         X(VERDICT_CONFLICTS, "conflicts", "Conflicts=%2, and %1 is there")      /* unit there, pattern */    \
         X(VERDICT_CONFLICTED, "conflicted", "%1 is there and has Conflicts=%2") /* unit there, pattern */    \
+        X(VERDICT_PORT_TAKEN, "port-taken", NULL, false, "has", "%1, which has port %2") /* unit, port */    \
         X(VERDICT_FOREIGN_UNIT, "foreign-unit", NULL, false, "has",                                          \
           "a unit of that name from another source")                                                         \
         X(VERDICT_IS_LEAVING, "is-leaving", NULL, false, "is", "leaving the cluster")                        \

@@ -317,7 +317,7 @@ static int draft_place(Draft *d, const ClusterUnit *u, DraftPosition *p, Text *t
                     scheduler_pick(d->view, u, &to, &why);
         if (r < 0 && r != -ENOENT && r != -EAGAIN)
                 return r;
-        if (r == -EAGAIN && p->rule != RULE_CONFLICTS) {
+        if (r == -EAGAIN && !scheduler_is_conflict(p->rule)) {
                 entry_write(t, u, "wait", NULL, why.message);
                 return 1;
         }

@@ -347,7 +347,7 @@ static void move_away(Pass *pass, const Positions *all) {
                     (position_is_overdue(pass, p) &&
                      (found || !drain_is_for_reboot(p->assignment->machine))) ||
                     (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !position_leaves(p) &&
-                     (!(found || soon) || p->rule == RULE_CONFLICTS)))
+                     (!(found || soon) || scheduler_is_conflict(p->rule))))
                         position_stop_unfit(pass, p);
         }
         if (!found) {

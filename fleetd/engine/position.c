@@ -88,7 +88,7 @@ MoveReason position_reason(const Position *p) {
                 return MOVE_LOST;
         if (p->rule == RULE_MOVE)
                 return MOVE_REQUESTED;
-        if (p->state == POSITION_REPLACED || p->rule == RULE_CONFLICTS || p->rule == RULE_FOREIGN)
+        if (p->state == POSITION_REPLACED || scheduler_is_conflict(p->rule) || p->rule == RULE_FOREIGN)
                 return MOVE_CONFLICT;
         return MOVE_EDITED;
 }

@@ -100,7 +100,7 @@ typedef enum ClusterList {
         CLUSTER_WAITING, /* target loaded or launched, not global, and without an assignment on a machine that
                             is up and has no conflicting unit */
         CLUSTER_GLOBAL,  /* Global= */
-        CLUSTER_RELATED, /* MachineOf=, Conflicts= or Replaces= */
+        CLUSTER_RELATED, /* MachineOf=, Conflicts=, Replaces= or Port= */
         CLUSTER_REPLACING,   /* Replaces= */
         CLUSTER_STOPS_FIRST, /* Move=stop-first or Singleton=, to be launched, and active on no machine */
         CLUSTER_ROLLING,     /* a rollout that has not ended */
@@ -110,12 +110,14 @@ typedef enum ClusterList {
         _CLUSTER_LIST_MAX,
 } ClusterList;
 
-/* The options that name other units. */
+/* The options that name other units, or ports. */
 typedef enum ClusterRule {
         CLUSTER_CONFLICTS,
         CLUSTER_REPLACES,
         CLUSTER_MACHINE_OF, /* names, no patterns; so the next */
         CLUSTER_TRIGGERS,   /* Unit= of a timer, for example */
+        CLUSTER_PORTS,      /* no units, but ports of Port= that only one unit of a machine can have */
+        CLUSTER_PUBLISHED,  /* the same of PublishPort= */
         _CLUSTER_RULE_MAX,
 } ClusterRule;
 
@@ -322,6 +324,7 @@ typedef struct Cluster {
         lists[_CLUSTER_LIST_MAX];               /* units that a change elsewhere may affect; unsorted */
         size_t conditions[_UNIT_CONDITION_MAX]; /* units by condition */
         uint64_t lineage;
+        unsigned level;           /* feature level, as of the last access; 0: not known */
         ClusterServer *servers;   /* table by machine */
         ClusterService *services; /* table by name */
         bool draining;            /* it is being freed */

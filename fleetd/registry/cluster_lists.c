@@ -56,7 +56,8 @@ void cluster_update_lists(Cluster *c, ClusterUnit *u) {
         cluster_list_set(c, CLUSTER_WAITING, u, cluster_unit_is_waiting(u));
         cluster_list_set(c, CLUSTER_GLOBAL, u, p && p->global);
         cluster_list_set(c, CLUSTER_RELATED, u,
-                         p && p->machine_of.n + p->triggers.n + p->conflicts.n + p->replaces.n > 0);
+                         p && p->machine_of.n + p->triggers.n + p->conflicts.n + p->replaces.n + p->ports.n >
+                                         0);
         cluster_list_set(c, CLUSTER_REPLACING, u, p && p->replaces.n > 0);
         cluster_list_set(c, CLUSTER_ROLLING, u, u->rollout && u->rollout->state != ROLLOUT_DONE);
         cluster_list_set(c, CLUSTER_REVERTED, u,

@@ -309,13 +309,14 @@ static void registry_on_retry(void *userdata) {
 }
 
 const Cluster *registry_cluster(const Registry *r) {
-        /* Time and lineage are not keys: the watch does not report them. */
+        /* Time, lineage and level are not keys: the watch does not report them. */
         Cluster *c = r->cluster;
         KvPosition position;
 
         kv_position(r->store, &position);
         c->now_ms = kv_cluster_ms(r->store);
         c->lineage = position.lineage;
+        c->level = position.level;
         return c;
 }
 

@@ -106,15 +106,18 @@ static void causes_read(Causes *all, const SchedulerView *view, const ClusterUni
                 const ClusterMachine *m = scheduler_view_by_name(view, i);
                 bool has_it = m->presence == PRESENCE_UP && scheduler_view_has(view, m, unit->name);
                 Refusal refusal = {};
+                SchedulerRule rule;
 
                 if (m == except || cluster_machine_is_removed(m) ||
                     presence_is_omitted(m, now_ms) != long_lost)
                         continue;
-                if (scheduler_check(0, view, unit, m, has_it, &refusal) == RULE_NONE) {
+                rule = scheduler_check(0, view, unit, m, has_it, &refusal);
+                if (rule == RULE_NONE) {
                         if (!has_it)
                                 continue;
                         refusal.why.code = VERDICT_HAS_IT;
-                }
+                } else if (rule == RULE_PORT) /* the message has the port */
+                        refusal.conflict = NULL;
                 causes_add(all, m, &refusal);
         }
 }

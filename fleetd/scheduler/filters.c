@@ -195,15 +195,20 @@ static bool conflict_on_unit(void *userdata, const Placed *other, const char *gl
         return false;
 }
 
-static int filter_conflicts(const Candidate *c, Refusal *ret) {
-        const Names *own = &c->placement->conflicts;
+static ConflictSearch conflict_search(const Candidate *c) {
         const ClusterAssignment *there = cluster_assignment_on(c->machine, c->unit->name);
         ConflictSearch s = { .unit = c->unit, .staying = c->staying };
-        VerdictCode code = VERDICT_CONFLICTS;
 
         /* A draft of a plan borrows the assignments of the unit that it would replace. */
         if (c->staying && there && LIST_FIRST(&there->of->assignments) == LIST_FIRST(&c->unit->assignments))
                 s.assignment = there;
+        return s;
+}
+
+static int filter_conflicts(const Candidate *c, Refusal *ret) {
+        const Names *own = &c->placement->conflicts;
+        ConflictSearch s = conflict_search(c);
+        VerdictCode code = VERDICT_CONFLICTS;
 
         for (size_t i = 0; i < own->n && !s.found && !scheduler_view_is_spent(c->view); i++)
                 scheduler_view_each_named(c->view, c->machine, own->items[i], conflict_on_unit, &s);
@@ -231,6 +236,39 @@ static bool conflict_add(void *userdata, const Placed *other, const char *glob) 
         return ++l->n <= l->max;
 }
 
+/* Visit the units on the machine that have a port of this one. Of a unit that is there, PublishPort= does not
+ * count. */
+static void ports_each(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
+                       bool staying, SchedulerViewEach each, void *userdata) {
+        static const ClusterRule rules[] = { CLUSTER_PORTS, CLUSTER_PUBLISHED };
+        const Cluster *cluster = scheduler_view_cluster(view);
+        size_t n = staying ? 1 : ELEMENTS(rules);
+
+        if (cluster->level > 0 && cluster->level < OPTION_LEVEL_SERVICES)
+                return;
+        for (size_t i = 0; i < n; i++) {
+                const Names *own = cluster_rule(&unit->unit->placement, rules[i]);
+
+                for (size_t k = 0; k < own->n * n && !scheduler_view_is_spent(view); k++)
+                        scheduler_view_each_naming(view, machine, rules[k % n], own->items[k / n], each,
+                                                   userdata);
+        }
+}
+
+static bool port_on_unit(void *userdata, const Placed *other, const char *port) {
+        return !((ConflictSearch *) userdata)->found && conflict_on_unit(userdata, other, port);
+}
+
+static int filter_port(const Candidate *c, Refusal *ret) {
+        ConflictSearch s = conflict_search(c);
+
+        ports_each(c->view, c->unit, c->machine, c->staying, port_on_unit, &s);
+        if (ret)
+                ret->conflict = s.found;
+        return !s.found ? 0 :
+                          refusal_set(ret, VERDICT_PORT_TAKEN, "%s" VERDICT_NEXT "%s", s.found->name, s.glob);
+}
+
 size_t scheduler_conflicts_on(const SchedulerView *view, const ClusterUnit *unit,
                               const ClusterMachine *machine, const ClusterUnit **ret, size_t max) {
         const Names *own = &unit->unit->placement.conflicts;
@@ -240,6 +278,8 @@ size_t scheduler_conflicts_on(const SchedulerView *view, const ClusterUnit *unit
                 scheduler_view_each_named(view, machine, own->items[i], conflict_add, &l);
         if (l.n <= max)
                 scheduler_view_each_naming(view, machine, CLUSTER_CONFLICTS, unit->name, conflict_add, &l);
+        if (l.n <= max)
+                ports_each(view, unit, machine, false, conflict_add, &l);
         return l.n;
 }
 
@@ -342,6 +382,7 @@ const Filter scheduler_filters[_RULE_MAX] = {
         [RULE_METADATA] = { "MachineMetadata", filter_metadata },
         [RULE_MACHINE_OF] = { "MachineOf", filter_machine_of },
         [RULE_CONFLICTS] = { "Conflicts", filter_conflicts },
+        [RULE_PORT] = { "Port", filter_port },
         [RULE_FOREIGN] = { "Foreign", filter_foreign },
         [RULE_MAINTENANCE] = { "Maintenance", filter_maintenance },
         [RULE_MOVE] = { "RequestedMove", filter_move },

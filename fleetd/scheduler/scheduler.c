@@ -17,14 +17,15 @@ const ClusterUnit *scheduler_conflict_on(const SchedulerView *view, const Cluste
                                          const ClusterMachine *machine) {
         Refusal refusal = {};
 
-        return scheduler_check(0, view, unit, machine, false, &refusal) == RULE_CONFLICTS ? refusal.conflict :
-                                                                                            NULL;
+        return scheduler_is_conflict(scheduler_check(0, view, unit, machine, false, &refusal)) ?
+                       refusal.conflict :
+                       NULL;
 }
 
 bool scheduler_would_fit_freed(const SchedulerView *view, const ClusterUnit *unit,
                                const ClusterMachine *machine) {
-        return scheduler_check(0, view, unit, machine, false, NULL) == RULE_CONFLICTS &&
-               scheduler_check(RULE_CONFLICTS + 1, view, unit, machine, false, NULL) == RULE_NONE;
+        return scheduler_is_conflict(scheduler_check(0, view, unit, machine, false, NULL)) &&
+               scheduler_check(RULE_PORT + 1, view, unit, machine, false, NULL) == RULE_NONE;
 }
 
 bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
@@ -64,6 +65,8 @@ bool scheduler_would_fit_started(const SchedulerView *view, const ClusterUnit *u
 bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
         SchedulerRule rule = scheduler_refusal(view, unit, machine, false, NULL);
 
+        if (rule == RULE_PORT)
+                rule = scheduler_check(RULE_PORT + 1, view, unit, machine, false, NULL);
         return rule == RULE_NONE || rule == RULE_MAINTENANCE || rule == RULE_MOVE ||
                rule == RULE_FLAP_DAMPING;
 }

@@ -15,6 +15,7 @@ typedef enum SchedulerRule {
         RULE_METADATA,
         RULE_MACHINE_OF,
         RULE_CONFLICTS,
+        RULE_PORT,    /* as a conflict, of two units with one port; a unit that runs there is adopted */
         RULE_FOREIGN, /* the machine reports a conflicting unit; the assignment remains until another machine
                          has the unit, or the name is free */
         RULE_MAINTENANCE, /* the machine gets no units. A unit that is to move away stays until another
@@ -25,23 +26,30 @@ typedef enum SchedulerRule {
         RULE_NONE = -1,
 } SchedulerRule;
 
+/* Return whether the unit excludes, or is excluded by, another one on the machine. */
+static inline bool scheduler_is_conflict(SchedulerRule rule) {
+        return rule == RULE_CONFLICTS || rule == RULE_PORT;
+}
+
 /* Return the first rule that forbids 'unit' to run on 'machine', with the reason ("Conflicts=web@*.service,
  * and web@1.service is there"), or RULE_NONE.
  *
  * 'staying' checks a unit that is already there. The machine then need not be up, and a unit that is being
  * stopped is no obstacle. Of two units in conflict only the one with the newer text (ClusterUnit.index) is
- * rejected; of two instances of one template, only the later one. */
+ * rejected; of two instances of one template, only the later one. The same holds for two units with one port.
+ */
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
                                 const ClusterMachine *machine, bool staying, Error *ret_why);
-/* Return the unit on the machine that excludes 'unit' by Conflicts= of either, if that is the first rule that
- * rejects the machine; or NULL. */
+/* Return the unit on the machine that excludes 'unit' by Conflicts= of either, or by a port, if that is the
+ * first rule that rejects the machine; or NULL. */
 const ClusterUnit *scheduler_conflict_on(const SchedulerView *view, const ClusterUnit *unit,
                                          const ClusterMachine *machine);
-/* Set 'ret' to the units on the machine that exclude 'unit' by Conflicts= of either. Return their number, or
- * 'max' + 1 if there are more. */
+/* Set 'ret' to the units on the machine that exclude 'unit' by Conflicts= of either, or by a port. Return
+ * their number, or 'max' + 1 if there are more. */
 size_t scheduler_conflicts_on(const SchedulerView *view, const ClusterUnit *unit,
                               const ClusterMachine *machine, const ClusterUnit **ret, size_t max);
-/* Return whether units on the machine exclude a new unit by Conflicts=, and no other rule rejects it. */
+/* Return whether units on the machine exclude a new unit by Conflicts= or a port, and no other rule rejects
+ * it. */
 bool scheduler_would_fit_freed(const SchedulerView *view, const ClusterUnit *unit,
                                const ClusterMachine *machine);
 /* Return whether no rule rejects the machine. */
@@ -59,9 +67,9 @@ bool scheduler_would_fit_uncordoned(const SchedulerView *view, const ClusterUnit
  */
 bool scheduler_would_fit_started(const SchedulerView *view, const ClusterUnit *unit,
                                  const ClusterMachine *machine, bool *ret_cordoned);
-/* As scheduler_may_return(), of a unit that runs there without an assignment: maintenance of the machine, or
- * a requested move to another one, does not forbid it either. The unit is then moved; scheduler_fits() with
- * 'staying' states whether it does. */
+/* As scheduler_may_return(), of a unit that runs there without an assignment: a port of another unit,
+ * maintenance of the machine, or a requested move to another one, does not forbid it either. The unit is then
+ * moved; scheduler_fits() with 'staying' states whether it does. */
 bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
 
 /* Return a unit there whose Replaces= names 'unit', or NULL. Two units that name each other replace nothing.

@@ -19,6 +19,20 @@ _unused_ static const char *placement_conflict(const Placement *a, const char *a
         return placement_match(&a->conflicts, b_name) ?: placement_match(&b->conflicts, a_name);
 }
 
+/* Return whether both units have a port. PublishPort= counts for one that is not there yet. */
+_unused_ static bool placement_same_port(const Placement *a, const Placement *b, bool staying) {
+        const Names *const lists[][2] = { { &a->ports, &b->ports },
+                                          { &a->ports, &b->published },
+                                          { &a->published, &b->ports },
+                                          { &a->published, &b->published } };
+
+        for (size_t i = 0; i < (staying ? 1 : ELEMENTS(lists)); i++)
+                for (size_t k = 0; k < lists[i][0]->n; k++)
+                        if (names_have(lists[i][1], lists[i][0]->items[k]))
+                                return true;
+        return false;
+}
+
 _unused_ static bool share_equal(Share a, Share b) {
         return a.unit == b.unit && a.value == b.value;
 }
@@ -66,5 +80,7 @@ _unused_ static bool placement_equal(const Placement *a, const Placement *b) {
                a->replace_after_ms == b->replace_after_ms && a->stops_alone == b->stops_alone &&
                a->stop_after_ms == b->stop_after_ms && a->keeps_old == b->keeps_old &&
                a->keep_revisions == b->keep_revisions && update_policy_equal(&a->update, &b->update) &&
-               health_policy_equal(&a->health, &b->health) && service_policy_equal(&a->service, &b->service);
+               health_policy_equal(&a->health, &b->health) &&
+               service_policy_equal(&a->service, &b->service) && names_equal(&a->ports, &b->ports) &&
+               names_equal(&a->published, &b->published);
 }

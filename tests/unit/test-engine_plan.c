@@ -729,6 +729,7 @@ static void a_move_has_a_reason_and_a_first_place_has_none(void **state) {
                 { PRESENCE_UP, "zone=b", "MachineMetadata=zone=a", "", MOVE_EDITED },
                 { PRESENCE_UP, "zone=a", "MachineMetadata=zone=a", "Conflicts=a.service", MOVE_CONFLICT },
                 { PRESENCE_UP, "zone=a", "MachineMetadata=zone=a", "Replaces=a.service", MOVE_CONFLICT },
+                { PRESENCE_UP, "zone=a", "MachineMetadata=zone=a\nPort=a:80", "Port=a:80", MOVE_CONFLICT },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -1081,6 +1082,9 @@ static const char *const all_options[] = { "",
                                            "ReplaceAfterSec=never",
                                            "OnReconnect=keep-old",
                                            "OnReconnect=keep-old\nConflicts=a.service",
+                                           "Port=a:80",
+                                           "Port=b:81\nPort=a:80",
+                                           "Global=true\nPort=a:80",
                                            "MachineID=cccccccc" };
 static const char *const all_machines[] = { "A", "B", "C", "D", "E", "F" };
 static const char *const all_metadata[] = { "", "zone=a", "zone=b", "zone=a,disk=ssd" };
@@ -1339,9 +1343,11 @@ static void assert_rules_hold(const ClusterView *p, const EnginePlan *plan) {
                 assert_true(placement_machine_id_fits(wants, m->id));
                 assert_true(placement_metadata_fits(wants, &m->facts->metadata, NULL));
                 for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next)
-                        if (o->of != u && o->of->unit && !was)
+                        if (o->of != u && o->of->unit && !was) {
                                 assert_null(
                                         placement_conflict(wants, u->name, &o->of->unit->placement, o->unit));
+                                assert_false(placement_same_port(wants, &o->of->unit->placement, false));
+                        }
                 if (wants->global)
                         continue;
                 for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
@@ -1855,8 +1861,11 @@ static void an_assignment_affects_the_units_on_its_machine_that_have_rules(void 
         run_on(&p, "A", "b.service");
         run_on(&p, "A", "c.service");
         run_on(&p, "B", "d.service");
+        cluster_view_unit(&p, "e.service", "Port=e:80", TARGET_LAUNCHED);
+        run_on(&p, "A", "e.service");
         assert_int_equal(concerned(&p.cluster, &change, add_name, &c), 0);
-        assert_true(has_name(&c, "a.service") && has_name(&c, "b.service") && !has_name(&c, "c.service"));
+        assert_true(has_name(&c, "a.service") && has_name(&c, "b.service") && !has_name(&c, "c.service") &&
+                    has_name(&c, "e.service"));
         assert_true(
                 has_name(&c, "d.service")); /* a machine may have become free for the unit that it replaces */
         forget_names(&c);
@@ -1871,6 +1880,31 @@ static void an_assignment_affects_the_units_on_its_machine_that_have_rules(void 
         assert_int_equal(concerned(&p.cluster, &change, add_name, &c), 0);
         assert_true(has_name(&c, "b.service") && !has_name(&c, "a.service"));
         forget_names(&c);
+}
+
+/* What runs there without an assignment, after a recovery for example, is adopted before its port counts. */
+static void of_two_units_with_one_port_that_run_on_a_machine_the_newer_one_leaves(void **state) {
+        static const char *const names[] = { "b.service" };
+
+        for (unsigned only = 0; only < 2; only++) {
+                _cleanup_(engine_plan_done) EnginePlan full = {}, part = {};
+                _cleanup_cluster_view_ ClusterView p;
+
+                two_machines(&p);
+                if (only)
+                        cluster_view_presence(&p, "B", PRESENCE_AWAY);
+                cluster_view_unit(&p, "b.service", "Port=a:80", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "z.service", "Port=z:80", TARGET_LAUNCHED);
+                run_on(&p, "A", "z.service");
+                cluster_view_state(&p, "A", "b.service", "active");
+                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &full), 0);
+                assert_int_equal(engine_plan(&p.cluster, names, 1, 30000, &cluster_view_limits, &part), 0);
+                assert_same(&full, &part, only);
+                assert_plan(&p, "run b.service A");
+                assert_plan(&p, only ? "stop z.service A" : "stop z.service A; run z.service B");
+                cluster_view_execute(&p);
+                assert_plan(&p, "");
+        }
 }
 
 static int add_until(void *userdata, const char *unit) {
@@ -2122,6 +2156,7 @@ int main(void) {
                 cmocka_unit_test(after_a_restore_assignments_get_the_texts_that_run),
                 cmocka_unit_test(a_unit_in_conflict_on_one_machine_runs_on_another),
                 cmocka_unit_test(a_unit_in_conflict_is_planned_when_a_machine_joins),
+                cmocka_unit_test(of_two_units_with_one_port_that_run_on_a_machine_the_newer_one_leaves),
                 cmocka_unit_test(
                         after_a_restore_the_engine_waits_for_all_reports_or_five_minutes_or_an_operator),
                 cmocka_unit_test(an_unreadable_unit_remains_unchanged_and_others_are_planned),

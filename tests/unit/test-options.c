@@ -696,6 +696,36 @@ static void a_check_has_the_port_that_it_names(void **state) {
         assert_string_equal(selected.chars, "127.0.0.1:20017");
 }
 
+static void the_fixed_ports_of_a_unit_are_listed(void **state) {
+        static const struct {
+                const char *name, *text, *ports, *published;
+        } rows[] = {
+                { "a.service", SERVICE "Port=a:80\nPort=b:auto\nPort=c:80/udp", "80/tcp|80/udp|", "" },
+                { "a@1.service", SERVICE "Port=a:80%i", "801/tcp|", "" },
+                { "a.container",
+                  "[Container]\nImage=a\nPublishPort=8080:80\nPublishPort=127.0.0.1:81:80/udp\n"
+                  "PublishPort=[::1]:82:80\nPublishPort=80\nPublishPort=127.0.0.1::80\n"
+                  "PublishPort=90-91:80-81\nPublishPort=83:80/sctp\nPublishPort=0:80\nPublishPort=65536:1\n",
+                  "", "8080/tcp|81/udp|82/tcp|" },
+                { "a@1.container",
+                  "[Container]\nImage=a\nPublishPort=1:1\nPublishPort=\nPublishPort=80%i:80\n", "",
+                  "801/tcp|" },
+                { "a.kube", "[Kube]\nYaml=a\nPublishPort=1:1\n", "", "" },
+                { "a.service", SERVICE "[Container]\nPublishPort=1:1\n", "", "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_ Unit *unit = NULL;
+                _cleanup_free_ char *ports = NULL, *published = NULL;
+
+                assert_int_equal(unit_read(rows[i].name, rows[i].text, strlen(rows[i].text), &unit, NULL), 0);
+                ports = joined(&unit->placement.ports);
+                published = joined(&unit->placement.published);
+                assert_string_equal(ports ?: "", rows[i].ports);
+                assert_string_equal(published ?: "", rows[i].published);
+        }
+}
+
 static void after_some_warnings_the_others_are_counted(void **state) {
         static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n[Unit]\nA=\n",
                                              "MachineID=abc\nGlobal=maybe\n" };
@@ -735,6 +765,7 @@ int main(void) {
                 cmocka_unit_test(a_service_or_port_that_a_unit_cannot_have_is_rejected_with_its_line),
                 cmocka_unit_test(a_unit_has_the_services_and_ports_that_its_name_completes),
                 cmocka_unit_test(a_check_has_the_port_that_it_names),
+                cmocka_unit_test(the_fixed_ports_of_a_unit_are_listed),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),
         };
 

@@ -711,29 +711,36 @@ static void a_text_does_not_start_on_a_machine_that_it_excludes(void **state) {
         }
 }
 
-/* The new text conflicts with a unit on each of the machines. That stays, also where its text is newer than
- * that of the instance so far. */
+/* The new text conflicts with a unit on each of the machines, or has its port. That stays, also where its
+ * text is newer than that of the instance so far. */
 static void instances_in_conflict_with_the_new_text_start_elsewhere_first(void **state) {
         static const char *const others[][2] = { { "A", "a.service" },
                                                  { "B", "b.service" },
                                                  { "C", "c.service" } };
-        _cleanup_(end) Play play;
+        static const struct {
+                const char *text, *others[ELEMENTS(others)];
+        } rows[] = { { "MaxUnavailable=1\nConflicts=?.service", { "", "", "" } },
+                     { "MaxUnavailable=1\nPort=http:80", { "Port=a:80", "Port=b:80", "Port=c:80" } },
+                     { "MaxUnavailable=1\nPort=http:8%i", { "Port=a:81", "Port=b:82", "Port=c:83" } } };
 
-        begin_excluding(&play, "MaxUnavailable=1", "MaxUnavailable=1\nConflicts=?.service");
-        for (size_t i = 0; i < ELEMENTS(others); i++) {
-                cluster_view_unit(&play.p, others[i][1], "", TARGET_LAUNCHED);
-                cluster_view_assign(&play.p, others[i][0], others[i][1], ASSIGNMENT_RUN);
+        for (size_t k = 0; k < ELEMENTS(rows); k++) {
+                _cleanup_(end) Play play;
+
+                begin_excluding(&play, "MaxUnavailable=1", rows[k].text);
+                for (size_t i = 0; i < ELEMENTS(others); i++) {
+                        cluster_view_unit(&play.p, others[i][1], rows[k].others[i], TARGET_LAUNCHED);
+                        cluster_view_assign(&play.p, others[i][0], others[i][1], ASSIGNMENT_RUN);
+                }
+                want(&play, 2);
+                excluded_seconds(&play, 60, 3 + ELEMENTS(others), 1);
+                assert_rollout(&play, ROLLOUT_DONE, 2);
+                assert_int_equal(count_assignments(&play, 2), 3);
+                for (size_t i = 0; i < ELEMENTS(others); i++)
+                        assert_true(cluster_assignment_is_active(
+                                cluster_assignment(&play.p.cluster, machine_id(others[i][0]), others[i][1])));
         }
-        want(&play, 2);
-        excluded_seconds(&play, 60, 3, 1);
-        assert_rollout(&play, ROLLOUT_DONE, 2);
-        assert_int_equal(count_assignments(&play, 2), 3);
-        for (size_t i = 0; i < ELEMENTS(others); i++)
-                assert_true(cluster_assignment_is_active(
-                        cluster_assignment(&play.p.cluster, machine_id(others[i][0]), others[i][1])));
 }
 
-/* The rollout ends without those that have failed; they stay where they are. */
 static void a_text_that_fails_elsewhere_does_not_start_where_it_is_excluded(void **state) {
         static const char options[] = "MaxUnavailable=3\nUpdateOnFailure=continue\nMachineMetadata=disk=ssd";
         uint64_t index;

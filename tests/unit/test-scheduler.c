@@ -253,6 +253,95 @@ static void of_two_in_conflict_exactly_the_one_with_the_newer_text_yields(void *
         }
 }
 
+static void machine_with_podman(ClusterView *p, const char *name) {
+        char key[128], id[MACHINE_ID_SIZE], facts[64];
+
+        cluster_view_machine(p, name, "", PRESENCE_UP);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/facts", cluster_view_id(id, name));
+        snprintf(facts, sizeof(facts), "{\"name\":\"%s\",\"quadlet\":true}", name);
+        cluster_view_put(p, key, facts);
+}
+
+/* The text of b is the newer one. It arrives where a is. */
+static void two_units_with_one_port_are_not_on_one_machine(void **state) {
+        static const char taken[] = "it has a.container, which has port 8080/tcp";
+        static const struct {
+                const char *a, *b;
+                bool arriving, staying; /* whether b is rejected */
+        } rows[] = {
+                { "Port=x:8080", "Port=y:8080", true, true },
+                { "Port=x:80\nPort=y:8080", "Port=y:8080\nPort=z:81", true, true },
+                { "Port=x:8080/udp", "Port=x:8080", false, false },
+                { "Port=x:auto", "Port=x:auto", false, false },
+                { "Port=x:8080", "Port=x:808", false, false },
+                { "Port=x:8080", "[Container]\nPublishPort=8080:80", true, false },
+                { "[Container]\nPublishPort=127.0.0.1:8080:80/tcp", "Port=x:8080", true, false },
+                { "[Container]\nPublishPort=8080:80", "[Container]\nPublishPort=8080:81", true, false },
+                { "[Container]\nPublishPort=8080-8081:80-81\nPublishPort=8080", "Port=x:8080", false, false },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_cluster_view_ ClusterView p = {};
+                const char *arriving = rows[i].arriving ? taken : "", *staying = rows[i].staying ? taken : "";
+                SchedulerView *view;
+
+                machine_with_podman(&p, "A");
+                cluster_view_unit(&p, "a.container", rows[i].a, TARGET_LAUNCHED);
+                cluster_view_unit(&p, "b.container", rows[i].b, TARGET_LAUNCHED);
+                cluster_view_assign(&p, "A", "a.container", ASSIGNMENT_RUN);
+                assert_string_equal(refusal(&p, "a.container", "A", false), "");
+                assert_string_equal(refusal(&p, "b.container", "A", false), arriving);
+                p.cluster.level = 10; /* the rule begins with the next level */
+                assert_string_equal(refusal(&p, "b.container", "A", false), "");
+                p.cluster.level = 11;
+
+                assert_int_equal(scheduler_view_new(&p.cluster, 1, &view), 0);
+                assert_true(scheduler_may_adopt(view, unit(&p, "b.container"), machine(&p, "A")));
+                assert_int_equal(scheduler_may_return(view, unit(&p, "b.container"), machine(&p, "A")),
+                                 !rows[i].arriving);
+                assert_int_equal(scheduler_would_fit_freed(view, unit(&p, "b.container"), machine(&p, "A")),
+                                 rows[i].arriving);
+                assert_ptr_equal(scheduler_conflict_on(view, unit(&p, "b.container"), machine(&p, "A")),
+                                 rows[i].arriving ? unit(&p, "a.container") : NULL);
+                assert_int_equal(scheduler_conflicts_on(view, unit(&p, "b.container"), machine(&p, "A"),
+                                                        &(const ClusterUnit *) { NULL }, 1),
+                                 rows[i].arriving);
+                scheduler_view_free(view);
+
+                cluster_view_assign(&p, "A", "b.container", ASSIGNMENT_RUN);
+                assert_string_equal(refusal(&p, "a.container", "A", true), "");
+                assert_string_equal(refusal(&p, "b.container", "A", true), staying);
+                cluster_view_text(&p, "a.container", rows[i].a, "/bin/false"); /* the newer text yields */
+                assert_string_equal(refusal(&p, "b.container", "A", true), "");
+                assert_int_equal(*refusal(&p, "a.container", "A", true) != 0, rows[i].staying);
+                cluster_view_assign(&p, "A", "b.container", ASSIGNMENT_STOP);
+                assert_string_equal(refusal(&p, "a.container", "A", true), "");
+                cluster_view_assign(&p, "A", "a.container", ASSIGNMENT_STOP);
+                assert_string_equal(refusal(&p, "b.container", "A", false), arriving);
+        }
+}
+
+static void where_a_port_is_taken_is_explained_for_each_machine(void **state) {
+        _cleanup_cluster_view_ ClusterView p = {};
+        Error err;
+
+        for (unsigned i = 1; i <= 3; i++) {
+                char name[] = "w@1.service", on[] = "A";
+
+                name[2] = (char) ('0' + i);
+                on[0] = (char) ('A' + i - 1);
+                cluster_view_unit(&p, name, "Port=http:80", TARGET_LAUNCHED);
+                if (i == 3)
+                        break;
+                cluster_view_machine(&p, on, "", PRESENCE_UP);
+                cluster_view_assign(&p, on, name, ASSIGNMENT_RUN);
+        }
+        assert_null(pick(&p, "w@3.service", &err));
+        assert_string_equal(err.message,
+                            "no machine qualifies (A has w@1.service, which has port 80/tcp; B has "
+                            "w@2.service, which has port 80/tcp)");
+}
+
 static const char *const instances[] = { "w@1.service", "w@2.service" };
 
 /* They get one text one after the other. */
@@ -908,8 +997,17 @@ static bool model_yields(const ClusterUnit *u, const ClusterAssignment *own, con
         return strcmp(u->name, other->name) > 0;
 }
 
+static bool model_conflict(const ClusterUnit *a, const ClusterUnit *b, bool staying) {
+        return placement_conflict(&a->unit->placement, a->name, &b->unit->placement, b->name);
+}
+
+static bool model_port(const ClusterUnit *a, const ClusterUnit *b, bool staying) {
+        return placement_same_port(&a->unit->placement, &b->unit->placement, staying);
+}
+
 /* The full search: each unit of the cluster view. */
-static bool model_conflicts(const Model *m, const ClusterUnit *u, const ClusterMachine *on, bool staying) {
+static bool model_excludes(const Model *m, const ClusterUnit *u, const ClusterMachine *on, bool staying,
+                           bool (*excludes)(const ClusterUnit *a, const ClusterUnit *b, bool staying)) {
         for (const ClusterUnit *other = m->cluster_view->cluster.units; other; other = other->hh.next) {
                 const bool *decided = model_decided(m, on, other->name);
                 const ClusterAssignment *order = model_order(other, on);
@@ -917,7 +1015,7 @@ static bool model_conflicts(const Model *m, const ClusterUnit *u, const ClusterM
 
                 if (other == u || !other->unit || (!order && !(decided && *decided)))
                         continue;
-                if (!placement_conflict(&u->unit->placement, u->name, &other->unit->placement, other->name))
+                if (!excludes(u, other, staying))
                         continue;
                 if (!staying || (!stopping && model_yields(u, model_order(u, on), other, order)))
                         return true;
@@ -957,13 +1055,19 @@ static void rules_found_by_the_index_are_those_of_a_full_search(void **state) {
                 "Replaces=*b*",
                 "Conflicts=nothing-1-*",
                 "Conflicts=app-*\nGlobal=true",
+                "Port=a:80",
+                "Port=a:80\nPort=b:81\nPort=c:auto",
+                "Port=a:81/tcp\nPort=b:80/udp\nConflicts=db.service",
+                "[Container]\nPublishPort=80:1",
+                "Port=a:81\n[Container]\nPublishPort=[::1]:80:1\nPublishPort=81:1",
         };
         static const char *const names[] = {
-                "web@1.service", "web@2.service", "web@3.service", "db.service", "app-1.service",
-                "app-2.service", "app-3.service", "x.service",     "w.service",
+                "web@1.service", "web@2.service", "web@3.service", "db.service",
+                "app-1.service", "app-2.service", "app-3.service", "x.service",
+                "w.service",     "web.container", "db.container",
         };
         static const char *const machines[] = { "A", "B", "C" };
-        unsigned conflicts = 0, replaced = 0, asked = 0;
+        unsigned conflicts = 0, ports = 0, replaced = 0, asked = 0;
         Random random;
 
         random_seed(&random, 11);
@@ -972,7 +1076,7 @@ static void rules_found_by_the_index_are_those_of_a_full_search(void **state) {
                 Model m = { .cluster_view = &p };
 
                 for (size_t i = 0; i < ELEMENTS(machines); i++)
-                        cluster_view_machine(&p, machines[i], "", PRESENCE_UP);
+                        machine_with_podman(&p, machines[i]);
                 /* Units are added, changed and removed. */
                 for (size_t i = 0; i < 2 * ELEMENTS(names); i++)
                         cluster_view_unit(&p, names[random_below(&random, ELEMENTS(names))],
@@ -1002,11 +1106,14 @@ static void rules_found_by_the_index_are_those_of_a_full_search(void **state) {
                 for (const ClusterUnit *u = p.cluster.units; u; u = u->hh.next)
                         for (const ClusterMachine *on = p.cluster.machines; u->unit && on; on = on->hh.next)
                                 for (unsigned staying = 0; staying < 2; staying++) {
-                                        bool expected = model_conflicts(&m, u, on, staying);
+                                        bool expected = model_excludes(&m, u, on, staying, model_conflict),
+                                             port = !expected &&
+                                                    model_excludes(&m, u, on, staying, model_port);
+                                        SchedulerRule rule = scheduler_refusal(m.view, u, on, staying, NULL);
 
-                                        assert_int_equal(scheduler_refusal(m.view, u, on, staying, NULL) ==
-                                                                 RULE_CONFLICTS,
-                                                         expected);
+                                        assert_int_equal(rule == RULE_CONFLICTS, expected);
+                                        assert_int_equal(rule == RULE_PORT, port);
+                                        ports += port;
                                         assert_int_equal(scheduler_replaced_by(m.view, u, on) != NULL,
                                                          model_replaced(&m, u, on));
                                         conflicts += expected;
@@ -1017,6 +1124,7 @@ static void rules_found_by_the_index_are_those_of_a_full_search(void **state) {
         }
         assert_true(conflicts > asked / 20 && conflicts < asked - asked / 20);
         assert_true(replaced > asked / 50);
+        assert_true(ports > asked / 50);
 }
 
 /* As "fleetctl plan" asks: the draft of a unit that is placed, with another text. It leaves, except for the
@@ -1068,6 +1176,8 @@ int main(void) {
                 cmocka_unit_test(a_unit_that_is_stopping_excludes_new_units_and_evicts_none),
                 cmocka_unit_test(of_two_in_conflict_exactly_the_one_with_the_newer_text_yields),
                 cmocka_unit_test(of_two_instances_of_a_template_in_conflict_exactly_the_later_one_yields),
+                cmocka_unit_test(two_units_with_one_port_are_not_on_one_machine),
+                cmocka_unit_test(where_a_port_is_taken_is_explained_for_each_machine),
                 cmocka_unit_test(a_draft_of_the_earlier_of_two_in_conflict_leaves),
                 cmocka_unit_test(the_least_loaded_then_the_smallest_is_picked),
                 cmocka_unit_test(a_unit_that_fits_nowhere_gets_the_reason_of_each_machine),

@@ -65,19 +65,17 @@ static int rolling_update(Rolling *x, const RolloutInstance *p, const ClusterMac
         return 0;
 }
 
-static bool names_have_specifiers(const Names *names) {
-        for (size_t i = 0; i < names->n; i++)
-                if (strchr(names->items[i], '%'))
-                        return true;
-        return false;
-}
+/* Return whether the rules of placement in the text differ between its instances. */
+static bool rolling_has_specifiers(const UnitFile *file) {
+        for (size_t i = 0; i < file->n_options; i++) {
+                const UnitOption *o = &file->options[i];
 
-static bool placement_has_specifiers(const Placement *p) {
-        for (size_t i = 0; i < p->metadata.n; i++)
-                if (strchr(p->metadata.items[i].key, '%') || strchr(p->metadata.items[i].value, '%'))
+                if (strchr(o->value, '%') &&
+                    (unit_file_section_is_ours(o->section) ? options_level(o->name) != OPTION_LEVEL_UPDATES :
+                                                             streq(o->name, "PublishPort")))
                         return true;
-        return (p->machine_id && strchr(p->machine_id, '%')) || names_have_specifiers(&p->machine_of) ||
-               names_have_specifiers(&p->conflicts) || names_have_specifiers(&p->replaces);
+        }
+        return false;
 }
 
 void rolling_done_placement(Rolling *x) {
@@ -94,7 +92,7 @@ static int rolling_read_common(Rolling *x) {
         if (!x->common)
                 return -ENOMEM;
         x->own_placements = options_read(&x->set.head->unit->file, NULL, x->common, NULL, NULL) < 0 ||
-                            placement_has_specifiers(x->common);
+                            rolling_has_specifiers(&x->set.head->unit->file);
         return 0;
 }
 
@@ -164,7 +162,7 @@ static bool rolling_may_exclude(const Rolling *x, const RolloutInstance *p) {
         const Placement *wanted = &x->set.head->unit->placement;
 
         return p->unit->unit->own_size > 0 || wanted->machine_id || wanted->metadata.n > 0 ||
-               wanted->machine_of.n > 0 || wanted->conflicts.n > 0;
+               wanted->machine_of.n + wanted->conflicts.n + wanted->ports.n > 0;
 }
 
 /* Return whether the instance stays on its machine with the wanted text. A drain or a requested move is no
