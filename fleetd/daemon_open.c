@@ -137,6 +137,8 @@ static int daemon_check_proposal(void *userdata, const char *relay, const char *
         if (!d->host.registry || !registry_ready(d->host.registry))
                 return -ENOMEM;
         r = proposal_check(registry_cluster(d->host.registry), relay, machine_id, principal, cmd, err);
+        if (r >= 0)
+                r = registry_check_endpoints(d->host.registry, machine_id, cmd, err);
         return r < 0 ? r : (int) proposal_reports(machine_id, cmd);
 }
 

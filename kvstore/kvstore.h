@@ -125,9 +125,10 @@ typedef struct KvOptions {
         size_t window;             /* 0: HUB_WINDOW */
         KvEvents events;
         /* Return whether another host may propose a command, on the leader from KV_LEVEL_IDENTITY on: a set
-         * of KvReport, or a negative errno and a message (-ENOMEM: later). 'principal' is the text that it
-         * claims; size 0: the host itself. 'relay' is the machine that has sent it for that host; NULL: that
-         * host itself. Called with events.userdata; NULL: every command is accepted. */
+         * of KvReport, or a negative errno and a message (-ENOMEM: later; -EBUSY: KV_BUSY, not KV_FORBIDDEN).
+         * 'principal' is the text that it claims; size 0: the host itself. 'relay' is the machine that has
+         * sent it for that host; NULL: that host itself. Called with events.userdata; NULL: every command is
+         * accepted. */
         int (*check_proposal)(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
                               const KvCommand *cmd, Error *err);
 } KvOptions;

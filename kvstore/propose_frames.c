@@ -227,7 +227,7 @@ static int take_foreign(const Asked *a, const Proposal *like, KvBytes principal,
                 return -EINVAL;
         r = check_foreign(a, principal, &cmd, err);
         if (r < 0) {
-                *ret_status = KV_FORBIDDEN;
+                *ret_status = r == -EBUSY ? KV_BUSY : KV_FORBIDDEN;
                 return r;
         }
         if (loop_has_budget(p->options.loop))

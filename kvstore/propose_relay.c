@@ -312,8 +312,11 @@ static int relayed_check(Proposals *p, RelayItem *i, KvStatus *ret_status, Error
                                  PROPOSE_HOST_PER_SECOND);
         *ret_status = KV_FORBIDDEN;
         if (p->options.check && kv_level(p->options.store) >= KV_LEVEL_IDENTITY) {
-                r = TRY(p->options.check(p->options.userdata, NULL, machine, i->principal, &i->cmd, err));
-                *ret_status = KV_BUSY;
+                r = p->options.check(p->options.userdata, NULL, machine, i->principal, &i->cmd, err);
+                if (r >= 0 || r == -EBUSY)
+                        *ret_status = KV_BUSY;
+                if (r < 0)
+                        return r;
                 if (r > 0 && !host_takes_reports(p, paces, (unsigned) r))
                         return error_set(err, -EBUSY, "this host reports more than once a second");
         }

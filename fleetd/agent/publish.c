@@ -73,9 +73,12 @@ bool publisher_allows(Publisher *p, const char *unit) {
 }
 
 bool publisher_takes_endpoints(Publisher *p) {
-        if (loop_now_ms(p->loop) >= p->endpoints_ms)
+        uint64_t now_ms = loop_now_ms(p->loop), wait_ms = registry_endpoint_wait_ms(p->registry);
+
+        if (wait_ms == 0 && now_ms >= p->endpoints_ms)
                 return true;
-        publisher_wake_at(p, p->endpoints_ms);
+        if (wait_ms != UINT64_MAX) /* else it changes with a key */
+                publisher_wake_at(p, MAX(p->endpoints_ms, now_ms + wait_ms));
         return false;
 }
 

@@ -8,6 +8,7 @@ typedef enum AgentOffer {
         AGENT_OFFER_NONE,  /* the registry is current */
         AGENT_OFFER_LATER, /* not read yet, about to change again, or above the rate limit */
         AGENT_OFFER_NOW,
+        AGENT_OFFER_ENDPOINT, /* current but for an endpoint, which waits for its pace or its machine */
 } AgentOffer;
 
 /* Append why systemd did not execute the last start, by UnitState.job. */
@@ -269,17 +270,21 @@ static void agent_tell_duties(const Agent *a, const AgentUnit *u, StateChange *c
 /* agent_compare(), with what the components add. */
 static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
         AgentOffer offer;
+        bool waits;
 
         if (!u->observed || u->must_refresh || u->refreshing)
                 return AGENT_OFFER_LATER;
         *ret = (StateChange) {};
         snprintf(ret->unit, sizeof(ret->unit), "%s", u->name);
         agent_tell_duties(a, u, a->fresh ? ret : NULL);
-        if (ret->endpoint_write == ENDPOINT_SET && !publisher_takes_endpoints(a->publisher))
+        waits = ret->endpoint_write == ENDPOINT_SET && !publisher_takes_endpoints(a->publisher);
+        if (waits)
                 ret->endpoint_write = ENDPOINT_STAYS;
         offer = agent_compare(a, u, ret);
         if (offer != AGENT_OFFER_NOW)
                 endpoint_record_done(&ret->endpoint);
+        if (offer == AGENT_OFFER_NONE && waits)
+                return AGENT_OFFER_ENDPOINT;
         return offer;
 }
 
@@ -305,7 +310,7 @@ static size_t agent_offer_dirty(Agent *a, bool unexpected, StateChange changes[s
                 if (n < PUBLISH_BATCH_MAX)
                         offer = agent_offer(a, u, &changes[n]);
                 u->published = offer == AGENT_OFFER_NONE;
-                *ret_all &= u->published;
+                *ret_all &= u->published || offer == AGENT_OFFER_ENDPOINT;
                 n += offer == AGENT_OFFER_NOW;
         }
         return n;

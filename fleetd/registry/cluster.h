@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "base/error.h"
+#include "base/pace.h"
 #include "base/sizes.h"
 #include "base/table.h"
 #include "fleetd/registry/layout.h"
@@ -230,7 +231,8 @@ struct ClusterMachine {
         uint16_t counted;   /* in Cluster.counts, by a bit each */
         bool is_member;     /* has a member key: it is in Cluster.members */
         LIST_ENTRY(ClusterMachine) of_members;
-        size_t slot; /* the scheduler's: place in a SchedulerView of this cluster view */
+        Pace registered; /* its new and changed endpoints (endpoints.h) */
+        size_t slot;     /* the scheduler's: place in a SchedulerView of this cluster view */
 };
 
 /* An instance of services: /_fleet/endpoint/UNIT/ID. */

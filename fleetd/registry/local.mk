@@ -11,13 +11,13 @@ FLEETD_SOURCES += fleetd/registry/layout.h fleetd/registry/layout.c fleetd/regis
 	fleetd/registry/adoption.c fleetd/registry/shutdown.h fleetd/registry/shutdown.c fleetd/registry/feature_level.c fleetd/registry/newer_options.h fleetd/registry/newer_options.c \
 	fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/registry/set_health.h fleetd/registry/set_health.c fleetd/registry/policy.h \
 	fleetd/registry/principal.h fleetd/registry/principal.c fleetd/registry/proposal_rights.h fleetd/registry/proposal_rights.c fleetd/registry/rights.h \
-	fleetd/registry/rights.c fleetd/registry/local_rights.h fleetd/registry/local_rights.c
+	fleetd/registry/rights.c fleetd/registry/endpoints.h fleetd/registry/endpoints.c fleetd/registry/local_rights.h fleetd/registry/local_rights.c
 FLEETD_ALONE_SOURCES += fleetd/registry/view.c
 FLEETD_FAST_SOURCES += fleetd/registry/policy.c
 
 if HAVE_CMOCKA
 FLEETD_REGISTRY_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-slice tests/unit/test-unit_order \
-	tests/unit/test-registry tests/unit/test-policy tests/unit/test-rights tests/unit/test-kept_formats tests/unit/test-proposals
+	tests/unit/test-registry tests/unit/test-policy tests/unit/test-rights tests/unit/test-kept_formats tests/unit/test-proposals tests/unit/test-endpoints
 check_PROGRAMS += $(FLEETD_REGISTRY_TESTS)
 TESTS += $(FLEETD_REGISTRY_TESTS)
 tests_unit_test_layout_LDADD = $(FLEETD_PURE_LIBS)
@@ -26,6 +26,8 @@ tests_unit_test_cluster_SOURCES = tests/unit/test-cluster.c $(FLEETD_CLUSTER_VIE
 tests_unit_test_cluster_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_slice_SOURCES = tests/unit/test-slice.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_slice_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_endpoints_SOURCES = tests/unit/test-endpoints.c $(FLEETD_HOST) $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_endpoints_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_unit_order_SOURCES = tests/unit/test-unit_order.c
 tests_unit_test_unit_order_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_registry_SOURCES = tests/unit/test-registry.c tests/lib/scratch.h tests/lib/scratch.c

@@ -46,50 +46,8 @@ static void machines_end_tombstone(Transaction *t, const Registry *r, const Clus
         transaction_deny_keys(t, r, known);
 }
 
-int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
-                      void *userdata) {
-        static const char *const verbs[_PRESENCE_MAX] = {
-                [PRESENCE_UP] = "is up",
-                [PRESENCE_AWAY] = "is away",
-                [PRESENCE_LOST] = "is lost",
-                [PRESENCE_LEFT] = "was shut down",
-        };
-        const Cluster *cluster = registry_cluster(r);
-        _cleanup_transaction_ Transaction t = {};
-
-        for (size_t i = 0; i < n; i++) {
-                const PresenceChange *c = &changes[i];
-                _cleanup_text_ Text reason = {};
-                PresenceRecord record;
-
-                transaction_check_index(&t, c->expected_index, LAYOUT_PRESENCE, NULL, c->machine);
-                machines_end_tombstone(&t, r, cluster_machine(cluster, c->machine), c->presence);
-                record = presence_next(cluster_machine(cluster, c->machine), c->presence, cluster->adopting,
-                                       c->announced, cluster->now_ms);
-                record.away_ms = c->away_ms;
-                record.verdict = c->verdict;
-                verdict_append(&reason, &c->verdict);
-                if (registry_is_codeless(r))
-                        verdict_say(&record.verdict, VERDICT_SAID, text_chars(&reason));
-                transaction_put(&t, LAYOUT_PRESENCE, NULL, c->machine, &record);
-                machines_note_presence(&t, r, c, text_chars(&reason));
-                log_notice(((LogFields) { .machine = c->machine,
-                                          .term = term,
-                                          .message_id = history_message_id(HISTORY_PRESENCE) }),
-                           "machine %s %s%s%s", cluster_name_of(cluster, c->machine), verbs[c->presence],
-                           reason.size > 0 ? ": " : "", text_chars(&reason));
-        }
-        return transaction_send(r, &t, term, done, userdata);
-}
-
-/* -- Removal -- */
-
 /* In one transaction. Further problems and states are deleted by registry_remove_rest(). */
 enum { REMOVED_MAX = 500 };
-
-static bool machines_keeps_state(const ClusterMachine *m, const ClusterState *s) {
-        return s->state.done && cluster_assignment_on(m, s->unit); /* a finished unit does not run again */
-}
 
 typedef struct Removal {
         Transaction *t;
@@ -97,6 +55,10 @@ typedef struct Removal {
         size_t max;    /* of writes */
         bool is_final; /* no host returns: finished units do not count any more */
 } Removal;
+
+static bool machines_keeps_state(const ClusterMachine *m, const ClusterState *s) {
+        return s->state.done && cluster_assignment_on(m, s->unit); /* a finished unit does not run again */
+}
 
 static int machines_on_removed_key(void *userdata, LayoutKind kind, const char *unit, const char *machine) {
         const Removal *r = userdata;
@@ -109,6 +71,88 @@ static int machines_on_removed_key(void *userdata, LayoutKind kind, const char *
         transaction_delete(r->t, kind, unit, machine);
         return 0;
 }
+
+/* Delete the endpoints of the machine. One may be in the log that the cluster view does not have yet: check
+ * that it is absent, as far as there is room. */
+static void machines_withdraw(Transaction *t, const Cluster *c, const ClusterMachine *m) {
+        const KindEntries e = { .machine = (ClusterMachine *) m };
+
+        (void) kind_endpoint.each(c, &e, machines_on_removed_key,
+                                  &(Removal) { t, m, t->n_writes + ENDPOINTS_MAX });
+        for (const ClusterAssignment *a = m->assignments; a && t->error == 0; a = a->hh.next) {
+                if (!a->of->unit || a->of->unit->placement.service.names.n == 0 ||
+                    cluster_endpoint(c, m->id, a->unit))
+                        continue;
+                transaction_check(t, KV_CHECK_ABSENT, 0, LAYOUT_ENDPOINT, a->unit, m->id);
+                if (t->error == 0 && !transaction_fits(t)) {
+                        t->n_checks--;
+                        return;
+                }
+        }
+}
+
+static void machines_add_presence(Transaction *t, Registry *r, const PresenceChange *c, const Text *reason) {
+        const Cluster *cluster = registry_cluster(r);
+        const ClusterMachine *m = cluster_machine(cluster, c->machine);
+        PresenceRecord record = presence_next(m, c->presence, cluster->adopting, c->announced,
+                                              cluster->now_ms);
+
+        transaction_check_index(t, c->expected_index, LAYOUT_PRESENCE, NULL, c->machine);
+        machines_end_tombstone(t, r, m, c->presence);
+        record.away_ms = c->away_ms;
+        record.verdict = c->verdict;
+        if (registry_is_codeless(r))
+                verdict_say(&record.verdict, VERDICT_SAID, text_chars(reason));
+        transaction_put(t, LAYOUT_PRESENCE, NULL, c->machine, &record);
+        machines_note_presence(t, r, c, text_chars(reason));
+        if (m && presence_is_down(c->presence))
+                machines_withdraw(t, cluster, m);
+}
+
+/* Add the first changes that fit, at least one. Return their number. */
+static size_t machines_add_presences(Transaction *t, Registry *r, uint64_t term,
+                                     const PresenceChange *changes, size_t n) {
+        static const char *const verbs[_PRESENCE_MAX] = {
+                [PRESENCE_UP] = "is up",
+                [PRESENCE_AWAY] = "is away",
+                [PRESENCE_LOST] = "is lost",
+                [PRESENCE_LEFT] = "was shut down",
+        };
+
+        for (size_t i = 0; i < n; i++) {
+                const size_t n_checks = t->n_checks, n_writes = t->n_writes;
+                const PresenceChange *c = &changes[i];
+                _cleanup_text_ Text reason = {};
+
+                verdict_append(&reason, &c->verdict);
+                machines_add_presence(t, r, c, &reason);
+                if (i > 0 && t->error == 0 && !transaction_fits(t)) {
+                        t->n_checks = n_checks;
+                        t->n_writes = n_writes;
+                        return i;
+                }
+                log_notice(((LogFields) { .machine = c->machine,
+                                          .term = term,
+                                          .message_id = history_message_id(HISTORY_PRESENCE) }),
+                           "machine %s %s%s%s", cluster_name_of(registry_cluster(r), c->machine),
+                           verbs[c->presence], reason.size > 0 ? ": " : "", text_chars(&reason));
+        }
+        return n;
+}
+
+int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
+                      void *userdata) {
+        for (size_t sent = 0;;) {
+                _cleanup_transaction_ Transaction t = {};
+
+                sent += machines_add_presences(&t, r, term, changes + sent, n - sent);
+                if (sent == n)
+                        return transaction_send(r, &t, term, done, userdata);
+                TRY(transaction_send(r, &t, term, NULL, NULL));
+        }
+}
+
+/* -- Removal -- */
 
 /* Delete the keys of the machine that are deleted at one of these times. */
 static void machines_remove_keys(const Removal *r, const Cluster *c, unsigned on_removal) {

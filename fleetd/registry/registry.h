@@ -137,9 +137,9 @@ int registry_end_moves(Registry *r, uint64_t term, const MoveEnd *ends, size_t n
 
 /* What becomes of the endpoint of a unit on this host. */
 typedef enum EndpointWrite {
-        ENDPOINT_STAYS, /* as it is, or absent */
-        ENDPOINT_SET,
-        ENDPOINT_WITHDRAWN,
+        ENDPOINT_STAYS,     /* as it is, or absent */
+        ENDPOINT_SET,       /* left out while registry_endpoint_wait_ms() is not 0 */
+        ENDPOINT_WITHDRAWN, /* in the same transaction as the state, as the one before */
 } EndpointWrite;
 
 typedef struct StateChange {
@@ -150,11 +150,27 @@ typedef struct StateChange {
         bool stopped;  /* the assignment to stop was executed: delete its key, if its index is
                           'assignment_index' */
         uint64_t assignment_index;
-        EndpointWrite endpoint_write; /* in the same transaction, which fails if this machine is not up */
-        EndpointRecord endpoint;      /* owned; of ENDPOINT_SET */
+        EndpointWrite endpoint_write;
+        EndpointRecord endpoint; /* owned; of ENDPOINT_SET */
 } StateChange;
 
+/* Write states, and with them endpoints. ENDPOINT_SET requires KV_LEVEL_SERVICES; without room, an endpoint
+ * is left out: the caller compares with the cluster view again. KV_COMPARE_FAILED: the presence of this
+ * machine has changed. KV_BUSY: the leader accepts no further endpoints now. */
 int registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done, void *userdata);
+/* Delete those endpoints of these units on this host that its tree has, at once: at most ENDPOINTS_MAX. One
+ * that is being written by registry_publish() is not deleted. */
+int registry_withdraw(Registry *r, const char *const *units, size_t n, RegistryDone done, void *userdata);
+/* Return the ms until this host may register another endpoint, or a changed one; 0: now. UINT64_MAX: not
+ * while this machine is not up, or below KV_LEVEL_SERVICES. */
+uint64_t registry_endpoint_wait_ms(const Registry *r);
+
+/* -- endpoints.c -- */
+
+/* Return 0 if a host may register the endpoints of a command, which proposal_check() permits; it then counts
+ * them. -EACCES, -EBADMSG, -EDQUOT, or -EBUSY: too many a second; with a message. -ENOMEM. A host with a
+ * replica, which is never a restricted one, is trusted, as with its other values. */
+int registry_check_endpoints(Registry *r, const char *machine_id, const KvCommand *cmd, Error *err);
 int registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done, void *userdata);
 
 /* -- machines.c: changes by membership, on the leader -- */
@@ -168,6 +184,8 @@ typedef struct PresenceChange {
         Verdict verdict;
 } PresenceChange;
 
+/* Write presences: as many in one transaction as fit. With one that is lost or has left, its
+ * endpoints are deleted. 'done' reports the result of the last transaction. */
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
                       void *userdata);
 

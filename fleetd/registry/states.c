@@ -1,5 +1,6 @@
 /* States and facts that this machine reports: the agent's writes. No other host writes these keys, so that
  * this host's tree has their current indexes. */
+#include "fleetd/registry/endpoints.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
@@ -107,11 +108,73 @@ static void states_add(Registry *r, Transaction *t, const StateChange *change) {
         }
 }
 
+/* Return this machine, if it may have endpoints. */
+static const ClusterMachine *states_self(const Registry *r) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(r), registry_machine_id(r));
+        KvState state;
+
+        kv_state(registry_store(r), &state);
+        return m && m->presence == PRESENCE_UP && m->presence_index > 0 && state.level >= KV_LEVEL_SERVICES ?
+                       m :
+                       NULL;
+}
+
+uint64_t registry_endpoint_wait_ms(const Registry *r) {
+        const ClusterMachine *self = states_self(r);
+
+        return self ? endpoints_wait_ms(registry_cluster(r), self->id, 1) : UINT64_MAX;
+}
+
+/* The transaction that writes the machine as lost deletes its endpoints: no later one adds one. */
+static void states_register(Registry *r, Transaction *t, const StateChange *changes, size_t n) {
+        const ClusterMachine *self = states_self(r);
+        size_t n_set = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                const size_t n_checks = t->n_checks, n_writes = t->n_writes;
+
+                if (changes[i].endpoint_write != ENDPOINT_SET || registry_endpoint_wait_ms(r) > 0)
+                        continue;
+                if (n_set == 0)
+                        transaction_check(t, KV_CHECK_MODIFIED, self->presence_index, LAYOUT_PRESENCE, NULL,
+                                          self->id);
+                transaction_put(t, LAYOUT_ENDPOINT, changes[i].unit, self->id, &changes[i].endpoint);
+                if (t->error < 0)
+                        return;
+                if (transaction_fits(t)) {
+                        endpoints_take(registry_cluster(r), self->id, 1);
+                        n_set++;
+                } else {
+                        t->n_checks = n_checks;
+                        t->n_writes = n_writes;
+                }
+        }
+}
+
+static void states_withdraw(Registry *r, Transaction *t, const char *unit) {
+        const char *self = registry_machine_id(r);
+
+        if (transaction_key_index(t, r, LAYOUT_ENDPOINT, unit, self) > 0)
+                transaction_delete(t, LAYOUT_ENDPOINT, unit, self);
+}
+
 int registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = { .later = true };
 
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
                 states_add(r, &t, &changes[i]);
+                if (changes[i].endpoint_write == ENDPOINT_WITHDRAWN)
+                        states_withdraw(r, &t, changes[i].unit);
+        }
+        states_register(r, &t, changes, n);
+        return transaction_send(r, &t, 0, done, userdata);
+}
+
+int registry_withdraw(Registry *r, const char *const *units, size_t n, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        for (size_t i = 0; i < n; i++)
+                states_withdraw(r, &t, units[i]);
         return transaction_send(r, &t, 0, done, userdata);
 }
 

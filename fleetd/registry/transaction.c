@@ -271,6 +271,14 @@ size_t transaction_size(const Transaction *t) {
                                                   .n_writes = t->n_writes });
 }
 
+bool transaction_fits(const Transaction *t) {
+        size_t size = transaction_size(t);
+
+        for (size_t i = 0; i < t->n_writes; i++)
+                size -= t->writes[i].note.body.size > 0 ? t->writes[i].note.body.size + 10 : 0;
+        return size <= KV_COMMAND_MAX && t->n_checks + t->n_writes <= KV_TXN_ITEMS_MAX;
+}
+
 int transaction_send_after(Registry *r, Transaction *former, Transaction *t, RegistryDone done,
                            void *userdata) {
         _cleanup_transaction_ Transaction first = TAKE_STRUCT(*former), last = TAKE_STRUCT(*t);

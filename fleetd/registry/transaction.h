@@ -58,6 +58,8 @@ void transaction_say_former(Transaction *t, const Registry *r, Verdict *v);
 /* Return an upper bound of the encoded size: at most KV_COMMAND_MAX is accepted, with fewer rows of the
  * history if need be. */
 size_t transaction_size(const Transaction *t);
+/* Return whether it is accepted with what it has, without rows of the history. */
+bool transaction_fits(const Transaction *t);
 /* Return the text as a value. If it has failed, so does the transaction. */
 KvBytes transaction_text(Transaction *t, const Text *text);
 /* Propose the transaction, valid in 'term' (0: any). Return 0, -ENOMEM or -E2BIG; the result follows through

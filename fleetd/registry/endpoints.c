@@ -1,0 +1,150 @@
+#include "fleetd/registry/endpoints.h"
+
+#include "fleetd/registry/kinds.h"
+#include "fleetd/registry/registry.h"
+
+/* -- Pace -- */
+
+uint64_t endpoints_wait_ms(const Cluster *c, const char *machine_id, uint64_t n) {
+        ClusterMachine *m = cluster_machine(c, machine_id);
+
+        assert(n > 0 && n <= ENDPOINTS_BURST);
+        return m ? pace_wait_ms(&m->registered, ENDPOINTS_PER_SECOND, ENDPOINTS_BURST - (n - 1), c->now_ms) :
+                   0;
+}
+
+void endpoints_take(const Cluster *c, const char *machine_id, uint64_t n) {
+        ClusterMachine *m = cluster_machine(c, machine_id);
+
+        if (m)
+                pace_take(&m->registered, n);
+}
+
+/* -- One endpoint -- */
+
+static bool ports_are_those_of(const ServicePolicy *text, const EndpointRecord *x) {
+        for (size_t i = 0; i < x->n_ports && i < text->n_ports; i++) {
+                const ServicePort *port = &x->ports[i], *named = &text->ports[i];
+
+                if (!streq(port->name, named->name) || port->protocol != named->protocol ||
+                    (named->number > 0 ? port->number != named->number : port->number < ENDPOINT_AUTO_MIN))
+                        return false;
+        }
+        return x->n_ports == text->n_ports;
+}
+
+/* Return the first service that the text does not name at this place, or NULL; "": it names one more. */
+static const char *services_other(const ServicePolicy *text, const EndpointRecord *x) {
+        size_t n = 0;
+
+        for (; n < SERVICES_MAX && x->services[n][0]; n++)
+                if (n >= text->names.n || !streq(text->names.items[n], x->services[n]))
+                        return x->services[n];
+        return n < text->names.n ? "" : NULL;
+}
+
+/* Return whether the address counts for the machine: it is that of no other one. A lost machine may have been
+ * installed again, and a restricted one takes no address from others by its statement. */
+static bool address_counts(const Cluster *c, const ClusterMachine *m, const char *address) {
+        const ClusterClaim *claim = TABLE_FIND(c->claims[CLAIM_ADDRESS], address);
+
+        if (cluster_machine_is_restricted(m))
+                return same_string(cluster_machine_address(m), address);
+        for (const ClusterMachine *o = claim ? LIST_FIRST(&claim->machines) : NULL; o;
+             o = LIST_NEXT(o, of_claim[CLAIM_ADDRESS]))
+                if (o != m && !presence_is_down(o->presence) && !cluster_machine_is_restricted(o))
+                        return false;
+        return true;
+}
+
+int endpoint_check(const Cluster *c, const ClusterMachine *m, const char *unit, const Unit *text,
+                   const EndpointRecord *x, Error *err) {
+        const ClusterAssignment *a = cluster_assignment_on(m, unit);
+        const ServicePolicy *named = text ? &text->placement.service : NULL;
+        const char *zone = pairs_get(&m->metadata, "zone"), *service = x->services[0], *other = NULL,
+                   *why = NULL;
+
+        if (!a || a->kind != ASSIGNMENT_RUN)
+                why = "the unit is not assigned to run there";
+        else if (!named || (other = services_other(named, x)))
+                why = "its text names other services";
+        else if (!ports_are_those_of(named, x))
+                why = "its text names other ports";
+        else if (!streq(x->name, cluster_machine_name(m)))
+                why = "this is not the name of the machine";
+        else if (!streq(x->zone ?: "", zone ?: ""))
+                why = "this is not the zone of the machine";
+        else if (!address_counts(c, m, x->address))
+                why = "this is not an address of that machine alone";
+        if (!why)
+                return 0;
+        return error_set(err, -EACCES, "%.64s may not register %s for the service %s: %s",
+                         cluster_machine_name(m), unit, other && *other ? other : service, why);
+}
+
+/* -- A proposal -- */
+
+/* Read the text that the assignment names, if it is a former one of the unit or of its template. 0, also if
+ * it cannot be read, or -ENOMEM. */
+static int endpoint_read_text(Registry *r, const ClusterAssignment *a, Unit **ret) {
+        const Unit *wanted = a->of->unit;
+        _cleanup_unit_ Unit *read = NULL;
+
+        if (!wanted || a->revision == 0 || streq(a->hash, wanted->hash))
+                return 0;
+        if (registry_read_revision(r, wanted->from ?: wanted->name, a->revision, &read) < 0)
+                return 0;
+        if (!wanted->from)
+                *ret = TAKE_PTR(read);
+        else
+                return MIN(unit_compose(wanted, read, ret), 0) == -ENOMEM ? -ENOMEM : 0;
+        return 0;
+}
+
+static int endpoint_check_write(Registry *r, const ClusterMachine *m, const LayoutKey *k, KvBytes value,
+                                Error *err) {
+        const ClusterAssignment *a = cluster_assignment_on(m, k->unit);
+        _cleanup_(endpoint_record_done) EndpointRecord x = {};
+        _cleanup_unit_ Unit *former = NULL;
+
+        if (value.size > ENDPOINT_SIZE_MAX)
+                return error_set(err, -EDQUOT, "%.64s registers %s with more than %d bytes",
+                                 cluster_machine_name(m), k->unit, ENDPOINT_SIZE_MAX);
+        TRY(stored_endpoint_read(value.data, value.size, &x, err));
+        if (a)
+                TRY(endpoint_read_text(r, a, &former));
+        return endpoint_check(registry_cluster(r), m, k->unit, former ?: a ? a->of->unit : NULL, &x, err);
+}
+
+int registry_check_endpoints(Registry *r, const char *machine_id, const KvCommand *cmd, Error *err) {
+        const Cluster *c = registry_cluster(r);
+        const ClusterMachine *m = cluster_machine(c, machine_id);
+        const ClusterServer *server = cluster_server(c, machine_id);
+        size_t n = server ? HASH_COUNT(server->endpoints) : 0;
+        uint64_t n_set = 0;
+        LayoutKey k;
+
+        if (cmd->op != KV_TXN || (m && m->member.raft_id != 0))
+                return 0;
+        for (size_t i = 0; i < cmd->n_writes; i++) {
+                const KvCommand *write = &cmd->writes[i];
+
+                if (write->op == KV_DELETE || !layout_parse(write->key, &k) || k.kind != LAYOUT_ENDPOINT)
+                        continue;
+                if (!m)
+                        return error_set(err, -EACCES, "an unknown host registers %s", k.unit);
+                TRY(endpoint_check_write(r, m, &k, write->value, err));
+                n += !cluster_endpoint(c, machine_id, k.unit);
+                if (n > ENDPOINTS_MAX)
+                        return error_set(err, -EDQUOT, "%.64s registers more than %d endpoints",
+                                         cluster_machine_name(m), ENDPOINTS_MAX);
+                n_set++;
+        }
+        if (n_set == 0)
+                return 0;
+        if (n_set > ENDPOINTS_BURST || endpoints_wait_ms(c, machine_id, n_set) > 0)
+                return error_set(err, -EBUSY, "%.64s registers more than %d endpoints a second",
+                                 cluster_machine_name(m), ENDPOINTS_PER_SECOND);
+        endpoints_take(c, machine_id, n_set);
+        return 0;
+}

@@ -1,0 +1,24 @@
+/* Endpoints that hosts register: what a host without a replica may write, and how often. An endpoint goes to
+ * all hosts. A restricted host could take the name of another service, or send clients to another host. Pure.
+ */
+#pragma once
+
+#include "fleetd/registry/cluster.h"
+
+enum {
+        ENDPOINT_SIZE_MAX = 4096, /* bytes of the value */
+        ENDPOINT_AUTO_MIN = 1024, /* the lowest number of a port that a host selects */
+        /* New or changed endpoints of one host. Withdrawals do not count: */
+        ENDPOINTS_PER_SECOND = 20,
+        ENDPOINTS_BURST = 100,
+};
+
+/* Return 0 if the machine may register the endpoint; or -EACCES and a message that names it, the unit and a
+ * service. 'text' is that of its assignment; NULL: none. */
+int endpoint_check(const Cluster *c, const ClusterMachine *m, const char *unit, const Unit *text,
+                   const EndpointRecord *endpoint, Error *err);
+
+/* The pace of a machine, which is kept in the cluster view: return the ms until n more may be registered, at
+ * most ENDPOINTS_BURST, 0: now; and take n. An unknown machine has no limit. */
+uint64_t endpoints_wait_ms(const Cluster *c, const char *machine_id, uint64_t n);
+void endpoints_take(const Cluster *c, const char *machine_id, uint64_t n);
