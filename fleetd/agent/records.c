@@ -155,6 +155,53 @@ RecordsWrite *records_write_free(RecordsWrite *w) {
 }
 DEFINE_CLEANUP(RecordsWrite *, records_write_free)
 
+/* -- Ports: {"http":20017} -- */
+
+uint16_t record_ports_number(const RecordPorts *ports, const ServicePort *port) {
+        for (size_t i = 0; port->number == 0 && i < ports->n; i++)
+                if (streq(ports->items[i].name, port->name))
+                        return ports->items[i].number;
+        return (uint16_t) port->number;
+}
+
+void record_ports_add(RecordPorts *ports, const char *name, uint16_t number) {
+        struct RecordPort *port = &ports->items[ports->n++];
+
+        snprintf(port->name, sizeof(port->name), "%s", name);
+        port->number = number;
+}
+
+static void record_ports_write(Text *t, const char *name, const void *field) {
+        const RecordPorts *ports = field;
+
+        if (ports->n == 0)
+                return;
+        json_open(t, name, '{');
+        for (size_t i = 0; i < ports->n; i++)
+                json_add_u64(t, ports->items[i].name, ports->items[i].number);
+        json_close(t, '}');
+}
+
+static int record_ports_read_one(void *userdata, const char *name, const JsonValue *v) {
+        RecordPorts *ports = userdata;
+        uint64_t number;
+
+        if (ports->n == PORTS_MAX || !service_label_is_valid(name, PORT_NAME_MAX) ||
+            json_value_u64(v, &number) < 0 || number < PORT_DYNAMIC_MIN || number > UINT16_MAX)
+                return -EBADMSG;
+        record_ports_add(ports, name, (uint16_t) number);
+        return 0;
+}
+
+static int record_ports_read(const JsonValue *member, void *field, Error *err) {
+        RecordPorts ports = {};
+
+        if (json_value_each(member, record_ports_read_one, &ports) < 0)
+                return error_set(err, -EBADMSG, "ports: expected numbers by name");
+        *(RecordPorts *) field = ports;
+        return 0;
+}
+
 /* An entry of the file. */
 typedef struct RecordEntry {
         AssignmentRecord record;
@@ -179,6 +226,7 @@ static const JsonField record_fields[] = {
         { "name", JSON_FIELD_CHARS, FIELD_CHARS(name), .required = true },
         { "order", JSON_FIELD_WORD, FIELD(kind), .required = true, .words = &record_kinds },
         { "ownedBoot", JSON_FIELD_CHARS, FIELD_CHARS(owned_boot) },
+        { "ports", JSON_FIELD_OTHER, FIELD(ports), .write = record_ports_write, .read = record_ports_read },
         { "startedBoot", JSON_FIELD_CHARS, FIELD_CHARS(started_boot) },
         { "ran", JSON_FIELD_BOOL, FIELD(ran) },
         { "reloading", JSON_FIELD_BOOL, FIELD(reloading) },

@@ -13,6 +13,20 @@
 
 enum { RECORD_JOB_SIZE = 16, RECORD_ERA_SIZE = 64 };
 
+/* The numbers of ports that this host has selected (Port=NAME:auto), by name. What is unused is zero. */
+typedef struct RecordPorts {
+        struct RecordPort {
+                char name[PORT_NAME_MAX + 1];
+                uint16_t number;
+        } items[PORTS_MAX];
+        size_t n;
+} RecordPorts;
+
+/* Return the number of a port of the unit: its own, or the selected one. 0: none is selected. */
+uint16_t record_ports_number(const RecordPorts *ports, const ServicePort *port);
+/* Add the number of that name. At most PORTS_MAX. */
+void record_ports_add(RecordPorts *ports, const char *name, uint16_t number);
+
 typedef struct AssignmentRecord {
         char name[UNIT_NAME_MAX + 1];
         AssignmentKind kind;             /* run or load */
@@ -41,6 +55,7 @@ typedef struct AssignmentRecord {
                            without the cluster; not on disk */
         char job[RECORD_JOB_SIZE]; /* why systemd did not begin its last start: "condition", or the result of
                          the job; "": it began, or is about to */
+        RecordPorts ports;         /* on disk before the start of the unit */
         bool text_stored;          /* 'unit' is in a file of its own */
         char *template; /* owned; of a socket with Accept=yes: the text whose instances it starts; NULL: none
                          */

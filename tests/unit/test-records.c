@@ -158,6 +158,8 @@ static void saved_records_are_read_back_to_the_byte(void **state) {
         memcpy(x->invocation, invocation, sizeof(invocation));
         x->starting = x->ran = x->stopped = x->stopped_for = x->replacing = x->reloading = true;
         snprintf(x->job, sizeof(x->job), "condition");
+        record_ports_add(&x->ports, "http", 20017);
+        record_ports_add(&x->ports, "a-b", 65535);
         x = record(&n, "job.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_LOAD, 31);
         x->done = x->stopping = true;
         memcpy(x->owned_boot, boot, sizeof(boot));
@@ -188,6 +190,11 @@ static void saved_records_are_read_back_to_the_byte(void **state) {
         assert_true(web->replacing && web->reloading);
         assert_false(web->done);
         assert_string_equal(web->job, "condition");
+        assert_non_null(strstr(stored, ",\"ports\":{\"http\":20017,\"a-b\":65535},"));
+        assert_int_equal(record_ports_number(&web->ports, &(ServicePort) { "a-b" }), 65535);
+        assert_int_equal(record_ports_number(&web->ports, &(ServicePort) { "http" }), 20017);
+        assert_int_equal(record_ports_number(&web->ports, &(ServicePort) { "http", 80 }), 80);
+        assert_int_equal(record_ports_number(&web->ports, &(ServicePort) { "other" }), 0);
         job = records_get(&n, "job.service");
         assert_int_equal(job->kind, ASSIGNMENT_LOAD);
         assert_false(job->stopped_for);
@@ -314,6 +321,12 @@ static void a_corrupt_entry_affects_no_other_entry(void **state) {
                 "{\"order\":\"run\",\"text\":\"\"}",
                 "{\"name\":\"b.service\",\"order\":\"run\"}",
                 "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"replacing\":5}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"ports\":{\"http\":1023}}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"ports\":{\"http\":65536}}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"ports\":{\"http\":\"x\"}}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"ports\":{\"HTTP\":20017}}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"ports\":{\"a\":2000,\"b\":2000,"
+                "\"c\":2000,\"d\":2000,\"e\":2000,\"f\":2000,\"g\":2000,\"h\":2000,\"i\":2000}}",
                 "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"../assignment\"}",
                 "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"../unit\"}", /* which is there, and a
                                                                                       unit */

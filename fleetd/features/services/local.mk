@@ -1,2 +1,11 @@
 FLEETD_UNITY += fleetd/features/services/unity.c
-FLEETD_SOURCES += fleetd/features/services/services_internal.h fleetd/features/services/services.c fleetd/features/services/stage.c
+FLEETD_SOURCES += fleetd/features/services/services_internal.h fleetd/features/services/services.c fleetd/features/services/stage.c fleetd/features/services/ports.h fleetd/features/services/ports.c \
+	fleetd/features/services/port_prober.h fleetd/features/services/port_prober.c
+
+if HAVE_CMOCKA
+FLEETD_SERVICES_TESTS = tests/unit/test-ports
+check_PROGRAMS += $(FLEETD_SERVICES_TESTS)
+TESTS += $(FLEETD_SERVICES_TESTS)
+tests_unit_test_ports_SOURCES = tests/unit/test-ports.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_ports_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+endif
