@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/table.h"
 #include "fleetd/features/health/probe.h"
+#include "fleetd/features/services/port_prober.h"
 #include "fleetd/creds.h"
 #include "fleetd/daemon.h"
 #include "fleetd/guard_process.h"
@@ -279,6 +280,7 @@ static int process_open_io(Process *p, const Settings *s, Error *err) {
         if (r < 0 || !s->agent)
                 return r;
         TRY(systemd_bus_new(&p->io.systemd, p->io.loop, &(SystemdBusOptions) { .directory = units }, err));
+        p->io.ports = &port_prober;
         r = probe_io_new(&p->io.prober, p->io.loop, p->io.network, p->io.systemd);
         return r < 0 ? r : logind_new(&p->io.logind, p->io.loop, &(LogindOptions) {});
 }

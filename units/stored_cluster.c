@@ -131,14 +131,14 @@ static const JsonField port_fields[] = {
         { "protocol", JSON_FIELD_WORD, offsetof(ServicePort, protocol), true, .words = &protocol_words },
 };
 
-static const JsonList port_list = { JSON_FIELDS(port_fields), sizeof(ServicePort), PORTS_MAX,
+static const JsonList ports_list = { JSON_FIELDS(port_fields), sizeof(ServicePort), PORTS_MAX,
                                     offsetof(EndpointRecord, n_ports), true };
 
 static const JsonField endpoint_fields[] = {
         { "address", JSON_FIELD_CHARS, offsetof(EndpointRecord, address), true,
           .size = ENDPOINT_ADDRESS_SIZE },
         { "name", JSON_FIELD_OWNED, offsetof(EndpointRecord, name) },
-        { "ports", JSON_FIELD_LIST, offsetof(EndpointRecord, ports), .list = &port_list },
+        { "ports", JSON_FIELD_LIST, offsetof(EndpointRecord, ports), .list = &ports_list },
         { "services", JSON_FIELD_OTHER, offsetof(EndpointRecord, services),
           .size = sizeof(((EndpointRecord *) NULL)->services), .write = endpoint_services_write,
           .read = services_read },

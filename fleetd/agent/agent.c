@@ -490,6 +490,10 @@ const AgentCounts *agent_counts(const Agent *a) {
         return &a->counts;
 }
 
+const AssignmentRecord *agent_records(const Agent *a) {
+        return a->records.table;
+}
+
 const ChecksCounts *agent_checks(const Agent *a) {
         return checks_counts(a->checks);
 }

@@ -49,8 +49,10 @@ typedef struct AgentUnit {
         uint64_t outdated_listing; /* from this listing on, the invocation decides whether the running text is
                                     * outdated; 0: decided */
         char outdated_invocation[INVOCATION_ID_SIZE]; /* may run the former text; "": none */
+        bool must_reload;  /* systemd has the unit without the last change of what goes with its file */
         bool link_refused; /* not started: its file or a name in [Install] conflicts with a file of the host
                             */
+        char note[96];     /* of the history, with the next state; "": none */
         char last_error[256];          /* of the last call to systemd that failed */
         bool start_counts;             /* started by the agent, and not active since */
         bool start_refused;            /* that was a start, which systemd rejected */
@@ -153,6 +155,8 @@ struct Agent {
 
 /* -- duties.c -- */
 
+/* Write what goes with the file of the unit, which is to have this text: as Duty.stage. */
+int agent_stage_duties(Agent *a, AgentUnit *u, const Unit *text, Error *err);
 /* Begin what goes with a start or an assigned stop of the unit. 0, or a negative errno: it is not started. */
 int agent_begin_duties(Agent *a, const AgentUnit *u, AgentStep s);
 /* Return whether a component delays the assigned stop, which is then planned again. */
@@ -193,6 +197,8 @@ bool agent_has_started(const Agent *a, const AgentUnit *u);
 void agent_refresh_now(Agent *a, AgentUnit *u);
 /* Log the failed step 'what' once, and delay the next step. */
 void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *message);
+/* Log what people should know of the unit, and keep it for the history; nothing if the error is not set. */
+void agent_note(AgentUnit *u, const Error *what);
 /* Return the invocation of an active unit; "": it is not active, or systemd does not report it. */
 const char *agent_active_invocation(const SystemdUnit *seen);
 /* Take over what systemd returned in the listing of this number (a->n_listings). */

@@ -19,6 +19,24 @@ static const Duty *agent_duty(const Agent *a, size_t i) {
         return a->host->selves[i] ? a->host->components[i]->duty : NULL;
 }
 
+int agent_stage_duties(Agent *a, AgentUnit *u, const Unit *text, Error *err) {
+        AssignmentRecord *record = records_get(&a->records, u->name);
+        RecordPorts ports = record ? record->ports : (RecordPorts) {};
+        int r = 0;
+
+        for (size_t i = 0; a->host->components && a->host->components[i] && r >= 0; i++) {
+                const Duty *d = agent_duty(a, i);
+                int changed = d && d->stage ? d->stage(a->host->selves[i], text, record,
+                                                       agent_is_started(&u->seen), err) :
+                                              0;
+
+                r = changed == 0 ? r : changed;
+        }
+        a->records.dirty |= record && memcmp(&ports, &record->ports, sizeof(ports)) != 0;
+        u->must_reload |= r > 0 && streq(u->seen.load, "loaded");
+        return r;
+}
+
 int agent_begin_duties(Agent *a, const AgentUnit *u, AgentStep s) {
         int r = 0;
 

@@ -83,6 +83,8 @@ static void agent_call_done(void *userdata, int error, const char *message) {
                 u->busy = false;
                 *(error < 0 ? &a->counts.failed[call->step] : &a->counts.done[call->step]) += 1;
                 agent_refresh_now(a, u);
+                if (call->step == AGENT_WRITE && error == 0)
+                        u->must_reload = false;
                 if (call->step == AGENT_WRITE)
                         u->link_refused = error == -EEXIST && !agent_has_started(a, u);
                 publisher_expedite(a->publisher, u->name);
@@ -145,8 +147,8 @@ static void agent_on_links_listed(void *userdata, int error, const SystemdUnit *
                         continue;
                 }
                 agent_refresh_unit(a, &units[i], call->listing);
-                reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT ||
-                          streq(units[i].load, "error");
+                reload |= units[i].need_reload || agent_call_unit(call, i)->must_reload ||
+                          units[i].owner == SYSTEMD_ABSENT || streq(units[i].load, "error");
         }
         if (reload && !call->reloaded) {
                 call->reloaded = true;
@@ -206,13 +208,27 @@ static void agent_on_links_changed(void *userdata, int error, const char *messag
                 agent_call_done(call, r, message);
 }
 
+/* It is tried again later, as a start that systemd refuses. */
+static void agent_refuse_start(Agent *a, AgentUnit *u, int error, const Error *why) {
+        u->start_refused = true;
+        agent_unit_failed(a, u, "start", error_text(why, error));
+        publisher_expedite(a->publisher, u->name);
+}
+
 static void agent_write(Agent *a, AgentUnit **units, size_t n) {
         size_t written = 0;
         int r;
 
         for (size_t i = 0; i < n; i++) {
                 const Unit *text = agent_unit_text(a, units[i]);
+                Error why = {};
 
+                r = agent_stage_duties(a, units[i], text, &why);
+                if (r < 0) {
+                        agent_refuse_start(a, units[i], r, &why);
+                        continue;
+                }
+                agent_note(units[i], &why);
                 r = a->systemd->ops->write_file(a->systemd, units[i]->name, text->text, text->text_size);
                 if (r < 0)
                         agent_unit_failed(a, units[i], "write the file of", strerror(-r));
@@ -456,6 +472,25 @@ static int agent_stage(Agent *a, const AgentUnit *u) {
         return a->systemd->ops->stage_file(a->systemd, u->name, text->text, text->text_size);
 }
 
+/* Write what goes with the file of a unit whose record is current. Replace *step by AGENT_WRITE if that has
+ * changed, or by AGENT_NOTHING if it fails. */
+static void agent_stage_step(Agent *a, AgentUnit *u, AgentStep *step) {
+        AssignmentRecord *record = records_get(&a->records, u->name);
+        const Unit *text = agent_unit_text(a, u);
+        Error why = {};
+        int r = record && text ? agent_stage_duties(a, u, text, &why) : 0;
+
+        if (r == 0)
+                return;
+        if (*step == AGENT_START)
+                agent_cancel_start(a, record, u);
+        if (r > 0)
+                agent_note(u, &why);
+        else
+                agent_refuse_start(a, u, r, &why);
+        *step = r > 0 ? AGENT_WRITE : AGENT_NOTHING;
+}
+
 /* Return false if 'call' is NULL. */
 static bool agent_await_save(Agent *a, AgentCall *call, uint64_t save) {
         if (!call)
@@ -483,6 +518,8 @@ static bool agent_record_step(Agent *a, AgentUnit *u, AgentStep *step) {
                 u->stopping = false;
                 return false;
         }
+        if (*step == AGENT_RECORD || *step == AGENT_ADOPT || *step == AGENT_START)
+                agent_stage_step(a, u, step);
         if (*step == AGENT_STOP || *step == AGENT_REMOVE)
                 agent_record_stop(a, u, *step);
         if (*step == AGENT_STOP && u->reload)

@@ -140,6 +140,13 @@ void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *mes
         agent_retry_soon(a);
 }
 
+void agent_note(AgentUnit *u, const Error *what) {
+        if (what->code == 0)
+                return;
+        log_notice(((LogFields) { .unit = u->name }), "%s: %s", u->name, what->message);
+        text_format(u->note, sizeof(u->note), "%s", what->message);
+}
+
 /* Decide whether the running invocation may have the former text: once by each daemon, and after each write
  * and reload. Later starts have the new text, however often a socket starts the unit. */
 static void agent_check_outdated(Agent *a, AgentUnit *u) {

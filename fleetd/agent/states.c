@@ -237,6 +237,8 @@ static AgentOffer agent_compare(Agent *a, AgentUnit *u, StateChange *ret) {
         } else if ((u->ended_first || !agent_delays_state(a, u, assignment, &ret->state)) &&
                    u->done_save <= a->n_saved && publisher_allows(a->publisher, u->name)) {
                 u->ended_first = false;
+                memcpy(ret->note, u->note, sizeof(ret->note));
+                u->note[0] = 0;
                 return AGENT_OFFER_NOW;
         }
         unit_state_done(&ret->state);

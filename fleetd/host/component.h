@@ -17,12 +17,13 @@ struct AssignmentRecord;
 typedef struct DaemonIo {
         Loop *loop; /* all borrowed */
         Network *network;
-        Disk *log_disk;        /* raft/ of the state directory */
-        Systemd *systemd;      /* NULL: no agent */
-        Logind *logind;        /* NULL: shutdowns are not delayed */
-        struct Prober *prober; /* of health checks; NULL: none */
-        const TlsKey *key;     /* of the key file; NULL: none. Without credentials, too: unencrypted sessions,
-                                * for simulation and tests only */
+        Disk *log_disk;                 /* raft/ of the state directory */
+        Systemd *systemd;               /* NULL: no agent */
+        Logind *logind;                 /* NULL: shutdowns are not delayed */
+        struct Prober *prober;          /* of health checks; NULL: none */
+        const struct PortProber *ports; /* NULL: each port counts as free */
+        const TlsKey *key; /* of the key file; NULL: none. Without credentials, too: unencrypted sessions,
+                            * for simulation and tests only */
         const TlsCredentials *credentials; /* the identity of this host; NULL: none */
         /* The host has addresses of a cluster, but neither an identity nor a key file: it waits for a token,
          * or, with a replica, for its first certificate, and opens no session. */
@@ -95,8 +96,8 @@ typedef struct Duty {
         /* Before its file is put in force, and again when the assignment is recorded, so before each start by
          * the agent: write what goes with the file (systemd/drop_in.h). 'record' is that of the unit, which
          * is on disk before the start; NULL: there is none yet. 'runs': the unit has not stopped. Return 0;
-         * 1: that has changed, so that the file is put in force again; or a negative errno with a message: it
-         * is not started now. */
+         * 1: that has changed, so that the file is put in force again, with a message if people should know
+         * it; or a negative errno with a message: it is not started now. */
         int (*stage)(void *self, const Unit *text, struct AssignmentRecord *record, bool runs, Error *err);
         int (*prepare)(void *self,
                        const char *unit); /* before its start; a negative errno: tried again later */

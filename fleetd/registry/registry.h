@@ -150,6 +150,7 @@ typedef struct StateChange {
         bool stopped;  /* the assignment to stop was executed: delete its key, if its index is
                           'assignment_index' */
         uint64_t assignment_index;
+        char note[96]; /* of the history, after the state; "": none */
         EndpointWrite endpoint_write;
         EndpointRecord endpoint; /* owned; of ENDPOINT_SET */
 } StateChange;

@@ -73,6 +73,8 @@ static void states_note(Transaction *t, const Registry *r, const StateChange *ch
         if (!known && change->precedes &&
             same_string(change->state.active, "active")) /* as after a restore, which has not touched it */
                 text_append(&now, ", since before fleetd started");
+        if (change->note[0])
+                text_printf(&now, "%s%s", now.size > 0 ? "; " : "", change->note);
         t->error = MIN(t->error, MIN(before.error, now.error));
         if (t->error == 0 && now.size > 0)
                 transaction_note(t, r,

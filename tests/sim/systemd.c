@@ -1,5 +1,6 @@
 #include "tests/sim/systemd_internal.h"
 
+#include <ctype.h>
 #include <signal.h>
 
 #include "units/singleton.h"
@@ -749,6 +750,22 @@ const char *sim_systemd_ports(const SimSystemd *s, const char *unit) {
         const SimUnit *u = sim_unit_find(s, unit);
 
         return u && u->running[0] ? u->ports : NULL;
+}
+
+const char *sim_systemd_port_owner(const SimSystemd *s, uint16_t number, const char *except) {
+        char word[16];
+        const SimUnit *u;
+
+        snprintf(word, sizeof(word), "=%u", number);
+        LIST_FOREACH(u, &s->units, of_systemd) {
+                const char *at = u->running[0] && u->ports ? u->ports : "";
+
+                while ((at = strstr(at, word)) && isdigit(at[strlen(word)]))
+                        at++;
+                if (at && (!except || !streq(u->name, except)))
+                        return u->name;
+        }
+        return NULL;
 }
 
 uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit) {

@@ -3,9 +3,12 @@ FLEETD_SOURCES += fleetd/features/services/services_internal.h fleetd/features/s
 	fleetd/features/services/port_prober.h fleetd/features/services/port_prober.c
 
 if HAVE_CMOCKA
-FLEETD_SERVICES_TESTS = tests/unit/test-ports
+FLEETD_SERVICES_TESTS = tests/unit/test-ports tests/unit/test-agent_ports
 check_PROGRAMS += $(FLEETD_SERVICES_TESTS)
 TESTS += $(FLEETD_SERVICES_TESTS)
 tests_unit_test_ports_SOURCES = tests/unit/test-ports.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_ports_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_ports_SOURCES = tests/unit/test-agent_ports.c $(AGENT_FIXTURE)
+tests_unit_test_agent_ports_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
+tests_unit_test_agent_ports_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif

@@ -1,5 +1,5 @@
-/* The component of services: their ports and endpoints on this host. services.c has its row, stage.c what
- * goes with the file of a unit. */
+/* The component of services: their ports and endpoints on this host. services.c has its row, stage.c
+ * the ports of a unit (ports.h). */
 #pragma once
 
 #include "fleetd/host/component.h"

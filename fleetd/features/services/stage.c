@@ -1,6 +1,120 @@
-/* What goes with the file of a unit that has ports. */
+/* The numbers of a unit's ports, and their drop-in: Duty.stage. The drop-in has the numbers before there is a
+ * record; they are those of the record as soon as there is one, which is on disk before the start. */
+#include "fleetd/agent/agent.h"
+#include "fleetd/agent/facts.h"
+#include "fleetd/features/services/port_prober.h"
+#include "fleetd/features/services/ports.h"
 #include "fleetd/features/services/services_internal.h"
 
-int services_stage(void *self, const Unit *text, struct AssignmentRecord *record, bool runs, Error *err) {
+/* Of one unit. */
+typedef struct Staging {
+        const Services *services;
+        const Unit *text;
+        bool runs;
+        RecordPorts ports; /* so far */
+} Staging;
+
+/* Return the record of another unit of this host that has the port, or NULL. '*ret_auto': this host has
+ * selected the number for it. */
+static const AssignmentRecord *stage_owner(const Staging *s, uint16_t number, PortProtocol protocol,
+                                           bool *ret_auto) {
+        for (const AssignmentRecord *r = agent_records(s->services->host->agent); r; r = r->hh.next) {
+                const ServicePolicy *service = &r->unit->placement.service;
+
+                for (size_t i = 0; i < service->n_ports && !streq(r->name, s->text->name); i++)
+                        if (service->ports[i].protocol == protocol &&
+                            record_ports_number(&r->ports, &service->ports[i]) == number) {
+                                *ret_auto = service->ports[i].number == 0;
+                                return r;
+                        }
+        }
+        return NULL;
+}
+
+static bool stage_is_held(const Staging *s, uint16_t number, PortProtocol protocol) {
+        const PortProber *prober = s->services->host->io.ports;
+
+        return prober && !prober->is_free(prober, number, protocol);
+}
+
+static bool stage_is_taken(void *userdata, uint16_t number, PortProtocol protocol) {
+        const Staging *s = userdata;
+        const ServicePolicy *service = &s->text->placement.service;
+        bool is_auto;
+
+        for (size_t i = 0; i < service->n_ports; i++)
+                if (record_ports_number(&s->ports, &service->ports[i]) == number &&
+                    service->ports[i].protocol == protocol)
+                        return true;
+        return stage_owner(userdata, number, protocol, &is_auto) || stage_is_held(userdata, number, protocol);
+}
+
+/* A number of the text that is in the range of dynamic ports of this host. */
+static int stage_check_fixed(const Staging *s, const ServicePort *port, Error *err) {
+        bool is_auto = false;
+        const AssignmentRecord *owner = stage_owner(s, (uint16_t) port->number, port->protocol, &is_auto);
+
+        if (s->runs || !owner || !is_auto)
+                return 0;
+        return error_set(err, -EADDRINUSE, "%u/%s is the port of %s (auto)", (unsigned) port->number,
+                         port_protocol_to_string(port->protocol), owner->name);
+}
+
+/* Add a number: 'recorded' unless another unit or program has it. 0: none yet. While the unit runs, its
+ * process has the port, and no number is chosen. */
+static int stage_select(Staging *s, const ServicePort *port, uint16_t recorded, Error *err) {
+        const ComponentHost *host = s->services->host;
+        PortChoice choice = { host->settings->port_first, host->settings->port_last,
+                              .is_taken = stage_is_taken, .userdata = s };
+        uint16_t number = recorded;
+
+        if (!s->runs && (number == 0 || stage_is_taken(s, number, port->protocol))) {
+                if (host->io.ports &&
+                    host->io.ports->local_ports(&choice.local_first, &choice.local_last) < 0)
+                        choice.local_first = choice.local_last = 0;
+                number = ports_choose(&choice, s->text->name, port);
+                if (number == 0)
+                        return error_set(err, -EADDRINUSE, "no free port in PortRange=%u-%u", choice.first,
+                                         choice.last);
+        }
+        if (recorded > 0 && number != recorded)
+                (void) error_set(err, -EADDRINUSE, "port %s is %u, because %u/%s is in use", port->name,
+                                 number, recorded, port_protocol_to_string(port->protocol));
+        if (number > 0)
+                record_ports_add(&s->ports, port->name, number);
         return 0;
+}
+
+int services_stage(void *self, const Unit *text, AssignmentRecord *record, bool runs, Error *err) {
+        const ServicePolicy *service = &text->placement.service;
+        Staging s = { self, text, runs, {} };
+        const ComponentHost *host = s.services->host;
+        _cleanup_free_ char *former = NULL;
+        _cleanup_text_ Text t = {};
+        int r;
+
+        if (service->n_ports > 0) {
+                r = host->io.systemd->ops->get_drop_in(host->io.systemd, text->name, DROP_IN_PORTS, &former);
+                if (r == -ENOMEM)
+                        return r;
+        }
+        for (size_t i = 0; i < service->n_ports; i++) {
+                const ServicePort *port = &service->ports[i];
+                uint16_t recorded = record ? record_ports_number(&record->ports, port) : 0;
+
+                if (recorded == 0 && former)
+                        recorded = ports_read_drop_in(former, port->name);
+                TRY(port->number > 0 ? stage_check_fixed(&s, port, err) :
+                                       stage_select(&s, port, recorded, err));
+        }
+        if (record)
+                record->ports = s.ports;
+        if (!(drop_in_wanted(text) & 1U << DROP_IN_PORTS))
+                return 0;
+        ports_append_drop_in(&t, text, facts_service_address(host->facts, host->settings->service_address),
+                             &s.ports);
+        r = t.error < 0 ?
+                    t.error :
+                    host->io.systemd->ops->put_drop_in(host->io.systemd, text->name, DROP_IN_PORTS, t.chars);
+        return r < 0 ? error_set(err, r, "Failed to write the drop-in of its ports: %s", strerror(-r)) : r;
 }

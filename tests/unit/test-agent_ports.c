@@ -1,0 +1,273 @@
+/* The ports of units on a host: they are selected, recorded, delivered and replaced, with a systemd in
+ * virtual time. */
+#include "tests/lib/test.h"
+#include "fleetd/features/services/port_prober.h"
+#include "fleetd/registry/history.h"
+#include "tests/lib/agent_fixture.h"
+#include "tests/lib/leader.h"
+#include "tests/lib/scratch.h"
+
+extern const Component services_component;
+
+#define WEB     "[Service]\nExecStart=/bin/web\n[X-Fleet]\nPort=http:auto\n"
+#define WEB_NEW "[Service]\nExecStart=/bin/new\n[X-Fleet]\nPort=http:auto\n"
+
+enum { FIRST = 10000, LAST = 10003 };
+
+static bool held[UINT16_MAX + 1]; /* by other programs of the host */
+static void *self;
+
+/* A port that a unit has while it runs is not free, either. */
+static bool is_free(const PortProber *p, uint16_t number, PortProtocol protocol) {
+        return !held[number] && !sim_systemd_port_owner(running->systemd, number, NULL);
+}
+
+static int no_local_ports(uint16_t *ret_first, uint16_t *ret_last) {
+        return -ENOENT;
+}
+
+static const PortProber prober = { is_free, no_local_ports };
+
+static unsigned n_late; /* starts of units whose port is not on disk, or not the one of systemd */
+
+static uint16_t read_number(const char *drop_in) {
+        const char *at = drop_in ? strstr(drop_in, "# http=") : NULL;
+
+        return at ? (uint16_t) atoi(at + strlen("# http=")) : 0;
+}
+
+static uint16_t number_of(const char *unit) {
+        return read_number(sim_systemd_ports(running->systemd, unit));
+}
+
+static int start_checked(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        _cleanup_free_ char *drop_in = NULL;
+        char field[32];
+
+        assert_int_equal(real_ops->get_drop_in(s, name, DROP_IN_PORTS, &drop_in), 0);
+        snprintf(field, sizeof(field), "\"ports\":{\"http\":%u}", read_number(drop_in));
+        n_late += !records_contain(running, field);
+        return real_ops->start(s, name, done, userdata);
+}
+
+static void open_host(Fixture *fixture) {
+        static const Component *const components[] = { &services_component, NULL };
+        ComponentHost *host = &fixture->host->components;
+
+        host->components = components;
+        host->selves = &self;
+        host->io.ports = &prober;
+        fixture->host->settings.port_first = FIRST;
+        fixture->host->settings.port_last = LAST;
+        snprintf(fixture->host->settings.service_address, ENDPOINT_ADDRESS_SIZE, "10.0.0.2");
+        open_agent(fixture);
+        fixture->components.agent = fixture->agent;
+        assert_int_equal(services_component.open(&fixture->components, &fixture->host->settings, &self, NULL),
+                         0);
+}
+
+static void close_host(Fixture *fixture) {
+        self = services_component.close(self);
+        close_agent(fixture);
+}
+
+static int setup(void **state) {
+        int r = faulty_fixture_setup(state);
+
+        memset(held, 0, sizeof(held));
+        n_late = 0;
+        bent.start = start_checked;
+        close_agent(*state);
+        open_host(*state);
+        run_pending(*state);
+        return r;
+}
+
+static int teardown(void **state) {
+        self = services_component.close(self);
+        return faulty_fixture_teardown(state);
+}
+
+static void run_web(Fixture *fixture, const char *name, const char *text) {
+        unsigned n = n_starts;
+
+        assign_to(fixture, name, text, ASSIGNMENT_RUN);
+        UNTIL(fixture, n_starts > n && is_published(fixture, name, "active"));
+        run_pending(fixture);
+}
+
+static int note_reason(void *userdata, const KvHistoryRow *row) {
+        HistoryEvent e;
+
+        assert_int_equal(history_decode(row->body, &e), 0);
+        if (e.kind != HISTORY_STATE || !streq(e.unit, "web.service") ||
+            !strstr(e.reason, *(char **) userdata))
+                return 1;
+        *(char **) userdata = NULL;
+        return 0;
+}
+
+/* Return whether the history has a row of web.service with this reason. */
+static bool has_event(Fixture *fixture, const char *reason) {
+        const char *found = reason;
+
+        assert_true(kv_local_history(fixture->host->store, 0, false, note_reason, &found) >= 0);
+        return !found;
+}
+
+static void a_selected_port_is_on_disk_before_the_start(void **state) {
+        char part[64];
+
+        run_web(*state, "web.service", WEB);
+        run_web(*state, "shop.service", WEB);
+        assert_int_equal(n_late, 0);
+        assert_in_range(number_of("web.service"), FIRST, LAST);
+        assert_in_range(number_of("shop.service"), FIRST, LAST);
+        assert_int_not_equal(number_of("web.service"), number_of("shop.service"));
+        snprintf(part, sizeof(part), "\nEnvironment=FLEET_ADDRESS=10.0.0.2 FLEET_PORT_HTTP=%u\n",
+                 number_of("web.service"));
+        assert_non_null(strstr(sim_systemd_ports(running->systemd, "web.service"), part));
+}
+
+static void a_number_survives_restarts_of_unit_and_daemon(void **state) {
+        Fixture *fixture = *state;
+        uint16_t number;
+
+        run_web(fixture, "web.service", WEB);
+        number = number_of("web.service");
+        close_host(fixture);
+        open_host(fixture);
+        run_pending(fixture);
+        assert_int_equal(n_starts, 1);
+        run_web(fixture, "web.service", WEB_NEW);
+        assert_int_equal(number_of("web.service"), number);
+        assert_int_equal(n_late, 0);
+}
+
+/* Another program has taken the port while the unit was down. While it runs, the port is its own. */
+static void a_number_that_another_program_holds_is_replaced_at_the_start(void **state) {
+        Fixture *fixture = *state;
+        char expected[96], field[32];
+        uint16_t former;
+
+        host_raise(fixture->host, KV_LEVEL_HISTORY);
+        run_web(fixture, "web.service", WEB);
+        former = number_of("web.service");
+        held[former] = true;
+        close_host(fixture);
+        open_host(fixture);
+        run_pending(fixture);
+        assert_int_equal(number_of("web.service"), former);
+
+        run_web(fixture, "web.service", WEB_NEW);
+        assert_int_not_equal(number_of("web.service"), former);
+        snprintf(field, sizeof(field), "\"ports\":{\"http\":%u}", number_of("web.service"));
+        assert_true(records_contain(fixture, field));
+        snprintf(expected, sizeof(expected), "port http is %u, because %u/tcp is in use",
+                 number_of("web.service"), former);
+        assert_true(has_event(fixture, expected));
+        assert_int_equal(n_late, 0);
+}
+
+/* systemd stopped it with another unit: its file is in force, and the drop-in is written again before. */
+static void a_number_is_replaced_where_the_file_is_in_force(void **state) {
+        Fixture *fixture = *state;
+        uint16_t former;
+
+        run_web(fixture, "web.service", WEB);
+        former = number_of("web.service");
+        for (unsigned i = FIRST; i <= LAST; i++)
+                held[i] = true;
+        sim_systemd_hold(fixture->systemd);
+        sim_systemd_release(fixture->systemd);
+        UNTIL(fixture, streq(state_of(fixture, "web.service")->job, STATE_JOB_REFUSED));
+        assert_int_equal(n_starts, 1);
+        memset(held, 0, sizeof(held));
+        held[former] = true;
+        UNTIL(fixture, n_starts == 2);
+        assert_int_not_equal(number_of("web.service"), former);
+        assert_int_not_equal(number_of("web.service"), 0);
+        assert_int_equal(n_late, 0);
+}
+
+static void without_a_free_port_the_start_is_refused_until_there_is_one(void **state) {
+        Fixture *fixture = *state;
+
+        for (unsigned i = FIRST; i <= LAST; i++)
+                held[i] = true;
+        assign_to(fixture, "web.service", WEB, ASSIGNMENT_RUN);
+        UNTIL(fixture, state_of(fixture, "web.service") && state_of(fixture, "web.service")->job[0]);
+        assert_string_equal(state_of(fixture, "web.service")->job, STATE_JOB_REFUSED);
+        assert_string_equal(state_of(fixture, "web.service")->reason,
+                            "no free port in PortRange=10000-10003");
+        assert_int_equal(n_starts, 0);
+        held[10002] = false;
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_int_equal(number_of("web.service"), 10002);
+        assert_string_equal(state_of(fixture, "web.service")->job, "");
+}
+
+static void a_fixed_number_that_was_selected_for_another_unit_is_refused(void **state) {
+        Fixture *fixture = *state;
+        char text[128], expected[64];
+
+        run_web(fixture, "web.service", WEB);
+        snprintf(text, sizeof(text), "[Service]\nExecStart=/bin/one\n[X-Fleet]\nPort=x:%u\n",
+                 number_of("web.service"));
+        snprintf(expected, sizeof(expected), "%u/tcp is the port of web.service (auto)",
+                 number_of("web.service"));
+        assign_to(fixture, "fixed.service", text, ASSIGNMENT_RUN);
+        UNTIL(fixture, state_of(fixture, "fixed.service") && state_of(fixture, "fixed.service")->job[0]);
+        assert_string_equal(state_of(fixture, "fixed.service")->reason, expected);
+        assert_int_equal(n_starts, 1);
+}
+
+static void the_number_of_a_running_unit_is_found_when_the_records_are_lost(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *path = scratch_path(fixture->host->agent_path, "assignment");
+        char field[32];
+        uint16_t number;
+
+        run_web(fixture, "web.service", WEB);
+        number = number_of("web.service");
+        close_host(fixture);
+        assert_int_equal(unlink(path), 0);
+        open_host(fixture);
+        snprintf(field, sizeof(field), "\"ports\":{\"http\":%u}", number);
+        UNTIL(fixture, records_contain(fixture, field));
+        assert_int_equal(n_starts, 1);
+        assert_int_equal(number_of("web.service"), number);
+}
+
+static void a_drop_in_that_was_removed_is_written_again(void **state) {
+        Fixture *fixture = *state;
+        char *drop_in = NULL, *again = NULL;
+
+        run_web(fixture, "web.service", WEB);
+        assert_int_equal(real_ops->get_drop_in(fixture->bus, "web.service", DROP_IN_PORTS, &drop_in), 0);
+        assert_int_equal(real_ops->put_drop_in(fixture->bus, "web.service", DROP_IN_PORTS, NULL), 1);
+        sim_systemd_change(fixture->systemd, "web.service");
+        UNTIL(fixture, real_ops->get_drop_in(fixture->bus, "web.service", DROP_IN_PORTS, &again) == 0);
+        assert_string_equal(again, drop_in);
+        assert_int_equal(n_starts, 1);
+        free(again);
+        free(drop_in);
+}
+
+int main(int argc, char *argv[]) {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+        const struct CMUnitTest tests[] = {
+                TEST(a_selected_port_is_on_disk_before_the_start),
+                TEST(a_number_survives_restarts_of_unit_and_daemon),
+                TEST(a_number_that_another_program_holds_is_replaced_at_the_start),
+                TEST(a_number_is_replaced_where_the_file_is_in_force),
+                TEST(without_a_free_port_the_start_is_refused_until_there_is_one),
+                TEST(a_fixed_number_that_was_selected_for_another_unit_is_refused),
+                TEST(the_number_of_a_running_unit_is_found_when_the_records_are_lost),
+                TEST(a_drop_in_that_was_removed_is_written_again),
+        };
+
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
