@@ -33,18 +33,20 @@ dist_zshcompletion_DATA = client/completion/_fleetctl
 
 if HAVE_CMOCKA
 # The whole program in the process of the test, with another libcurl, and a time that it need not wait for.
-CLIENT_TESTS = tests/unit/test-client tests/unit/test-client_memory tests/unit/test-snapshot
+CLIENT_TESTS = tests/unit/test-client tests/unit/test-client_memory tests/unit/test-snapshot tests/unit/test-resolver
 check_PROGRAMS += $(CLIENT_TESTS)
 TESTS += $(CLIENT_TESTS)
 EXTRA_DIST += tests/client/cases
 CLIENT_CASES = tests/lib/fleetctl_cases.h tests/lib/fleetctl_cases.c tests/lib/fake_curl.h tests/lib/fake_curl.c tests/lib/scratch.h tests/lib/scratch.c
-CLIENT_WRAPS = -Wl,--wrap=clock_gettime,--wrap=gethostname,--wrap=nanosleep,--wrap=sigtimedwait,--wrap=usleep
+CLIENT_WRAPS = -Wl,--wrap=clock_gettime,--wrap=gethostname,--wrap=nanosleep,--wrap=resolver_append,--wrap=sigtimedwait,--wrap=usleep
 
 tests_unit_test_client_SOURCES = tests/unit/test-client.c $(CLIENT_CASES)
 tests_unit_test_client_CFLAGS = $(TEST_CFLAGS) $(CURL_CFLAGS)
 tests_unit_test_client_LDFLAGS = $(AM_LDFLAGS) $(CLIENT_WRAPS)
 tests_unit_test_client_LDADD = $(CLIENT_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 
+tests_unit_test_resolver_SOURCES = tests/unit/test-resolver.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_resolver_LDADD = $(CLIENT_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_snapshot_LDADD = $(CLIENT_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 
 
@@ -59,5 +61,5 @@ FUZZERS += tests/fuzz/fuzz-client
 tests_fuzz_fuzz_client_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(SMARTCOLS_CFLAGS)
 tests_fuzz_fuzz_client_SOURCES = tests/fuzz/client.c tests/fuzz/standalone.c tests/lib/fake_curl.h tests/lib/fake_curl.c tests/lib/scratch.h \
 	tests/lib/scratch.c
-tests_fuzz_fuzz_client_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime,--wrap=gethostname,--wrap=nanosleep,--wrap=sigtimedwait,--wrap=usleep,--wrap=subprocess_run
+tests_fuzz_fuzz_client_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime,--wrap=gethostname,--wrap=nanosleep,--wrap=resolver_append,--wrap=sigtimedwait,--wrap=usleep,--wrap=subprocess_run
 tests_fuzz_fuzz_client_LDADD = $(CLIENT_LIBS) $(SMARTCOLS_LIBS)

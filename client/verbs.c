@@ -46,6 +46,7 @@
         VERB(restore)           \
         VERB(revert)            \
         VERB(rollout)           \
+        VERB(services)          \
         VERB(show)              \
         VERB(ssh)               \
         VERB(start)             \

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "dns/table.h"
 
-#define ZONE_ADDRESS "169.254.23.79" /* of each host's fleet-dns, and of ns.fleet */
+#define ZONE_ADDRESS SERVICES_DNS /* of each host's fleet-dns, and of ns.fleet */
 
 enum {
         ZONE_TTL = 1, /* seconds; the data is local, so that a cache gains nothing */

@@ -181,6 +181,57 @@ static const JsonField machine_fields[] = {
         { "write", JSON_FIELD_TEXT, offsetof(ApiMachine, write) },
 };
 
+/* -- Services -- */
+
+static void names_write_json(Text *t, const char *name, const void *field) {
+        const Names *names = field;
+        size_t list = json_open_list(t, name);
+
+        for (size_t i = 0; i < names->n; i++)
+                json_add_item(t, names->items[i]);
+        json_close_list(t, list);
+}
+
+static int names_read_json(const JsonValue *array, void *field, Error *err) {
+        JSON_EACH(item, array) {
+                const char *name = json_value_string(item);
+
+                if (!name)
+                        return error_set(err, -EBADMSG, "expected a list of strings");
+                TRY(names_add(field, name, strlen(name)));
+        }
+        return 0;
+}
+
+#define FIELD_NAMES(name, type, member) \
+        { name, JSON_FIELD_OTHER, offsetof(type, member), .write = names_write_json, .read = names_read_json }
+
+static const JsonField service_fields[] = {
+        { "endpoints", JSON_FIELD_U64, offsetof(ApiService, n_endpoints) },
+        { "machine", JSON_FIELD_TEXT, offsetof(ApiService, machine) },
+        FIELD_NAMES("machines", ApiService, machines),
+        { "name", JSON_FIELD_TEXT, offsetof(ApiService, name) },
+        FIELD_NAMES("ports", ApiService, ports),
+        { "reason", JSON_FIELD_TEXT, offsetof(ApiService, reason) },
+        { "reasonCode", JSON_FIELD_TEXT, offsetof(ApiService, reason_code) },
+        { "state", JSON_FIELD_TEXT, offsetof(ApiService, state) },
+        { "unit", JSON_FIELD_TEXT, offsetof(ApiService, unit) },
+        { "wanted", JSON_FIELD_U64, offsetof(ApiService, n_wanted) },
+};
+
+static const JsonField endpoint_fields[] = {
+        { "address", JSON_FIELD_TEXT, offsetof(ApiEndpoint, address) },
+        { "endpoint", JSON_FIELD_TEXT, offsetof(ApiEndpoint, endpoint) },
+        { "machine", JSON_FIELD_TEXT, offsetof(ApiEndpoint, machine) },
+        { "machineID", JSON_FIELD_TEXT, offsetof(ApiEndpoint, machine_id) },
+        FIELD_NAMES("ports", ApiEndpoint, ports),
+        { "reason", JSON_FIELD_TEXT, offsetof(ApiEndpoint, reason) },
+        { "reasonCode", JSON_FIELD_TEXT, offsetof(ApiEndpoint, reason_code) },
+        { "state", JSON_FIELD_TEXT, offsetof(ApiEndpoint, state) },
+        { "unit", JSON_FIELD_TEXT, offsetof(ApiEndpoint, unit) },
+        { "zone", JSON_FIELD_TEXT, offsetof(ApiEndpoint, zone) },
+};
+
 VerdictCode api_state_code(const ApiState *state) {
         return state->reason_code ? verdict_code(state->reason_code) :
                                     verdict_read_former_stop(state->reason ?: "");
@@ -201,7 +252,11 @@ const ApiPageKind api_units_page = { "units",
                   api_states_page = { "states", "a unit state", sizeof(ApiState), offsetof(ApiState, name),
                                       JSON_FIELDS(api_state_fields) },
                   api_machines_page = { "machines", "a machine", sizeof(ApiMachine), offsetof(ApiMachine, id),
-                                        JSON_FIELDS(machine_fields) };
+                                        JSON_FIELDS(machine_fields) },
+                  api_services_page = { "services", "a service", sizeof(ApiService),
+                                        offsetof(ApiService, name), JSON_FIELDS(service_fields) },
+                  api_endpoints_page = { "endpoints", "an endpoint", sizeof(ApiEndpoint),
+                                         offsetof(ApiEndpoint, unit), JSON_FIELDS(endpoint_fields) };
 
 void api_page_write(Text *t, const ApiPageKind *kind, const void *items, size_t n, const char *next_token) {
         static const char token[] = "nextPageToken";
@@ -226,6 +281,12 @@ void api_page_done(ApiPage *page) {
                         file_free((UnitFile *) page->units[i].file);
                 if (page->kind == &api_machines_page)
                         pairs_done(&page->machines[i].metadata);
+                if (page->kind == &api_services_page) {
+                        names_done(&page->services[i].machines);
+                        names_done(&page->services[i].ports);
+                }
+                if (page->kind == &api_endpoints_page)
+                        names_done(&page->endpoints[i].ports);
         }
         free(page->items);
         json_value_free(page->source);

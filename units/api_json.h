@@ -107,8 +107,30 @@ typedef struct ApiMachine {
         const char *write;       /* the prefixes below which it writes users' keys; NULL: none */
 } ApiMachine;
 
-/* A kind of pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" unless it is
- * the last page. An empty array is left out. */
+/* {"endpoints","machine","machines":[],"name","ports":[],"reason","reasonCode","state","unit","wanted"}: a
+ * service. "unit" is the first wanted one without an endpoint, and "machine" its machine. */
+typedef struct ApiService {
+        const char *name;
+        Names ports, machines; /* "http/tcp"; names of those with endpoints. For writing, they may be shallow
+                                  copies; after reading, owned */
+        uint64_t n_endpoints, n_wanted; /* wanted: endpoints, and wanted units without one */
+        const char *unit, *machine, *state, *reason, *reason_code; /* NULL: each has one */
+} ApiService;
+
+/* {"address","endpoint","machine","machineID","ports":[],"reason","reasonCode","state","unit","zone"}: an
+ * endpoint of a service, or a wanted unit that has none. */
+typedef struct ApiEndpoint {
+        const char *unit;
+        const char *endpoint, *address; /* the name of the endpoint; NULL: there is none */
+        const char *machine_id, *machine, *zone;
+        Names ports; /* "http/tcp:8080"; as those of ApiService */
+        /* Why there is none: a word for what the unit or its machine is instead (NULL: none), the details,
+         * and a code. */
+        const char *state, *reason, *reason_code;
+} ApiEndpoint;
+
+/* A kind of pages: {"machines":[...]}, {"states":[...]}, {"units":[...]} and so on, and "nextPageToken"
+ * unless it is the last page. An empty array is left out. */
 typedef struct ApiPageKind {
         const char *name; /* of the array */
         const char *item; /* for people */
@@ -118,7 +140,8 @@ typedef struct ApiPageKind {
         const void *initial; /* item without members; NULL: zero */
 } ApiPageKind;
 
-extern const ApiPageKind api_units_page, api_states_page, api_machines_page;
+extern const ApiPageKind api_units_page, api_states_page, api_machines_page, api_services_page,
+        api_endpoints_page;
 
 enum { API_PAGE_MAX = 65536 }; /* items of one page, for a reader */
 
@@ -129,6 +152,8 @@ typedef struct ApiPage {
                 ApiUnit *units;
                 ApiState *states;
                 ApiMachine *machines;
+                ApiService *services;
+                ApiEndpoint *endpoints;
         };
         size_t n;
         const char *next_token; /* NULL on the last page */

@@ -30,6 +30,7 @@ enum {
 
 #define SERVICES_FOLDER "/run/fleet/services" /* a file for each service with endpoints, and this one: */
 #define SERVICES_HOST   ".host"
+#define SERVICES_DNS    "169.254.23.79" /* the address of fleet-dns on each host */
 
 typedef enum PortProtocol {
         PORT_TCP,

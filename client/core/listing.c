@@ -98,7 +98,8 @@ static int listing_read_page(Client *c, const char *path, const ApiPageKind *kin
                 append_escaped(&t, l->pages[l->n_pages - 1].next_token, false);
         }
         TRY(GROW(l->pages, l->capacity, l->n_pages + 1));
-        TRY(client_request(c, "GET", client_path(&t), NULL, &reply, err));
+        l->absent = TRY(client_find(c, "GET", client_path(&t), &reply, err)) == 0;
+        TRY(reply_check(&reply, err));
 
         l->pages[l->n_pages] = (ApiPage) {};
         TRY_PREFIX(api_page_read(kind, reply.body.chars, reply.body.size, &l->pages[l->n_pages], err), err,
@@ -147,6 +148,15 @@ int client_local(Client *c, Listing *ret_states, Listing *ret_machines, Error *e
 
         TRY(listing_read(c, path, &api_states_page, ret_states, err));
         return listing_read(c, path, &api_machines_page, ret_machines, err);
+}
+
+int client_services(Client *c, const char *service, Listing *ret, Error *err) {
+        static const char path[] = "/fleet/v1/services";
+        _cleanup_text_ Text of = {};
+
+        return service ? listing_read(c, client_path_of(&of, "/fleet/v1/services/", service, ""),
+                                      &api_endpoints_page, ret, err) :
+                         listing_read(c, path, &api_services_page, ret, err);
 }
 
 int client_machines(Client *c, Listing *ret, Error *err) {

@@ -20,11 +20,14 @@ typedef struct Listing {
                 ApiUnit *units;
                 ApiState *states;
                 ApiMachine *machines;
+                ApiService *services;
+                ApiEndpoint *endpoints;
                 char *items;
         };
         size_t n, items_capacity;
         size_t n_removed; /* removed machines, after the others: they have a name only */
         const ApiPageKind *kind;
+        bool absent;             /* after an error: the daemon has no such object */
         ListingKeys by_name;     /* of machines, also removed ones, by the ID */
         ListingKeys by_hostname; /* machines, without removed ones */
 } Listing;
@@ -39,6 +42,8 @@ int client_units(Client *c, Listing *ret, Error *err);
 int client_states(Client *c, const char *unit, Listing *ret, Error *err); /* 'unit' NULL: of all units */
 /* The units that the agent of this host has, also without the cluster, and the host itself. */
 int client_local(Client *c, Listing *ret_states, Listing *ret_machines, Error *err);
+/* The services; those with a name: its endpoints, and the wanted units that have none. */
+int client_services(Client *c, const char *service, Listing *ret, Error *err);
 int client_machines(Client *c, Listing *ret, Error *err);
 int client_all_machines(Client *c, Listing *ret, Error *err); /* also those that are gone */
 /* Read the machines again if this one is not among them; 'all' as client_all_machines(). Errors are ignored.

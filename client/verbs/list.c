@@ -8,50 +8,9 @@
 #include "client/verbs/list_columns.h"
 
 enum {
-        COLUMNS_MAX = 64,
         FACTS_MS = 3000, /* until the first list of a new host has its machine */
         FACTS_POLL_MS = 100,
 };
-
-typedef struct Choice {
-        const char *fields; /* names, separated by commas; borrowed */
-        const Column *columns[COLUMNS_MAX];
-        size_t n;
-} Choice;
-
-/* Choose columns by their names. Errors are printed with the messages of fleet. */
-static int choose_columns(const Column *all, const char *fields, Choice *ret) {
-        _cleanup_text_ Text valid = {};
-
-        *ret = (Choice) { .fields = fields };
-        if (!*fields) {
-                fputs("Must define output format\n", stderr);
-                return -EINVAL;
-        }
-        for (;; fields++) {
-                size_t size = strcspn(fields, ",");
-                const Column *column = all;
-
-                while (column->name &&
-                       (strlen(column->name) != size || memcmp(column->name, fields, size) != 0))
-                        column++;
-                if (!column->name || ret->n == COLUMNS_MAX) {
-                        fprintf(stderr, "Invalid key in output format: \"%.*s\"\n", (int) size, fields);
-                        for (column = all; column->name; column++)
-                                text_printf(&valid, "%s%s", valid.size > 0 ? "," : "", column->name);
-                        client_note("--fields= knows %s", valid.chars ?: "");
-                        return -EINVAL;
-                }
-                if (streq(column->name, "tmachine"))
-                        fputs("WARNING: The \"tmachine\" field is deprecated. Use \"target\" instead\n",
-                              stderr);
-                ret->columns[ret->n++] = column;
-
-                fields += size;
-                if (!*fields)
-                        return 0;
-        }
-}
 
 /* Reject what --local cannot have: other machines, and columns that only the cluster knows. */
 static int check_local(const Client *c, const Choice *choice) {
@@ -68,16 +27,6 @@ static int check_local(const Client *c, const Choice *choice) {
                         return EXIT_USAGE;
                 }
         return EXIT_DONE;
-}
-
-static void add_row(Table *table, const Choice *choice, const Row *row) {
-        for (size_t i = 0; i < choice->n; i++) {
-                const Column *column = choice->columns[i];
-                _cleanup_text_ Text t = {};
-
-                column->append(row, (const char *) row->item + column->offset, &t);
-                table_add(table, &t);
-        }
 }
 
 /* -- The lists -- */
@@ -320,7 +269,7 @@ static Table list_fill(const Client *c, const List *list, const Choice *choice, 
                                   .terminal = isatty(STDOUT_FILENO),
                                   .stale = connection_stale_s(c->connection) > 0 };
 
-                add_row(&table, choice, &row);
+                columns_add_row(&table, choice, &row);
         }
         return table;
 }
@@ -343,10 +292,10 @@ static int list_print_table(const Client *c, const List *list, const Choice *cho
         _cleanup_table_ Table table = {};
         Choice other = *choice;
 
-        TRY(doubt ? choose_columns(list->columns, list->on_doubt, &other) : 0);
+        TRY(doubt ? columns_choose(list->columns, list->on_doubt, &other) : 0);
         table = list_fill(c, list, &other, d);
         if (!c->options.fields && table_is_too_wide(&table)) {
-                TRY(choose_columns(list->columns, doubt ? list->on_doubt_narrow : list->on_narrow, &other));
+                TRY(columns_choose(list->columns, doubt ? list->on_doubt_narrow : list->on_narrow, &other));
                 table_done(&table);
                 table = list_fill(c, list, &other, d);
         }
@@ -436,7 +385,7 @@ static int list_run(Client *c, char **args, size_t n, Error *err) {
                 list++;
         if (!fields)
                 fields = isatty(STDOUT_FILENO) ? list->on_terminal : list->in_pipe;
-        if (choose_columns(list->columns, fields, &choice) < 0)
+        if (columns_choose(list->columns, fields, &choice) < 0)
                 return EXIT_FAILED;
         TRY_DONE(check_local(c, &choice));
         if (c->options.failed && c->options.state)

@@ -1,10 +1,54 @@
-/* The cells of list-machines, list-units and list-unit-files. */
+/* The cells of list-machines, list-units and list-unit-files, and the choice of columns. */
 #include "client/verbs/list_columns.h"
 
 #include "client/core/machines.h"
+#include "client/core/notes.h"
 #include "client/core/times.h"
 
-static void append_string(const Row *row, const void *field, Text *t) {
+int columns_choose(const Column *all, const char *fields, Choice *ret) {
+        _cleanup_text_ Text valid = {};
+
+        *ret = (Choice) { .fields = fields };
+        if (!*fields) {
+                fputs("Must define output format\n", stderr);
+                return -EINVAL;
+        }
+        for (;; fields++) {
+                size_t size = strcspn(fields, ",");
+                const Column *column = all;
+
+                while (column->name &&
+                       (strlen(column->name) != size || memcmp(column->name, fields, size) != 0))
+                        column++;
+                if (!column->name || ret->n == COLUMNS_MAX) {
+                        fprintf(stderr, "Invalid key in output format: \"%.*s\"\n", (int) size, fields);
+                        for (column = all; column->name; column++)
+                                text_printf(&valid, "%s%s", valid.size > 0 ? "," : "", column->name);
+                        client_note("--fields= knows %s", valid.chars ?: "");
+                        return -EINVAL;
+                }
+                if (streq(column->name, "tmachine"))
+                        fputs("WARNING: The \"tmachine\" field is deprecated. Use \"target\" instead\n",
+                              stderr);
+                ret->columns[ret->n++] = column;
+
+                fields += size;
+                if (!*fields)
+                        return 0;
+        }
+}
+
+void columns_add_row(Table *table, const Choice *choice, const Row *row) {
+        for (size_t i = 0; i < choice->n; i++) {
+                const Column *column = choice->columns[i];
+                _cleanup_text_ Text t = {};
+
+                column->append(row, (const char *) row->item + column->offset, &t);
+                table_add(table, &t);
+        }
+}
+
+void append_string(const Row *row, const void *field, Text *t) {
         text_append(t, field_text(field));
 }
 

@@ -1,4 +1,5 @@
-/* The columns of list-machines, list-units and list-unit-files. */
+/* The columns of lists, which --fields= chooses, and those of list-machines, list-units and list-unit-files.
+ */
 #pragma once
 
 #include "client/core/client.h"
@@ -6,7 +7,7 @@
 
 /* The source of a row of cells. */
 typedef struct Row {
-        const void *item; /* ApiMachine, ApiState or ApiUnit */
+        const void *item; /* as in a Listing */
         const Listing *machines;
         const JsonValue *problems; /* of unit directories; NULL: not read */
         bool full;                 /* --full */
@@ -20,6 +21,19 @@ typedef struct Column {
         void (*append)(const Row *row, const void *field, Text *t);
         size_t offset; /* of the field; 0: the item itself */
 } Column;
+
+enum { COLUMNS_MAX = 64 };
+
+typedef struct Choice {
+        const char *fields; /* names, separated by commas; borrowed */
+        const Column *columns[COLUMNS_MAX];
+        size_t n;
+} Choice;
+
+/* Choose columns by their names. Errors are printed with the messages of fleet: -EINVAL. */
+int columns_choose(const Column *all, const char *fields, Choice *ret);
+void columns_add_row(Table *table, const Choice *choice, const Row *row);
+void append_string(const Row *row, const void *field, Text *t); /* of a field that is a string */
 
 /* Return a string of an item; "" for NULL. */
 static inline const char *field_text(const void *field) {

@@ -68,6 +68,7 @@ class Cluster:
         self.on_fail = lambda: None
         self.fails = []        # target states: the next change to each is rejected, as without a leader
         self.problems, self.answered = [], []  # of unit directories, and the resolutions received
+        self.services = {}  # rows of their endpoints, by name
         self.talks = False  # a journal with many lines
         self.says = ""         # appended to the answers of remote commands
         self.stuck = set()     # units whose states stay when they are destroyed
@@ -340,6 +341,10 @@ class Handler(BaseHTTPRequestHandler):
                 return self.answer(200, {"problems": c.problems})
             if path == "/fleet/v1/problems":
                 return self.answer(200, {"problems": c.found()})
+            if path == "/fleet/v1/services":
+                return self.page("services", [{"endpoints": len(rows), "name": name, "wanted": len(rows)} for name, rows in sorted(c.services.items())], query)
+            if path.startswith("/fleet/v1/services/") and path.rsplit("/", 1)[1] in c.services:
+                return self.page("endpoints", c.services[path.rsplit("/", 1)[1]], query)
             if path == "/fleet/v1/units":
                 return self.page("units", [self.shown(c, u) for _, u in sorted(c.units.items())], query)
             if path == "/fleet/v1/state":

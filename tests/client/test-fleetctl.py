@@ -785,6 +785,15 @@ def lists_are_filtered_by_names_states_and_machines(t):
     assert len(json.loads(t.expect("list-units -o json --state=inactive", out=["c.service"]))["states"]) == 1
 
 
+def services_are_listed_on_all_pages_and_the_resolver_of_the_host_is_asked(t):
+    t.cluster.services = {"s%03d" % i: [] for i in range(250)}
+    t.cluster.services["shop"] = [{"address": "10.0.0.1", "endpoint": "alpha-1", "machine": "alpha", "ports": ["http/tcp:%d" % i], "unit": "web@%d.service" % i} for i in range(150)]
+    assert len(t.expect("services --no-legend", out=["shop\t"]).splitlines()) == 251
+    rows = t.expect("services shop", out=["ENDPOINT\t", "http/tcp:149"]).splitlines()
+    assert len(rows) == 152 and rows[-1].startswith("this host does not resolve shop.service.fleet: "), rows
+    t.expect("services none", 4, err="fleetctl: no unit has the service none\n")
+
+
 # -- verify, plan, why, diff, edit --
 
 def verify_prints_all_errors_without_a_request(t):
@@ -1079,7 +1088,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["history"], ["journal"], ["kill"], ["list-dependencies"], ["move"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["revert"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["rollout"], ["unload", "wait"], ["verify"], ["why"]],
-             "": [["ca"], ["cert", "ls"], ["cluster"], ["cordon", "2" * 32], ["drain", "2" * 32], ["uncordon", "2" * 32], ["directory"], ["rollout"], ["reboot", "2" * 32, "--yes"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
+             "": [["ca"], ["cert", "ls"], ["cluster"], ["cordon", "2" * 32], ["drain", "2" * 32], ["uncordon", "2" * 32], ["directory"], ["rollout"], ["reboot", "2" * 32, "--yes"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["services"], ["services", "a"], ["token"], ["version"], ["status"],
                   ["fd-forward", "/none"], ["backup", "out.backup"], ["recover", "--yes=x"], ["restore", "out.backup"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/memory.h"
+#include "client/core/resolver.h"
 
 enum {
         WAITS_MAX = 100000,
@@ -79,6 +80,14 @@ int __wrap_gethostname(char *name, size_t size);
 int __wrap_gethostname(char *name, size_t size) {
         strncpy(name, getenv("FAKE_HOST") ?: "host", size);
         return 0;
+}
+
+void __wrap_resolver_append(Text *t, const char *name);
+void __wrap_resolver_append(Text *t, const char *name) {
+        const char *next = getenv("FAKE_RESOLVER");
+
+        text_printf(t, "this host %s %s%s%s", next ? "does not resolve" : "resolves", name, next ? ": " : "",
+                    next ?: "");
 }
 
 /* -- libcurl -- */

@@ -1,6 +1,7 @@
 /* The functions of libcurl that connection.c of fleetctl calls, with a daemon of recorded answers, and a
  * simulated clock. Time passes only in calls that sleep or wait for an answer. The hostname is $FAKE_HOST, or
- * "host". Link with --wrap of clock_gettime, gethostname, nanosleep, sigtimedwait and usleep. */
+ * "host", and names are resolved, unless $FAKE_RESOLVER has the next step. Link with --wrap of clock_gettime,
+ * gethostname, nanosleep, resolver_append, sigtimedwait and usleep. */
 #pragma once
 
 #include <curl/curl.h>
