@@ -219,7 +219,7 @@ static const JsonField service_fields[] = {
         { "wanted", JSON_FIELD_U64, offsetof(ApiService, n_wanted) },
 };
 
-static const JsonField endpoint_fields[] = {
+static const JsonField served_fields[] = {
         { "address", JSON_FIELD_TEXT, offsetof(ApiEndpoint, address) },
         { "endpoint", JSON_FIELD_TEXT, offsetof(ApiEndpoint, endpoint) },
         { "machine", JSON_FIELD_TEXT, offsetof(ApiEndpoint, machine) },
@@ -256,7 +256,7 @@ const ApiPageKind api_units_page = { "units",
                   api_services_page = { "services", "a service", sizeof(ApiService),
                                         offsetof(ApiService, name), JSON_FIELDS(service_fields) },
                   api_endpoints_page = { "endpoints", "an endpoint", sizeof(ApiEndpoint),
-                                         offsetof(ApiEndpoint, unit), JSON_FIELDS(endpoint_fields) };
+                                         offsetof(ApiEndpoint, unit), JSON_FIELDS(served_fields) };
 
 void api_page_write(Text *t, const ApiPageKind *kind, const void *items, size_t n, const char *next_token) {
         static const char token[] = "nextPageToken";

@@ -132,7 +132,7 @@ static const JsonField port_fields[] = {
 };
 
 static const JsonList ports_list = { JSON_FIELDS(port_fields), sizeof(ServicePort), PORTS_MAX,
-                                    offsetof(EndpointRecord, n_ports), true };
+                                     offsetof(EndpointRecord, n_ports), true };
 
 static const JsonField endpoint_fields[] = {
         { "address", JSON_FIELD_CHARS, offsetof(EndpointRecord, address), true,
