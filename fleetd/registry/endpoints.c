@@ -120,14 +120,16 @@ int registry_check_endpoints(Registry *r, const char *machine_id, const KvComman
         const Cluster *c = registry_cluster(r);
         const ClusterMachine *m = cluster_machine(c, machine_id);
         const ClusterServer *server = cluster_server(c, machine_id);
-        size_t n = server ? HASH_COUNT(server->endpoints) : 0;
+        const KvCommand *writes = cmd->op == KV_TXN ? cmd->writes : cmd;
+        size_t n = server ? HASH_COUNT(server->endpoints) : 0,
+               n_writes = cmd->op == KV_TXN ? cmd->n_writes : 1;
         uint64_t n_set = 0;
         LayoutKey k;
 
-        if (cmd->op != KV_TXN || (m && m->member.raft_id != 0))
+        if (m && m->member.raft_id != 0)
                 return 0;
-        for (size_t i = 0; i < cmd->n_writes; i++) {
-                const KvCommand *write = &cmd->writes[i];
+        for (size_t i = 0; i < n_writes; i++) {
+                const KvCommand *write = &writes[i];
 
                 if (write->op == KV_DELETE || !layout_parse(write->key, &k) || k.kind != LAYOUT_ENDPOINT)
                         continue;
