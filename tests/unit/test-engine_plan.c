@@ -1814,6 +1814,8 @@ static void a_plan_of_thousands_of_units_with_rules_consists_of_short_parts(void
                 { "Replaces=nothing-#.service", "Replaces=nothing*", true },
                 { "MachineOf=u00007.service", "MachineOf=u00002.service", true },
                 { "Conflicts=*-#.service", "Conflicts=u0*.service", false },
+                { "Port=a:1\nPort=b:2", "Port=a:#", true },
+                { "Port=a:1", "Port=a:2\nPort=b:1", false },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
