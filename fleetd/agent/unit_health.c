@@ -94,7 +94,7 @@ static char *agent_check_user(const Unit *unit) {
         return unit_name_expand(unit->name, user ?: "");
 }
 
-/* Probe the checks of 'u' while it runs. */
+/* Probe the checks of 'u' while it runs, at the ports that it has since its start. */
 static void agent_update_checks(Agent *a, AgentUnit *u) {
         const AssignmentRecord *record = records_get(&a->records, u->name);
         _cleanup_free_ char *user = NULL;
@@ -106,6 +106,9 @@ static void agent_update_checks(Agent *a, AgentUnit *u) {
                 checks_stop(a->checks, u->name);
                 return;
         }
+        for (size_t i = 0; i < record->ports.n; i++)
+                health_policy_set_port(&record->unit->placement.health, record->ports.items[i].name,
+                                       record->ports.items[i].number);
         user = agent_check_user(record->unit);
         if (!user ||
             checks_run(a->checks, u->name, &record->unit->placement.health, user, u->seen.invocation_id,

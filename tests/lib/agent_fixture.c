@@ -101,6 +101,7 @@ static SimProbe on_probe(void *userdata, const ProbeRequest *request) {
         Fixture *fixture = userdata;
 
         fixture->n_probes++;
+        fixture->probed_port = request->check->port;
         return fixture->probed;
 }
 

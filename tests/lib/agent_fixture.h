@@ -24,9 +24,9 @@ typedef struct Fixture {
         Agent *agent;
         unsigned n_others; /* units without changes */
         SimProber *prober;
-        SimProbe probed; /* the outcome of each probe; at first it passes */
-        unsigned n_probes;
-        char checks[128]; /* reported: how they exceed the limits of the host */
+        SimProbe probed;                /* the outcome of each probe; at first it passes */
+        unsigned n_probes, probed_port; /* of the last one */
+        char checks[128];               /* reported: how they exceed the limits of the host */
         unsigned n_reports;
         unsigned n_asked; /* for the health of a set */
 } Fixture;

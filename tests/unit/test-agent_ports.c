@@ -190,6 +190,28 @@ static void a_number_is_replaced_where_the_file_is_in_force(void **state) {
         assert_int_equal(n_late, 0);
 }
 
+static void a_check_is_probed_at_the_port_that_it_names(void **state) {
+        static const char *const texts[] = { WEB "HealthTcp=http\n", WEB_NEW "HealthHttp=http/\n" };
+        Fixture *fixture = *state;
+        uint16_t former = 0;
+
+        for (size_t i = 0; i < ELEMENTS(texts); i++) {
+                run_web(fixture, "web.service", texts[i]);
+                assert_int_not_equal(number_of("web.service"), former);
+                fixture->n_probes = 0;
+                UNTIL(fixture, fixture->n_probes > 0);
+                assert_int_equal(fixture->probed_port, number_of("web.service"));
+
+                close_host(fixture);
+                former = number_of("web.service");
+                held[former] = true;
+                fixture->n_probes = fixture->probed_port = 0;
+                open_host(fixture);
+                UNTIL(fixture, fixture->n_probes > 0);
+                assert_int_equal(fixture->probed_port, former);
+        }
+}
+
 static void without_a_free_port_the_start_is_refused_until_there_is_one(void **state) {
         Fixture *fixture = *state;
 
@@ -261,6 +283,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_number_survives_restarts_of_unit_and_daemon),
                 TEST(a_number_that_another_program_holds_is_replaced_at_the_start),
                 TEST(a_number_is_replaced_where_the_file_is_in_force),
+                TEST(a_check_is_probed_at_the_port_that_it_names),
                 TEST(without_a_free_port_the_start_is_refused_until_there_is_one),
                 TEST(a_fixed_number_that_was_selected_for_another_unit_is_refused),
                 TEST(the_number_of_a_running_unit_is_found_when_the_records_are_lost),
