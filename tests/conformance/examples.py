@@ -40,7 +40,7 @@ def is_complete(command):
 def examples_of_block(page, section, first, lines):
     """A file, the commands of a session, or plain commands."""
     text = [line for line in lines if line.strip() and not re.match(r"^# [\w@./-]+$", line)]
-    if text and re.match(r"^\[[A-Z]|^[A-Z][A-Za-z]+=", text[0]):
+    if re.match(r"^# /[\w@./-]+$", lines[0]) or text and re.match(r"^\[[A-Z]|^[A-Z][A-Za-z]+=", text[0]):
         yield Example(page, section, first, "\n".join(lines) + "\n", host="file")
         return
     has_prompts = any(PROMPT.match(line) for line in lines)
@@ -288,7 +288,7 @@ def check_file(example, build, scratch):
         if not text.lstrip("#").lstrip().startswith("[") and not name:
             text = "[X-Fleet]\n" + text
         with open(path, "w") as f:
-            f.write(text if "ExecStart=" in text else "[Service]\nExecStart=/bin/true\n" + text)
+            f.write(text if re.search("ExecStart=|^Image=", text, re.M) else "[Service]\nExecStart=/bin/true\n" + text)
         r = subprocess.run([f"{build}/client/fleetctl", "verify", path], capture_output=True, text=True)
         good = r.returncode == 0 and "warning" not in r.stderr
     print(f"ok {example.page}:{example.line}: the file is valid" if good else f"not ok {example.page}:{example.line}: {r.stdout}{r.stderr}".strip())

@@ -15,10 +15,11 @@ run_examples() {
 }
 task() { run_examples man/fleet.7.scd "$@"; }
 
-# Put a unit file of fleet(7) on alpha.
+# Put a file of fleet(7), or of the page $2, on alpha: a unit file into the folder of the examples.
 file_of_the_manual() {
-        awk -v name="# $1" '$0 == name { inside = 1; next } /^```$/ { inside = 0 } inside' "$top/man/fleet.7.scd" | sed 's/\\\\/\\/g' >"$LAB/file"
-        host_exec alpha sh -c "cat >/root/work/$1" <"$LAB/file"
+        awk -v name="# $1" '$0 == name { inside = 1; next } /^```$/ { inside = 0 } inside' "$top/man/${2:-fleet.7}.scd" | sed 's/\\\\/\\/g' >"$LAB/file"
+        [ -s "$LAB/file" ] || fail "the manual has no $1"
+        host_exec alpha sh -c "cd /root/work && cat >$1" <"$LAB/file"
 }
 
 sample_units() {
@@ -127,8 +128,30 @@ units_are_updated_moved_and_explained() {
 }
 
 a_service_is_found() {
-        file_of_the_manual web-announce@.service
+        local h
+        for h in alpha beta gamma; do
+                host_exec "$h" sh -c 'mkdir -p /etc/systemd/system-generators && cd /etc/systemd/system-generators && cat >new && chmod 755 new && mv new podman-system-generator && systemctl reload fleetd' \
+                        <"$here/podman-system-generator" || fail "$h has no generator"
+        done
+        host_exec alpha sh -c '[ -s /etc/resolv.conf ] || echo options timeout:1 >/etc/resolv.conf'
+        file_of_the_manual shop@.container
         task discovery
+}
+
+conf_has() { host_exec alpha grep -c '^server 10[.]90[.]0[.][0-9]*:2[0-9]*;$' /etc/nginx/conf.d/shop.conf | grep -qx "$1"; }
+a_proxy_follows_the_file_of_a_service() {
+        local name
+        host_exec alpha sh -c 'mkdir -p /etc/nginx/conf.d && cat >/etc/systemd/system/nginx.service' <<<$'[Service]\nExecStart=/bin/sleep infinity\nExecReload=/bin/sh -c "echo >>/run/reloads"'
+        for name in /usr/local/bin/upstream /etc/systemd/system/upstream.path /etc/systemd/system/upstream.service; do
+                file_of_the_manual $name fleet-discovery.7
+        done
+        host_exec alpha sh -c 'chmod 755 /usr/local/bin/upstream && systemctl daemon-reload && systemctl start nginx upstream.service upstream.path' || fail "they do not start"
+        wait_for 5 conf_has 2 || fail "$(host_exec alpha cat /etc/nginx/conf.d/shop.conf)"
+        fleetctl alpha stop shop@2.container >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
+        wait_for 5 conf_has 1 || fail "after a stop: $(host_exec alpha cat /etc/nginx/conf.d/shop.conf)"
+        fleetctl alpha start shop@2.container >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
+        wait_for 5 conf_has 2 || fail "after a start: $(host_exec alpha cat /etc/nginx/conf.d/shop.conf)"
+        [ "$(host_exec alpha cat /run/reloads | wc -l)" = 3 ] || fail "$(host_exec alpha cat /run/reloads | wc -l) reloads"
 }
 
 the_past_is_read() {
@@ -168,4 +191,4 @@ the_quickstart_of_the_readme_works() {
 exec 3>&1
 scenario a_cluster_is_formed units_are_started a_voter_is_replaced_at_its_address a_voter_is_replaced_at_another_address \
         a_host_leaves a_firewall_is_opened_for_the_hosts a_host_is_added a_host_is_maintained \
-        units_are_updated_moved_and_explained a_service_is_found the_past_is_read a_backup_is_made_and_restored the_quickstart_of_the_readme_works
+        units_are_updated_moved_and_explained a_service_is_found a_proxy_follows_the_file_of_a_service the_past_is_read a_backup_is_made_and_restored the_quickstart_of_the_readme_works
