@@ -2,7 +2,8 @@
  * the ports of a unit (ports.h). */
 #pragma once
 
-#include "fleetd/host/component.h"
+#include "fleetd/api/request.h"
+#include "fleetd/problems/problems.h"
 
 typedef struct Services {
         const ComponentHost *host; /* borrowed */
@@ -12,3 +13,10 @@ typedef struct Services {
 
 int services_stage(void *self, const Unit *text, struct AssignmentRecord *record, bool runs,
                    Error *err); /* Duty.stage */
+
+/* -- services_v1.c -- */
+
+enum { SERVICES_ROUTES = 2 };
+
+extern const Route services_routes[SERVICES_ROUTES];
+extern const ProblemRow services_problems[];
