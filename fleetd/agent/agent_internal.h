@@ -49,7 +49,8 @@ typedef struct AgentUnit {
         uint64_t outdated_listing; /* from this listing on, the invocation decides whether the running text is
                                     * outdated; 0: decided */
         char outdated_invocation[INVOCATION_ID_SIZE]; /* may run the former text; "": none */
-        bool must_reload;  /* systemd has the unit without the last change of what goes with its file */
+        bool must_reload; /* systemd has the unit without the last change of what goes with its file: no start
+                             before a reload */
         bool link_refused; /* not started: its file or a name in [Install] conflicts with a file of the host
                             */
         char note[96];     /* of the history, with the next state; "": none */

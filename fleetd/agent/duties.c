@@ -33,7 +33,8 @@ int agent_stage_duties(Agent *a, AgentUnit *u, const Unit *text, Error *err) {
                 r = changed == 0 ? r : changed;
         }
         a->records.dirty |= record && memcmp(&ports, &record->ports, sizeof(ports)) != 0;
-        u->must_reload |= r > 0 && streq(u->seen.load, "loaded");
+        if (r > 0 && streq(u->seen.load, "loaded"))
+                u->must_reload = u->seen.need_reload = true;
         return r;
 }
 

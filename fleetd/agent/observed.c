@@ -230,6 +230,7 @@ void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         /* Until it is started again, the unit that has prevented its start is the one to be named. */
         memcpy(former, u->seen.held_by, sizeof(former));
         u->seen = *seen;
+        u->seen.need_reload |= u->must_reload;
         if (streq(seen->active, "inactive") && !seen->held_by[0])
                 memcpy(u->seen.held_by, former, sizeof(former));
         u->observed = u->refreshed = true;

@@ -44,9 +44,9 @@ static int start_checked(Systemd *s, const char *name, SystemdDone done, void *u
         _cleanup_free_ char *drop_in = NULL;
         char field[32];
 
-        assert_int_equal(real_ops->get_drop_in(s, name, DROP_IN_PORTS, &drop_in), 0);
+        (void) real_ops->get_drop_in(s, name, DROP_IN_PORTS, &drop_in);
         snprintf(field, sizeof(field), "\"ports\":{\"http\":%u}", read_number(drop_in));
-        n_late += !records_contain(running, field);
+        n_late += drop_in && !records_contain(running, field);
         return real_ops->start(s, name, done, userdata);
 }
 
@@ -212,6 +212,28 @@ static void a_check_is_probed_at_the_port_that_it_names(void **state) {
         }
 }
 
+/* Its drop-in is written, and systemd cannot read it before the files of others are linked. */
+static void a_unit_does_not_start_before_systemd_has_its_new_number(void **state) {
+        Fixture *fixture = *state;
+        uint16_t former;
+
+        run_web(fixture, "web.service", WEB);
+        former = number_of("web.service");
+        held[former] = true;
+        bent.link = link_in_vain;
+        vain = (Vain) { .unit = "other.service", .held = true };
+        assign(fixture, "other.service");
+        UNTIL(fixture, vain.n == 1);
+        sim_systemd_hold(fixture->systemd);
+        sim_systemd_release(fixture->systemd);
+        run_ms(fixture, 10000);
+        assert_int_equal(n_starts, 1);
+        vain.done(vain.userdata, 0, "");
+        vain = (Vain) {};
+        UNTIL(fixture, n_starts == 3);
+        assert_int_not_equal(number_of("web.service"), former);
+}
+
 static void without_a_free_port_the_start_is_refused_until_there_is_one(void **state) {
         Fixture *fixture = *state;
 
@@ -284,6 +306,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_number_that_another_program_holds_is_replaced_at_the_start),
                 TEST(a_number_is_replaced_where_the_file_is_in_force),
                 TEST(a_check_is_probed_at_the_port_that_it_names),
+                TEST(a_unit_does_not_start_before_systemd_has_its_new_number),
                 TEST(without_a_free_port_the_start_is_refused_until_there_is_one),
                 TEST(a_fixed_number_that_was_selected_for_another_unit_is_refused),
                 TEST(the_number_of_a_running_unit_is_found_when_the_records_are_lost),
