@@ -126,6 +126,8 @@ static void machine_settings(SimMachine *m) {
                 .engine = true,
                 .brake_ms = 10000,
                 .boot_wait_ms = 10000,
+                .port_first = PORT_RANGE_FIRST,
+                .port_last = PORT_RANGE_FIRST + SIM_PORTS - 1,
                 .quota = 16 << 20,
                 .limits = api_limits_default,
                 .http = http_limits_default,
@@ -258,6 +260,17 @@ static SimProbe machine_on_probe(void *userdata, const ProbeRequest *request) {
                                    (SimProbe) { .passed = true, .takes_ms = 1 };
 }
 
+/* Units have their ports while they run, and other programs have some for a moment. */
+static bool machine_port_is_free(const PortProber *p, uint16_t number, PortProtocol protocol) {
+        const SimMachine *m = container_of(p, SimMachine, ports);
+
+        return !sim_systemd_port_owner(m->systemd, number, NULL) && !world_chance(m->cluster->world, 10);
+}
+
+static int machine_local_ports(uint16_t *ret_first, uint16_t *ret_last) {
+        return -ENOENT;
+}
+
 int machine_try_daemon(SimMachine *m, Error *err) {
         SimCluster *c = m->cluster;
         DaemonIo io;
@@ -273,12 +286,14 @@ int machine_try_daemon(SimMachine *m, Error *err) {
         world_loop_set_wall_offset(m->loop, m->wall_offset_ms);
         m->sealer.loop = world_loop(m->loop);
         m->prober = sim_prober_new(c->world, m->loop, machine_on_probe, m);
+        m->ports = (PortProber) { machine_port_is_free, machine_local_ports };
         io = (DaemonIo) { .loop = world_loop(m->loop),
                           .network = sim_host_network(m->host, m->loop),
                           .log_disk = &m->disk->base,
                           .systemd = sim_systemd_attach(m->systemd, m->loop),
                           .logind = m->logind ? sim_logind_attach(m->logind, m->loop) : NULL,
                           .prober = sim_prober(m->prober),
+                          .ports = &m->ports,
                           .level_max = m->level_max,
                           .level_wait_ms = c->level_wait_ms,
                           .short_log = c->short_log,

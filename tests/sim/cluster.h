@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/sizes.h"
 #include "fleetd/daemon.h"
+#include "fleetd/features/services/port_prober.h"
 #include "io/tls_credentials.h"
 #include "tests/lib/fake_sealer.h"
 #include "tests/lib/memory_disk.h"
@@ -14,7 +15,13 @@
 #include "tests/sim/systemd.h"
 #include "tests/sim/world.h"
 
-enum { CLUSTER_HOSTS_MAX = 320, CLUSTER_WRITERS = 4, CLUSTER_RUNS_MAX = 64, CLUSTER_WRITES_MAX = 8192 };
+enum {
+        CLUSTER_HOSTS_MAX = 320,
+        CLUSTER_WRITERS = 4,
+        CLUSTER_RUNS_MAX = 64,
+        CLUSTER_WRITES_MAX = 8192,
+        SIM_PORTS = 48, /* in PortRange= */
+};
 
 typedef struct SimCluster SimCluster;
 
@@ -37,6 +44,7 @@ typedef struct SimMachine {
         SimSystemd *systemd;
         WorldLoop *loop;        /* NULL: no daemon */
         SimProber *prober;      /* of that daemon */
+        PortProber ports;       /* the same */
         int64_t wall_offset_ms; /* of its wall clock, from the next start on */
         Daemon *daemon;
         Settings settings;

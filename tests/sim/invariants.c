@@ -1,5 +1,9 @@
 /* Invariants. Each check has a name; one that fails ends the run and prints the seed. */
 
+#include <fcntl.h>
+
+#include "base/file.h"
+#include "fleetd/agent/records.h"
 #include "fleetd/registry/history.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/sim/drains.h"
@@ -85,9 +89,46 @@ static void check_singleton(const SimMachine *m, const char *unit) {
                                      unit, m->name, c->machines[i].name);
 }
 
+/* Return whether the object that names the unit has the part. */
+static bool file_contains(const char *path, const char *unit, const char *part) {
+        _cleanup_free_ char *text = NULL, *name = NULL;
+        const char *at, *found;
+
+        if (read_file_at(AT_FDCWD, path, RECORDS_SIZE_MAX, &text, NULL) < 0 ||
+            asprintf(&name, "\"name\":\"%s\"", unit) < 0)
+                return false;
+        at = strstr(text, name);
+        found = at ? strstr(at, part) : NULL;
+        return found && found < (strstr(at, "\"text\":") ?: found);
+}
+
+/* The numbers that a unit starts with are in its record on disk, and no other unit that runs has one. */
+static void check_ports(const SimMachine *m, const char *unit) {
+        const char *at = sim_systemd_ports(m->systemd, unit), *other;
+        _cleanup_free_ char *path = NULL, *records = NULL;
+        char part[32];
+        unsigned number;
+
+        at = at ? strstr(at, "\n# http=") : NULL;
+        if (!at || sscanf(at, "\n# http=%u", &number) != 1)
+                return;
+        other = sim_systemd_port_owner(m->systemd, (uint16_t) number, unit);
+        if (other)
+                world_failed(m->cluster->world, "one-unit-has-a-port", "%s starts with port %u of %s on %s",
+                             unit, number, other, m->name);
+        snprintf(part, sizeof(part), "\"ports\":{\"http\":%u}", number);
+        assert(settings_agent_path(&m->settings, &path) == 0 &&
+               asprintf(&records, "%s/assignment", path) > 0);
+        if (!file_contains(records, unit, part))
+                world_failed(m->cluster->world, "a-port-is-recorded-before-the-start",
+                             "%s starts with port %u on %s, which is not in its record", unit, number,
+                             m->name);
+}
+
 void check_start(SimMachine *m, const char *unit) {
         RunningUnit *run = run_of(m, unit);
 
+        check_ports(m, unit);
         if (is_singleton(unit)) {
                 check_singleton(m, unit);
                 return;

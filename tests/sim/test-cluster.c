@@ -139,18 +139,18 @@ static void writer_on_turn(void *userdata) {
 /* -- People who want units -- */
 
 static void unit_text(const SimUserUnit *p, char *ret, size_t size) {
-        const char *fleet = streq(p->group ?: "", "web") ? "[X-Fleet]\nConflicts=web@*.service\n" :
+        const char *fleet = streq(p->group ?: "", "web") ?
+                                    "[X-Fleet]\nConflicts=web@*.service\nPort=http:auto\n" :
                             streq(p->name, "pong.service")           ? "[X-Fleet]\nMachineOf=ping.service\n" :
                             streq(p->name, "node.service")           ? "[X-Fleet]\nGlobal=true\n" :
                             starts_with(p->name, DRAINS_STOPS_FIRST) ? "[X-Fleet]\nMove=stop-first\n" :
-                                                                       "";
+                                                                       "[X-Fleet]\nPort=http:auto\n";
 
         /* Another version restarts, reloads or changes a limit. */
         snprintf(ret, size,
                  "[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep %u\nExecReload=/bin/true\n"
-                 "MemoryMax=%uM\n%s%sReloadTrigger=%u\n",
-                 p->name, 100 + p->version / 3, 100 + p->version, *fleet ? "" : "[X-Fleet]\n", fleet,
-                 p->version / 2);
+                 "MemoryMax=%uM\n%sReloadTrigger=%u\n",
+                 p->name, 100 + p->version / 3, 100 + p->version, fleet, p->version / 2);
 }
 
 static void person_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
