@@ -82,8 +82,6 @@ REQUESTS = {
     "POST /fleet/v1/reboots": [(V1 + "/reboots", '{"machines":["none"]}'), (V1 + "/reboots", "{")],
     "DELETE /fleet/v1/reboots": [(V1 + "/reboots", '{"machines":["none"]}')],
     "POST /fleet/v1/reboots/resume": [(V1 + "/reboots/resume", None)],
-    "GET /fleet/v1/services": [(V1 + "/services", None)],
-    "GET /fleet/v1/services/*": [(V1 + "/services/none", None)],
     "GET /fleet/v1/rollouts": [(V1 + "/rollouts", None)],
     "GET /fleet/v1/rollouts/*": [(V1 + "/rollouts/u%s.service", None), (V1 + "/rollouts/none.service", None)],
     "PUT /fleet/v1/rollouts/*": [(V1 + "/rollouts/u%s.service", '{"request":"pause"}'), (V1 + "/rollouts/u%s.service", '{"request":"none"}')],

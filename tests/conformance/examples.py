@@ -284,8 +284,7 @@ def check_file(example, build, scratch):
         good = r.returncode == 1
     else:
         name = re.match(r"^# ([\w@.-]+\.[a-z]+)\n", text)
-        kind = "container" if "[Container]" in text else "service"
-        path = f"{scratch}/{name.group(1) if name else 'example@.' + kind}"
+        path = f"{scratch}/{name.group(1) if name else 'example@.service'}"
         if not text.lstrip("#").lstrip().startswith("[") and not name:
             text = "[X-Fleet]\n" + text
         with open(path, "w") as f:

@@ -21,10 +21,4 @@ static void *services_close(void *self) {
 
 static const Duty services_duty = { .stage = services_stage };
 
-const Component services_component = { "services",
-                                       services_open,
-                                       services_close,
-                                       .duty = &services_duty,
-                                       .routes = services_routes,
-                                       .n_routes = SERVICES_ROUTES,
-                                       .problems = services_problems };
+const Component services_component = { "services", services_open, services_close, .duty = &services_duty };

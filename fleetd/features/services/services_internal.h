@@ -2,8 +2,7 @@
  * the ports of a unit (ports.h). */
 #pragma once
 
-#include "fleetd/api/request.h"
-#include "fleetd/problems/problems.h"
+#include "fleetd/host/component.h"
 
 typedef struct Services {
         const ComponentHost *host; /* borrowed */
@@ -13,10 +12,3 @@ typedef struct Services {
 
 int services_stage(void *self, const Unit *text, struct AssignmentRecord *record, bool runs,
                    Error *err); /* Duty.stage */
-
-/* -- services_v1.c -- */
-
-enum { SERVICES_ROUTES = 2 };
-
-extern const Route services_routes[SERVICES_ROUTES];
-extern const ProblemRow services_problems[];
