@@ -9,6 +9,7 @@
 #include "base/table.h"
 #include "fleetd/features/health/probe.h"
 #include "fleetd/features/services/port_prober.h"
+#include "fleetd/features/services/files.h"
 #include "fleetd/creds.h"
 #include "fleetd/daemon.h"
 #include "fleetd/guard_process.h"
@@ -265,11 +266,13 @@ static int process_open_io(Process *p, const Settings *s, Error *err) {
                 { SIGINT, process_on_signal },
                 { SIGHUP, process_on_reload },
         };
-        _cleanup_free_ char *units = NULL;
+        _cleanup_free_ char *units = NULL, *services = NULL;
         int r;
 
-        if (asprintf(&units, "%s/units", s->runtime_directory) < 0)
+        if (asprintf(&units, "%s/units", s->runtime_directory) < 0 ||
+            asprintf(&services, "%s/services", s->runtime_directory) < 0)
                 return -ENOMEM;
+        TRY(service_folder_new(&p->io.service_files, services));
         r = TRY(host_distrust_tree_on_sigbus(s->state_directory, err));
         for (size_t i = 0; i < ELEMENTS(signals); i++)
                 r = TRY(loop_uv_on_signal(p->uv, signals[i].signal_number, signals[i].handler, p));
@@ -314,6 +317,7 @@ static void process_close(Process *p) {
         }
         p->io.logind = logind_free(p->io.logind);
         p->io.prober = probe_io_free(p->io.prober);
+        p->io.service_files = service_folder_free(p->io.service_files);
         p->io.systemd = systemd_bus_free(p->io.systemd);
         p->io.sealer = creds_free(p->io.sealer);
         p->key = tls_key_free(p->key);

@@ -222,6 +222,21 @@
         X(VERDICT_REBOOT_UNIT, "reboot-unit", "it is up, but %1 is not available again")                 \
         X(VERDICT_REBOOT_UNITS, "reboot-units", "its units are not available again in time")
 
+/* Why an instance of a unit is no endpoint of its services. */
+#define VERDICTS_OF_ENDPOINTS(X)                                                                        \
+        X(VERDICT_ENDPOINT_LEVEL, "endpoint-level", "the feature level of the cluster has no services") \
+        X(VERDICT_ENDPOINT_NO_SERVICE, "endpoint-no-service", "it has no Service= or Port=")            \
+        X(VERDICT_ENDPOINT_NOT_ASSIGNED, "endpoint-not-assigned",                                       \
+          "it is not assigned to run, or is about to stop")                                             \
+        X(VERDICT_ENDPOINT_NOT_PASSING, "endpoint-not-passing",                                         \
+          "it is not active, or a check is not passing")                                                \
+        X(VERDICT_ENDPOINT_CRASHED, "endpoint-crashed",                                                 \
+          "it ended before it was available (UpdateWatchSec=)")                                         \
+        X(VERDICT_ENDPOINT_NO_ADDRESS, "endpoint-no-address",                                           \
+          "its host has no address; set ServiceAddress= there")                                         \
+        X(VERDICT_ENDPOINTS_FULL, "endpoints-full",                                                     \
+          "its host has 700 endpoints, the most that a host registers")
+
 /* A message without a code (VERDICT_SAID) decides nothing. */
 #define VERDICTS(X)                 \
         X(VERDICT_NONE, NULL, "")   \
@@ -230,4 +245,5 @@
         VERDICTS_OF_PROBLEMS(X)     \
         VERDICTS_OF_REPLICAS(X)     \
         VERDICTS_OF_SCHEDULER(X)    \
-        VERDICTS_OF_STATES(X) VERDICTS_OF_ROWS(X) VERDICTS_OF_ASSIGNMENTS(X) VERDICTS_OF_REBOOTS(X)
+        VERDICTS_OF_STATES(X)       \
+        VERDICTS_OF_ROWS(X) VERDICTS_OF_ASSIGNMENTS(X) VERDICTS_OF_REBOOTS(X) VERDICTS_OF_ENDPOINTS(X)

@@ -399,7 +399,8 @@ static void agent_on_change(void *userdata, const RegistryChange *change) {
         if (change->kind == CHANGED_UNIT && unit_class_accepting(name, socket) &&
             (u = agent_unit(a, socket, false)))
                 agent_dirty(a, u);
-        make = agent_assignment(a, name) || cluster_state(c, a->machine_id, name);
+        make = agent_assignment(a, name) || cluster_state(c, a->machine_id, name) ||
+               cluster_endpoint(c, a->machine_id, name);
         u = agent_unit(a, name, make);
         if (u)
                 agent_dirty(a, u);

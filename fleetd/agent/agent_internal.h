@@ -188,7 +188,8 @@ void agent_dirty_all(Agent *a);
 AgentUnit *agent_unit(Agent *a, const char *name, bool make);
 /* Return this host's assignment of the unit in the cluster view, or NULL. */
 const ClusterAssignment *agent_assignment(const Agent *a, const char *name);
-/* Add all known units to the dirty set, and those that an assignment, a state or a record names. */
+/* Add all known units to the dirty set, and those that an assignment, a state, an endpoint or a record names.
+ */
 void agent_collect(Agent *a);
 /* Remove units from the dirty set that need no read, step or publication. Free units that nothing names. */
 void agent_clean(Agent *a);

@@ -19,7 +19,8 @@ enum {
 };
 
 typedef struct Inhibitor {
-        Loop *loop; /* borrowed, as the next */
+        ComponentHost *host; /* borrowed, as the next */
+        Loop *loop;
         Registry *registry;
         Logind *logind;
         char machine_id[MACHINE_ID_SIZE];
@@ -27,12 +28,37 @@ typedef struct Inhibitor {
         Deferred pass;
         Timer retry, limit;
         bool sending, released;
+        bool withdrawing; /* the endpoints of this host */
 } Inhibitor;
+
+static void inhibitor_on_withdrawn(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Inhibitor *in = userdata;
+
+        in->withdrawing = false;
+        loop_defer(in->loop, &in->pass);
+}
+
+/* Withdraw the endpoints that are left, once: clients use others before the units end. Return whether that is
+ * under way. */
+static bool inhibitor_withdraws(Inhibitor *in) {
+        const ClusterServer *server = cluster_server(registry_cluster(in->registry), in->machine_id);
+        size_t n = server ? HASH_COUNT(server->endpoints) : 0, i = 0;
+        _cleanup_free_ const char **units = NEW0(const char *, n + 1);
+
+        if (in->host->shuts_down || !units)
+                return in->withdrawing;
+        in->host->shuts_down = true;
+        for (const ClusterEndpoint *e = server ? server->endpoints : NULL; e; e = e->hh.next)
+                units[i++] = e->unit;
+        in->withdrawing = n > 0 && registry_withdraw(in->registry, units, n, inhibitor_on_withdrawn, in) >= 0;
+        return in->withdrawing;
+}
 
 static void inhibitor_release(Inhibitor *in, const char *reason) {
         if (in->released)
                 return;
         in->released = true;
+        (void) inhibitor_withdraws(in); /* if nothing awaits it */
         timer_stop(&in->limit);
         timer_stop(&in->retry);
         log_notice(NO_FIELDS, "the shutdown of this host goes on: %s", reason);
@@ -103,7 +129,8 @@ static void inhibitor_stop(Inhibitor *in, const ClusterMachine *m) {
                 return;
         }
         ready = inhibitor_ready(in, m);
-        if (ready && hand_over_leadership(registry_store(in->registry)) == HAND_OVER_DONE) {
+        if (ready && !inhibitor_withdraws(in) &&
+            hand_over_leadership(registry_store(in->registry)) == HAND_OVER_DONE) {
                 inhibitor_release(in, ready);
                 return;
         }
@@ -127,7 +154,7 @@ static void inhibitor_on_pass(void *userdata) {
                 inhibitor_stop(in, m);
                 return;
         case LOGIND_RUNNING:
-                in->released = false;
+                in->released = in->host->shuts_down = false;
                 timer_stop(&in->limit);
                 kv_state(registry_store(in->registry), &state);
                 if (m && cluster_machine_is_stopping(m) && !in->sending && state.ready &&
@@ -161,6 +188,7 @@ static int inhibitor_open(ComponentHost *host, const Settings *s, void **ret, Er
         if (!in)
                 return logind ? -ENOMEM : 0;
         *in = (Inhibitor) {
+                .host = host,
                 .loop = host->io.loop,
                 .registry = host->registry,
                 .logind = logind,

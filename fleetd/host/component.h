@@ -17,11 +17,12 @@ struct AssignmentRecord;
 typedef struct DaemonIo {
         Loop *loop; /* all borrowed */
         Network *network;
-        Disk *log_disk;                 /* raft/ of the state directory */
-        Systemd *systemd;               /* NULL: no agent */
-        Logind *logind;                 /* NULL: shutdowns are not delayed */
-        struct Prober *prober;          /* of health checks; NULL: none */
-        const struct PortProber *ports; /* NULL: each port counts as free */
+        Disk *log_disk;                     /* raft/ of the state directory */
+        Systemd *systemd;                   /* NULL: no agent */
+        Logind *logind;                     /* NULL: shutdowns are not delayed */
+        struct Prober *prober;              /* of health checks; NULL: none */
+        const struct PortProber *ports;     /* NULL: each port counts as free */
+        struct ServiceFiles *service_files; /* NULL: the endpoints of services are listed in no files */
         const TlsKey *key; /* of the key file; NULL: none. Without credentials, too: unencrypted sessions,
                             * for simulation and tests only */
         const TlsCredentials *credentials; /* the identity of this host; NULL: none */
@@ -50,6 +51,7 @@ typedef struct ComponentHost {
         DaemonIo io;
         const Settings *settings;
         uint64_t started_ms;                       /* wall clock */
+        bool shuts_down;                           /* its units are about to end: it has no endpoints */
         uint64_t leader_changes;                   /* since then, see fleet_store_leader_changes_total */
         const struct Component *const *components; /* all; NULL ends */
         void *const *selves;                       /* of components, by their places; NULL: not opened */

@@ -1,7 +1,7 @@
 # What the simulations share, compiled once. Each program takes of it what it uses.
 check_LIBRARIES += tests/sim/libsim.a
 tests_sim_libsim_a_SOURCES = \
-	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/systemd.h tests/sim/systemd_internal.h tests/sim/systemd.c tests/sim/dependencies.c tests/sim/logind.h tests/sim/logind.c tests/sim/prober.h tests/sim/prober.c \
+	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/systemd.h tests/sim/systemd_internal.h tests/sim/systemd.c tests/sim/dependencies.c tests/sim/logind.h tests/sim/logind.c tests/sim/prober.h tests/sim/prober.c tests/sim/service_files.h tests/sim/service_files.c \
 	tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/torn_write.h \
 	tests/sim/seeds.h tests/sim/seeds.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/shrink.h tests/sim/shrink.c \
 	tests/sim/asking.h tests/sim/asking.c tests/sim/history.h tests/sim/history.c tests/sim/watchers.h tests/sim/watchers.c \

@@ -17,18 +17,20 @@ typedef struct Fixture {
         FakeBus *fake;
         Logind *logind;
         void *inhibitor, *rebooting;
+        ComponentHost components; /* of both */
         unsigned done;
         int error;
         char message[200];
 } Fixture;
 
 static void *open_component(Fixture *fixture, const Component *component) {
-        ComponentHost host = { .io = { .loop = fixture->host->loop, .logind = fixture->logind },
-                               .registry = fixture->host->registry };
+        ComponentHost *host = &fixture->components;
         void *ret = NULL;
 
-        memcpy(host.io.boot_id, boot, sizeof(host.io.boot_id));
-        assert_int_equal(component->open(&host, &(Settings) { .machine_id = fixture->host->id }, &ret, NULL),
+        *host = (ComponentHost) { .io = { .loop = fixture->host->loop, .logind = fixture->logind },
+                                  .registry = fixture->host->registry };
+        memcpy(host->io.boot_id, boot, sizeof(host->io.boot_id));
+        assert_int_equal(component->open(host, &(Settings) { .machine_id = fixture->host->id }, &ret, NULL),
                          0);
         return ret;
 }
@@ -114,6 +116,39 @@ static void a_shutdown_waits_until_no_unit_can_move(void **state) {
         write_mode(fixture, MAINTENANCE_DRAINED, CLUSTER_FOR_SHUTDOWN);
         HOST_UNTIL(fixture->host, !fake_bus_is_inhibited(fixture->fake));
         assert_true(is_stopping(fixture));
+}
+
+static bool is_registered(Fixture *fixture) {
+        return cluster_endpoint(registry_cluster(fixture->host->registry), fixture->host->id, "web.service");
+}
+
+static void write_endpoint(Fixture *fixture) {
+        StateChange change = { .unit = "web.service",
+                               .endpoint_write = ENDPOINT_SET,
+                               .endpoint = { .address = "10.0.0.1", .services = { "web" } } };
+
+        host_raise(fixture->host, KV_LEVEL_SERVICES);
+        assert_int_equal(unit_state_init(&change.state, "loaded", "active", "running", NULL, 1, false), 0);
+        assert_int_equal(host_wait(fixture->host, registry_publish(fixture->host->registry, &change, 1,
+                                                                   host_on_done, fixture->host)),
+                         KV_OK);
+        unit_state_done(&change.state);
+        assert_true(is_registered(fixture));
+}
+
+static void endpoints_that_are_left_are_withdrawn_before_the_shutdown_goes_on(void **state) {
+        Fixture *fixture = *state;
+
+        write_endpoint(fixture);
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, is_stopping(fixture));
+        host_pause(fixture->host, 50);
+        assert_true(is_registered(fixture) && !fixture->components.shuts_down);
+        write_mode(fixture, MAINTENANCE_DRAINED, CLUSTER_FOR_SHUTDOWN);
+        HOST_UNTIL(fixture->host, !fake_bus_is_inhibited(fixture->fake));
+        assert_true(!is_registered(fixture) && fixture->components.shuts_down);
+        fake_bus_prepare_for_shutdown(fixture->fake, false);
+        HOST_UNTIL(fixture->host, !fixture->components.shuts_down);
 }
 
 static void a_cancelled_shutdown_ends_the_maintenance(void **state) {
@@ -572,6 +607,7 @@ int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 TEST(a_shutdown_waits_until_no_unit_can_move),
+                TEST(endpoints_that_are_left_are_withdrawn_before_the_shutdown_goes_on),
                 TEST(a_cancelled_shutdown_ends_the_maintenance),
                 TEST(a_host_that_is_back_ends_the_maintenance),
                 TEST(a_daemon_that_starts_during_a_shutdown_does_not_cancel_it),

@@ -1,24 +1,274 @@
-/* The row of the component. */
+/* The row of the component, and the endpoints of this host. */
 #include "fleetd/features/services/services_internal.h"
 
-static int services_open(ComponentHost *host, const Settings *s, void **ret, Error *err) {
-        Services *services;
+#include "fleetd/agent/agent.h"
+#include "fleetd/agent/records.h"
+#include "fleetd/features/services/endpoints.h"
 
-        if (!host->agent)
+enum { WITHDRAW_WAIT_MS = 1000 }; /* at most, for the acknowledgement of a withdrawal */
+
+static void services_wake_all(Services *s) {
+        for (const Named *n = s->host->agent ? s->own : NULL; n; n = n->hh.next)
+                agent_wake_unit(s->host->agent, n->name);
+}
+
+/* -- What is listed -- */
+
+/* 'record': owned, taken; NULL: it is not listed. */
+static void services_list(Services *s, OwnEndpoint *own, EndpointRecord *record) {
+        if (own->listed == (record != NULL) && !own->former &&
+            (!record || json_record_equal(&endpoint_record, &own->record, record))) {
+                if (record)
+                        endpoint_record_done(record);
+                return;
+        }
+        services_files_due(s, own->record.services);
+        endpoint_record_done(&own->record);
+        s->n_listed -= own->listed;
+        if (own->listed && !record && s->n_listed == ENDPOINTS_MAX - 1)
+                services_wake_all(s); /* there is room for another one */
+        own->listed = record != NULL;
+        own->former = false;
+        if (!record)
+                return;
+        s->n_listed++;
+        own->record = TAKE_STRUCT(*record);
+        services_files_due(s, own->record.services);
+}
+
+/* Return -ENOENT if a port has no number yet, or -ENOMEM. */
+static int services_describe(const Services *s, const DutyUnit *unit, const ServicesSelf *self,
+                             EndpointRecord *ret) {
+        const Unit *text = unit->record->unit;
+        uint16_t numbers[PORTS_MAX] = {};
+
+        for (size_t i = 0; i < MIN(text->placement.service.n_ports, (size_t) PORTS_MAX); i++)
+                numbers[i] = record_ports_number(&unit->record->ports, &text->placement.service.ports[i]);
+        return endpoint_describe(text, numbers, self->address, self->name, self->zone, ret);
+}
+
+/* Decide whether the unit is an endpoint, as long as this machine is not lost. */
+static void services_decide(Services *s, OwnEndpoint *own, const DutyUnit *unit, const ServicesSelf *self) {
+        EndpointFacts facts = { .text = unit->record ? unit->record->unit : NULL,
+                                .level = s->level,
+                                .runs = unit->runs && !s->host->shuts_down,
+                                .passing = unit->passing,
+                                .address = self->address,
+                                .n_others = s->n_listed - own->listed };
+        EndpointRecord record = {};
+        bool listed = own->listed && !own->former;
+
+        if (listed && (!unit->passing || !streq(own->invocation, unit->invocation))) {
+                own->crashed = !own->available;
+                own->available = false;
+        }
+        own->crashed &= !unit->available;
+        own->available = (own->available && listed) || unit->available;
+        facts.crashed = own->crashed;
+        if (unit->runs)
+                own->stage = WITHDRAW_NONE;
+        if (facts.text)
+                own->withdraw_ms = service_withdraw_ms(&facts.text->placement.service);
+        if (endpoint_why_not(&facts) != VERDICT_NONE || services_describe(s, unit, self, &record) < 0) {
+                services_list(s, own, NULL);
+                return;
+        }
+        snprintf(own->invocation, sizeof(own->invocation), "%s", unit->invocation);
+        services_list(s, own, &record);
+}
+
+static bool services_has(const DutyUnit *unit) {
+        return unit->record && unit->record->unit && unit->record->unit->placement.service.names.n > 0;
+}
+
+static void services_forget(Services *s, OwnEndpoint *own) {
+        services_list(s, own, NULL);
+        named_remove(&s->own, own->unit.name);
+}
+
+static void services_publish(void *self, const DutyUnit *unit, StateChange *change) {
+        Services *s = self;
+        ServicesSelf host = services_self(s);
+        const ClusterEndpoint *key = cluster_endpoint(registry_cluster(s->host->registry), host.machine_id,
+                                                      unit->name);
+        OwnEndpoint *own = services_has(unit) ? named_get(&s->own, unit->name, sizeof(*own)) :
+                                                named_find(s->own, unit->name);
+
+        if (own && own->former && unit->undecided)
+                return;
+        if (own)
+                services_decide(s, own, unit, &host);
+        if (own && (own->stage == WITHDRAW_DUE || own->stage == WITHDRAW_SENT) && unit->passing)
+                return; /* the withdrawal has its own transaction */
+        if (!change)
+                return;
+        if (!own || !own->listed) {
+                if (key && (own || !services_has(unit)))
+                        change->endpoint_write = ENDPOINT_WITHDRAWN;
+        } else if (host.up && !(key && json_record_equal(&endpoint_record, &key->record, &own->record)) &&
+                   json_record_copy(&endpoint_record, &own->record, &change->endpoint) == 0)
+                change->endpoint_write = ENDPOINT_SET;
+        if (own && !services_has(unit))
+                services_forget(s, own);
+}
+
+static void services_gone(void *self, const char *unit) {
+        Services *s = self;
+        OwnEndpoint *own = named_find(s->own, unit);
+
+        if (own)
+                services_forget(s, own);
+}
+
+/* -- Withdrawal before an assigned stop -- */
+
+static void services_on_withdrawn(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Services *s = userdata;
+        uint64_t now_ms = loop_now_ms(s->host->io.loop);
+
+        s->withdrawing = false;
+        for (Named *n = s->own; n; n = n->hh.next) {
+                OwnEndpoint *own = (OwnEndpoint *) n;
+
+                if (own->stage == WITHDRAW_DUE)
+                        loop_defer(s->host->io.loop, &s->withdraw);
+                if (own->stage != WITHDRAW_SENT)
+                        continue;
+                own->stage = WITHDRAW_ENDED;
+                if (status == KV_OK)
+                        own->stop_ms = MIN(own->stop_ms, now_ms + own->withdraw_ms);
+                agent_wake_unit(s->host->agent, n->name);
+        }
+}
+
+/* Withdraw all that is due by one transaction. If it fails, the state of the stopped unit withdraws it. */
+static void services_on_withdraw(void *userdata) {
+        Services *s = userdata;
+        _cleanup_free_ const char **units = NEW0(const char *, HASH_COUNT(s->own) + 1);
+        size_t n_units = 0;
+
+        if (s->withdrawing || !units)
+                return;
+        for (Named *n = s->own; n; n = n->hh.next) {
+                OwnEndpoint *own = (OwnEndpoint *) n;
+
+                if (own->stage == WITHDRAW_DUE) {
+                        own->stage = WITHDRAW_SENT;
+                        units[n_units++] = n->name;
+                }
+        }
+        s->withdrawing = n_units > 0 &&
+                         registry_withdraw(s->host->registry, units, n_units, services_on_withdrawn, s) >= 0;
+}
+
+static int services_stopping(void *self, const char *unit, bool at_once) {
+        Services *s = self;
+        Loop *loop = s->host->io.loop;
+        const ClusterEndpoint *key = cluster_endpoint(registry_cluster(s->host->registry),
+                                                      s->host->settings->machine_id, unit);
+        OwnEndpoint *own = named_find(s->own, unit);
+
+        if (!own && key) { /* it is not decided about yet */
+                own = named_get(&s->own, unit, sizeof(*own));
+                if (own)
+                        own->withdraw_ms = WITHDRAW_MS;
+        }
+        if (!own || (own->stage == WITHDRAW_NONE && !own->listed && !key))
                 return 0;
-        services = NEW0(Services, 1);
-        if (!services)
-                return -ENOMEM;
-        services->host = host;
-        *ret = services;
-        return 0;
+        if (own->stage == WITHDRAW_NONE) {
+                own->stage = WITHDRAW_DUE;
+                own->stop_ms = loop_now_ms(loop) + WITHDRAW_WAIT_MS + own->withdraw_ms;
+                services_list(s, own, NULL);
+                loop_defer(loop, &s->withdraw);
+        }
+        if (at_once || own->stop_ms <= loop_now_ms(loop))
+                return 0;
+        (void) timer_start_by(&s->stops, loop, own->stop_ms, 0);
+        return -EAGAIN;
+}
+
+/* The agent asks again for each of them. */
+static void services_on_stops(void *userdata) {
+        Services *s = userdata;
+
+        for (const Named *n = s->own; n; n = n->hh.next)
+                if (((const OwnEndpoint *) n)->stage != WITHDRAW_NONE)
+                        agent_wake_unit(s->host->agent, n->name);
+}
+
+/* -- The component -- */
+
+static void services_on_change(void *userdata, const RegistryChange *change) {
+        Services *s = userdata;
+        bool own = change->machine && streq(change->machine, s->host->settings->machine_id);
+        const ClusterEndpoint *endpoint;
+
+        if (change->kind == CHANGED_ALL || change->kind == CHANGED_CLUSTER)
+                services_all_files_due(s);
+        if (change->kind == CHANGED_ALL ||
+            (own && (change->kind == CHANGED_MACHINE || change->kind == CHANGED_PRESENCE)))
+                services_wake_all(s);
+        if (change->kind != CHANGED_ENDPOINT || own)
+                return;
+        endpoint = cluster_endpoint(registry_cluster(s->host->registry), change->machine, change->unit);
+        if (endpoint)
+                services_files_due(s, endpoint->record.services);
+        if (change->former_services)
+                services_files_due(s, change->former_services);
+}
+
+static void services_state_changed(void *self) {
+        Services *s = self;
+
+        if (!s->sees_others)
+                services_all_files_due(s);
 }
 
 static void *services_close(void *self) {
-        free(self);
+        Services *s = self;
+
+        registry_cancel(s->host->registry, s);
+        registry_unobserve(s->host->registry, &s->observer);
+        deferred_cancel(&s->withdraw);
+        timer_stop(&s->stops);
+        timer_stop(&s->pass);
+        for (Named *own = s->own; own; own = own->hh.next)
+                endpoint_record_done(&((OwnEndpoint *) own)->record);
+        named_clear(&s->own);
+        named_clear(&s->written);
+        named_clear(&s->due);
+        free(s);
         return NULL;
 }
 
-static const Duty services_duty = { .stage = services_stage };
+static int services_open(ComponentHost *host, const Settings *settings, void **ret, Error *err) {
+        Services *s = NEW0(Services, 1);
 
-const Component services_component = { "services", services_open, services_close, .duty = &services_duty };
+        if (!s)
+                return -ENOMEM;
+        *s = (Services) { .host = host,
+                          .observer = { .on_change = services_on_change, .userdata = s },
+                          .withdraw = DEFERRED(services_on_withdraw, s),
+                          .stops = TIMER(services_on_stops, s),
+                          .pass = TIMER(services_on_pass, s) };
+        registry_observe(host->registry, &s->observer);
+        *ret = s;
+        TRY(services_read_files(s));
+        services_all_files_due(s);
+        services_wake_all(s); /* units that only a former daemon knew are read, too */
+        return 0;
+}
+
+static int services_reload(ComponentHost *host, void *self, const Settings *s) {
+        services_wake_all(self);
+        return 0;
+}
+
+static const Duty services_duty = { .stage = services_stage,
+                                    .stopping = services_stopping,
+                                    .publish = services_publish,
+                                    .gone = services_gone };
+
+const Component services_component = { "services",      services_open,
+                                       services_close,  services_state_changed,
+                                       services_reload, .duty = &services_duty };

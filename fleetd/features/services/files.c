@@ -1,0 +1,353 @@
+#include "fleetd/features/services/services_internal.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "fleetd/agent/agent.h"
+#include "fleetd/agent/facts.h"
+#include "fleetd/features/services/endpoints.h"
+
+enum {
+        PASS_MS = 20,    /* between two passes, */
+        PASS_SHARE = 20, /* and so many times as long as the last one took */
+        PASS_FILES = 64,
+        LOOK_MS = 10000,     /* at the folder, with the slack of */
+        LOOK_SOON_MS = 1000, /* looks at the feature level, and at what the view has */
+        FILES_RETRY_MS = 1000,
+};
+
+/* A file that exists. */
+typedef struct ServiceFile {
+        Named service;
+        uint64_t hash; /* of its text */
+} ServiceFile;
+
+/* -- Whose files these are -- */
+
+/* Until the view has this machine, its settings count. */
+ServicesSelf services_self(const Services *s) {
+        const Settings *settings = s->host->settings;
+        const ClusterMachine *m = cluster_machine(registry_cluster(s->host->registry), settings->machine_id);
+        bool known = m && m->facts;
+        ServicesSelf self = { settings->machine_id, settings->name, NULL,
+                              facts_service_address(s->host->facts, settings->service_address),
+                              m && m->presence == PRESENCE_UP };
+
+        self.zone = pairs_get(known ? &m->metadata : &settings->metadata, "zone");
+        if (known)
+                self.name = cluster_machine_name(m);
+        if (known && cluster_machine_is_restricted(m)) { /* what it states grants nothing */
+                self.address = cluster_machine_address(m) ?: "";
+                if (!endpoint_address_is_valid(self.address))
+                        self.address = "";
+        }
+        return self;
+}
+
+/* -- What is to be written -- */
+
+static void files_wake(Services *s) {
+        if (s->host->io.service_files)
+                (void) timer_start_by(&s->pass, s->host->io.loop, s->next_ms, 0);
+}
+
+void services_files_due(Services *s, const char (*services)[SERVICE_NAME_MAX + 1]) {
+        for (size_t i = 0; i < SERVICES_MAX && services[i][0]; i++)
+                s->all_due |= !named_get(&s->due, services[i], sizeof(Named));
+        files_wake(s);
+}
+
+void services_all_files_due(Services *s) {
+        s->all_due = true;
+        files_wake(s);
+}
+
+/* Add the files of all services that there are, and were. Return false without memory. */
+static bool files_add_all(Services *s) {
+        const ClusterService *services = s->sees_others ? registry_cluster(s->host->registry)->services :
+                                                          NULL;
+        bool added = true;
+
+        for (const ClusterService *c = services; c; c = c->hh.next)
+                added = named_get(&s->due, c->name, sizeof(Named)) && added;
+        for (const Named *file = s->written; file; file = file->hh.next)
+                added = named_get(&s->due, file->name, sizeof(Named)) && added;
+        for (const Named *n = s->own; n; n = n->hh.next) {
+                const OwnEndpoint *own = (const OwnEndpoint *) n;
+
+                for (size_t i = 0; i < SERVICES_MAX && own->record.services[i][0]; i++)
+                        added = named_get(&s->due, own->record.services[i], sizeof(Named)) && added;
+        }
+        return added;
+}
+
+/* -- The text of a file -- */
+
+static void files_add_endpoint(Text *t, const EndpointRecord *record, const char *machine_id,
+                               const char *unit) {
+        char endpoint[ENDPOINT_NAME_SIZE];
+        EndpointLine line = { endpoint_name(endpoint, record->name, machine_id, unit),
+                              record->address,
+                              .port_name = "-",
+                              .machine_id = machine_id,
+                              .zone = record->zone,
+                              .unit = unit };
+
+        for (size_t i = 0; i < record->n_ports; i++) {
+                line.port = (uint16_t) record->ports[i].number;
+                line.protocol = record->ports[i].protocol;
+                line.port_name = record->ports[i].name;
+                endpoint_line_print(t, &line);
+        }
+        if (record->n_ports == 0)
+                endpoint_line_print(t, &line);
+}
+
+/* Call 'each' with each line of the file that can be read; 'text' has it as it was. Return the hash of the
+ * file; 0: it cannot be read. */
+static uint64_t files_each_line(Services *s, const char *service,
+                                void (*each)(Services *s, const char *service, const char *text,
+                                             const EndpointLine *line, Text *t),
+                                Text *t) {
+        ServiceFiles *f = s->host->io.service_files;
+        _cleanup_free_ char *text = NULL;
+        char copy[ENDPOINT_LINE_MAX + 1], *next;
+        EndpointLine line;
+        uint64_t hash;
+
+        if (f->ops->read(f, service, &text) < 0)
+                return 0;
+        hash = XXH3_64bits(text, strlen(text));
+        for (char *at = text; *at; at = next) {
+                next = strchrnul(at, '\n');
+                if (*next)
+                        *next++ = 0;
+                if (snprintf(copy, sizeof(copy), "%s", at) < (int) sizeof(copy) &&
+                    endpoint_line_parse(copy, &line) >= 0)
+                        each(s, service, at, &line, t);
+        }
+        return hash;
+}
+
+/* Keep what is not known better: endpoints of others without a view, and own ones that are not decided. */
+static void files_keep_line(Services *s, const char *service, const char *text, const EndpointLine *line,
+                            Text *t) {
+        const OwnEndpoint *own = named_find(s->own, line->unit);
+
+        if (streq(line->machine_id, s->host->settings->machine_id) ? own && own->former : !s->sees_others)
+                text_printf(t, "%s\n", text);
+}
+
+static int files_compare(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+/* Append the lines of 't' in their order. */
+static int files_sort(Text *t, Text *ret) {
+        _cleanup_free_ char **lines = NULL;
+        size_t n = 0;
+
+        if (t->error < 0 || t->size == 0)
+                return t->error;
+        for (const char *at = t->chars; (at = strchr(at, '\n')); at++)
+                n++;
+        lines = NEW0(char *, n);
+        if (!lines)
+                return -ENOMEM;
+        n = 0;
+        for (char *at = t->chars; *at; *at++ = 0) {
+                lines[n++] = at;
+                at = strchr(at, '\n');
+        }
+        qsort(lines, n, sizeof(*lines), files_compare);
+        for (size_t i = 0; i < n; i++)
+                text_printf(ret, "%s\n", lines[i]);
+        return ret->error;
+}
+
+static int files_text(Services *s, const char *service, Text *ret) {
+        const char *self = s->host->settings->machine_id;
+        const ClusterService *c = s->sees_others ?
+                                          cluster_service(registry_cluster(s->host->registry), service) :
+                                          NULL;
+        bool keeps = !s->sees_others;
+        _cleanup_text_ Text t = {};
+
+        for (const Named *n = s->own; n; n = n->hh.next) {
+                const OwnEndpoint *own = (const OwnEndpoint *) n;
+
+                keeps |= own->former;
+                if (own->listed && !own->former && endpoint_is_of(&own->record, service))
+                        files_add_endpoint(&t, &own->record, self, n->name);
+        }
+        if (keeps)
+                files_each_line(s, service, files_keep_line, &t);
+        for (size_t i = 0; c && i < c->n_endpoints; i++)
+                if (!streq(c->endpoints[i]->machine, self))
+                        files_add_endpoint(&t, &c->endpoints[i]->record, c->endpoints[i]->machine,
+                                           c->endpoints[i]->unit);
+        return files_sort(&t, ret);
+}
+
+/* -- Writing -- */
+
+/* Return 1 if the file has changed, 0 if not, or a negative errno. */
+static int files_write(Services *s, const char *service) {
+        ServiceFiles *f = s->host->io.service_files;
+        ServiceFile *file = named_find(s->written, service);
+        _cleanup_text_ Text t = {};
+        uint64_t hash;
+
+        TRY(files_text(s, service, &t));
+        if (t.size == 0) {
+                if (!file)
+                        return 0;
+                TRY(f->ops->remove(f, service));
+                named_remove(&s->written, service);
+                return 1;
+        }
+        hash = XXH3_64bits(t.chars, t.size);
+        if (file && file->hash == hash)
+                return 0;
+        file = named_get(&s->written, service, sizeof(*file));
+        if (!file)
+                return -ENOMEM;
+        TRY(f->ops->write(f, service, t.chars, t.size));
+        file->hash = hash;
+        return 1;
+}
+
+/* All files are as they are to be: write whose they are, if anything has changed. */
+static int files_write_host(Services *s) {
+        ServiceFiles *f = s->host->io.service_files;
+        ServicesSelf self = services_self(s);
+        EndpointHost host = { 0, self.machine_id, self.name, self.zone, s->complete };
+        _cleanup_text_ Text t = {};
+        uint64_t hash;
+
+        endpoint_host_print(&t, &host);
+        if (t.error < 0)
+                return t.error;
+        hash = XXH3_64bits(t.chars, t.size);
+        if (!s->changed && s->host_hash == hash)
+                return 0;
+        host.index = registry_cluster(s->host->registry)->index;
+        t.size = 0;
+        endpoint_host_print(&t, &host);
+        if (t.error < 0)
+                return t.error;
+        TRY(f->ops->write(f, SERVICES_HOST, t.chars, t.size));
+        s->host_hash = hash;
+        s->changed = false;
+        return 0;
+}
+
+static int files_update(Services *s) {
+        ServiceFiles *f = s->host->io.service_files;
+        int r = TRY(f->ops->open(f));
+
+        if (r > 0) {
+                if (s->host_hash)
+                        log_notice(NO_FIELDS,
+                                   "the folder of the files of services was removed; writing them again");
+                named_clear(&s->written);
+                s->host_hash = 0;
+                s->all_due = true;
+        }
+        if (s->all_due)
+                s->all_due = !files_add_all(s);
+        for (unsigned n = 0; s->due && n < PASS_FILES; n++) {
+                r = TRY(files_write(s, s->due->name));
+                s->changed |= r > 0;
+                named_remove(&s->due, s->due->name);
+        }
+        return s->due || s->all_due ? 0 : files_write_host(s);
+}
+
+/* Look at the feature level, and whether the view has what others have registered. An agent has a majority's
+ * word for that: the tree of a host that was off for long is old. */
+static void files_look(Services *s) {
+        const ComponentHost *host = s->host;
+        bool level = s->level, sees = s->sees_others;
+        KvState state;
+
+        kv_state(host->store, &state);
+        s->level |= state.level >= KV_LEVEL_SERVICES;
+        s->sees_others |= s->level && state.ready && registry_ready(host->registry) &&
+                          (!host->agent || agent_is_fresh(host->agent));
+        s->complete |= s->sees_others;
+        s->all_due |= s->level != level || s->sees_others != sees;
+}
+
+void services_on_pass(void *userdata) {
+        Services *s = userdata;
+        Loop *loop = s->host->io.loop;
+        uint64_t begun_ns = loop_clock_ns(loop), took_ms;
+        int r = 0;
+
+        files_look(s);
+        if (s->level)
+                r = files_update(s);
+        if (r < 0 && r != s->files_error)
+                log_warning(((LogFields) { .error = r }),
+                            "Failed to write the files of services: %s; trying again", strerror(-r));
+        s->files_error = r;
+        took_ms = (loop_clock_ns(loop) - begun_ns) * PASS_SHARE / 1000000;
+        s->next_ms = loop_now_ms(loop) + (r < 0 ? FILES_RETRY_MS : MAX(took_ms, (uint64_t) PASS_MS));
+        if (r < 0 || s->due || s->all_due)
+                files_wake(s);
+        else
+                (void) timer_start_with_slack(&s->pass, loop, s->sees_others ? LOOK_MS : LOOK_SOON_MS,
+                                              LOOK_SOON_MS);
+}
+
+/* -- The start -- */
+
+static void files_take_line(Services *s, const char *service, const char *text, const EndpointLine *line,
+                            Text *t) {
+        OwnEndpoint *own;
+
+        if (!s->host->agent || !streq(line->machine_id, s->host->settings->machine_id) ||
+            unit_name_check(line->unit, NULL) < 0)
+                return;
+        own = named_get(&s->own, line->unit, sizeof(*own));
+        if (!own)
+                return;
+        s->n_listed += !own->listed;
+        own->withdraw_ms = WITHDRAW_MS;
+        own->listed = own->former = true;
+        for (size_t i = 0; i < SERVICES_MAX && !streq(own->record.services[i], service); i++)
+                if (!own->record.services[i][0])
+                        snprintf(own->record.services[i], sizeof(own->record.services[i]), "%s", service);
+}
+
+static void files_read_host(Services *s) {
+        ServiceFiles *f = s->host->io.service_files;
+        _cleanup_free_ char *text = NULL;
+        EndpointHost host;
+
+        if (f->ops->read(f, SERVICES_HOST, &text) < 0)
+                return;
+        text[strcspn(text, "\n")] = 0;
+        s->complete = endpoint_host_parse(text, &host) >= 0 && host.complete;
+}
+
+int services_read_files(Services *s) {
+        ServiceFiles *f = s->host->io.service_files;
+        char **names = NULL;
+        size_t n = 0;
+        int r = 0;
+
+        if (!f || f->ops->list(f, &names, &n) < 0)
+                return 0;
+        files_read_host(s);
+        for (size_t i = 0; i < n && r == 0; i++)
+                if (service_label_is_valid(names[i], SERVICE_NAME_MAX)) {
+                        ServiceFile *file = named_get(&s->written, names[i], sizeof(*file));
+
+                        if (file)
+                                file->hash = files_each_line(s, names[i], files_take_line, NULL);
+                        r = file ? 0 : -ENOMEM;
+                }
+        strings_free(names, n);
+        return r;
+}
