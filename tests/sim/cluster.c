@@ -7,6 +7,7 @@
 #include "fleetd/identity/cluster_file.h"
 #include "fleetd/identity/identity.h"
 #include "tests/lib/scratch.h"
+#include "tests/sim/services.h"
 
 enum { PORT = 2380, RESTART_MS = 200, SEALING_MS = 50 };
 
@@ -78,6 +79,8 @@ static void machine_on_start(void *userdata, const char *unit) {
 
 static void machine_on_stop(void *userdata, const char *unit, bool asked) {
         check_stop(userdata, unit, asked);
+        if (asked)
+                services_check_stop(userdata, unit);
 }
 
 /* -- Daemons -- */
@@ -294,6 +297,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                           .logind = m->logind ? sim_logind_attach(m->logind, m->loop) : NULL,
                           .prober = sim_prober(m->prober),
                           .ports = &m->ports,
+                          .service_files = &m->services.base,
                           .level_max = m->level_max,
                           .level_wait_ms = c->level_wait_ms,
                           .short_log = c->short_log,
@@ -385,6 +389,8 @@ void machine_power_cut(SimMachine *m) {
         world_trace(m->cluster->world, m->name, "power cut");
         m->power = false;
         m->start_wanted = false;
+        sim_service_files_clear(&m->services);
+        memset(m->listed, 0, sizeof(m->listed));
         sim_host_power(m->host, false);
         if (m->daemon && !m->dying) {
                 memory_disk_cut_power(m->disk);
@@ -440,6 +446,7 @@ static SimCluster *cluster_make(World *w, unsigned hosts, bool by_token, const T
                 m->disk = world_disk_new(w);
                 m->systemd = sim_systemd_new(w, m->name, &hooks);
                 machine_settings(m);
+                sim_service_files_init(&m->services);
         }
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 c->writers[i] = (SimWriter) { .cluster = c, .index = i };
@@ -486,6 +493,7 @@ SimCluster *cluster_free(SimCluster *c) {
                 if (m->by_token)
                         (void) unlink(m->settings.cluster_file);
                 settings_done(&m->settings);
+                sim_service_files_clear(&m->services);
                 m->folder = scratch_free(m->folder);
         }
         sim_net_free(c->net);

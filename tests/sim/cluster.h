@@ -12,6 +12,7 @@
 #include "tests/sim/logind.h"
 #include "tests/sim/net.h"
 #include "tests/sim/prober.h"
+#include "tests/sim/service_files.h"
 #include "tests/sim/systemd.h"
 #include "tests/sim/world.h"
 
@@ -32,6 +33,13 @@ typedef struct RunningUnit {
         uint64_t stopped_ms; /* when it ended in this boot; 0: never, or it may be started again */
         uint64_t ended_ms;   /* the last time when it ended without a request; 0: never */
 } RunningUnit;
+
+/* A unit of the host in its files of services. */
+typedef struct SimListed {
+        char unit[64];
+        uint64_t at_ms;   /* when it was listed last; 0: never */
+        uint64_t dead_ms; /* when it was listed and ran last, or its daemon may not have known */
+} SimListed;
 
 typedef struct SimMachine {
         SimCluster *cluster;
@@ -75,6 +83,10 @@ typedef struct SimMachine {
         uint64_t left_cluster;                 /* its cluster ID */
         uint64_t overdue_ms;                   /* of its drains, the first deadline; 0: none had one */
         RunningUnit runs[CLUSTER_RUNS_MAX];
+        SimServiceFiles services;
+        SimListed listed[CLUSTER_RUNS_MAX];
+        unsigned n_listed;                /* lines of other hosts in them, when they were looked at, */
+        uint64_t listed_index, listed_ms; /* with this index of the view, which is since then */
 } SimMachine;
 
 /* A client that writes one key after the other. A write with an unknown outcome may take effect at any later

@@ -8,6 +8,7 @@
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/sim/drains.h"
 #include "tests/sim/rollouts.h"
+#include "tests/sim/services.h"
 #include "tests/lib/store_inside.h"
 
 enum {
@@ -396,6 +397,7 @@ void check_healed(SimCluster *c) {
         for (const ClusterUnit *u = cluster->units; u; u = u->hh.next)
                 if (u->unit)
                         check_unit(c, cluster, view, u);
+        services_check_healed(c, cluster);
         for (unsigned i = 0; i < c->n_units; i++) {
                 char on[128];
 

@@ -11,6 +11,7 @@
 #include "tests/sim/cluster_faults.h"
 #include "tests/sim/drains.h"
 #include "tests/sim/rollouts.h"
+#include "tests/sim/services.h"
 
 enum {
         FORM_MS = 30000,
@@ -139,17 +140,18 @@ static void writer_on_turn(void *userdata) {
 /* -- People who want units -- */
 
 static void unit_text(const SimUserUnit *p, char *ret, size_t size) {
-        const char *fleet = streq(p->group ?: "", "web") ?
-                                    "[X-Fleet]\nConflicts=web@*.service\nPort=http:auto\n" :
-                            streq(p->name, "pong.service")           ? "[X-Fleet]\nMachineOf=ping.service\n" :
-                            streq(p->name, "node.service")           ? "[X-Fleet]\nGlobal=true\n" :
-                            starts_with(p->name, DRAINS_STOPS_FIRST) ? "[X-Fleet]\nMove=stop-first\n" :
-                                                                       "[X-Fleet]\nPort=http:auto\n";
+        const char *fleet = streq(p->group ?: "", "web") ? "Conflicts=web@*.service\nPort=http:auto\n" :
+                            streq(p->name, "a.service")              ? "Service=shop\nPort=http:8080\n" :
+                            streq(p->name, "b.service")              ? "Service=shop\nService=b\n" :
+                            streq(p->name, "pong.service")           ? "MachineOf=ping.service\n" :
+                            streq(p->name, "node.service")           ? "Global=true\nService=node\n" :
+                            starts_with(p->name, DRAINS_STOPS_FIRST) ? "Move=stop-first\n" :
+                                                                       "Port=http:auto\n";
 
         /* Another version restarts, reloads or changes a limit. */
         snprintf(ret, size,
                  "[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep %u\nExecReload=/bin/true\n"
-                 "MemoryMax=%uM\n%sReloadTrigger=%u\n",
+                 "MemoryMax=%uM\n[X-Fleet]\n%sReloadTrigger=%u\n",
                  p->name, 100 + p->version / 3, 100 + p->version, fleet, p->version / 2);
 }
 
@@ -251,6 +253,7 @@ static void on_check(void *userdata) {
 
         check_hashes(c);
         check_slices(c);
+        services_watch(c);
         drains_watch(c);
         rollouts_watch(c);
         faults_check_left(c);

@@ -1,0 +1,152 @@
+#include "tests/sim/services.h"
+
+enum {
+        DEAD_MS = 2000,  /* until a daemon has removed a unit that has ended from its files */
+        SHOWN_MS = 2500, /* until the files show a cluster view */
+};
+
+/* Call 'each' with each line of the files of a host. */
+static void services_each(SimMachine *m,
+                          void (*each)(SimMachine *m, const char *service, const EndpointLine *line,
+                                       void *userdata),
+                          void *userdata) {
+        for (const Named *file = m->services.files; file; file = file->hh.next) {
+                _cleanup_free_ char *text = strdup(sim_service_file(&m->services, file->name));
+                EndpointLine line;
+
+                for (char *at = text, *end; !streq(file->name, SERVICES_HOST) && *at; at = end + 1) {
+                        end = strchr(at, '\n');
+                        if (!end)
+                                world_failed(m->cluster->world, "files-are-complete", "%s of %s", file->name,
+                                             m->name);
+                        *end = 0;
+                        if (endpoint_line_parse(at, &line) < 0)
+                                world_failed(m->cluster->world, "files-are-valid", "%s of %s", file->name,
+                                             m->name);
+                        each(m, file->name, &line, userdata);
+                }
+        }
+}
+
+static SimListed *services_listed(SimMachine *m, const char *unit) {
+        for (unsigned i = 0; i < ELEMENTS(m->listed); i++)
+                if (streq(m->listed[i].unit, unit) || !m->listed[i].unit[0]) {
+                        snprintf(m->listed[i].unit, sizeof(m->listed[i].unit), "%s", unit);
+                        return &m->listed[i];
+                }
+        abort();
+}
+
+/* -- Own endpoints -- */
+
+static void services_watch_line(SimMachine *m, const char *service, const EndpointLine *line,
+                                void *userdata) {
+        uint64_t now_ms = world_now_ms(m->cluster->world);
+        bool own = streq(line->machine_id, m->machine_id);
+        SimListed *listed = own ? services_listed(m, line->unit) : NULL;
+
+        *(unsigned *) userdata += !own;
+        if (!own)
+                return;
+        listed->at_ms = now_ms;
+        if (sim_systemd_runs(m->systemd, line->unit) || !machine_serves(m) ||
+            now_ms <= m->absent_until_ms + DEAD_MS)
+                listed->dead_ms = now_ms;
+        else if (now_ms - listed->dead_ms > DEAD_MS)
+                world_failed(m->cluster->world, "no-file-lists-a-unit-that-has-ended", "%s on %s", line->unit,
+                             m->name);
+}
+
+static void services_find_line(SimMachine *m, const char *service, const EndpointLine *line, void *userdata) {
+        SimListed *listed = userdata;
+
+        if (streq(line->machine_id, m->machine_id) && streq(line->unit, listed->unit))
+                listed->at_ms = world_now_ms(m->cluster->world);
+}
+
+void services_check_stop(SimMachine *m, const char *unit) {
+        SimListed *listed = services_listed(m, unit);
+        uint64_t now_ms = world_now_ms(m->cluster->world);
+
+        services_each(m, services_find_line, listed);
+        if (listed->at_ms > 0 && now_ms - listed->at_ms < WITHDRAW_MS)
+                world_failed(m->cluster->world, "a-unit-is-withdrawn-before-it-is-stopped",
+                             "%s on %s was listed %llu ms before", unit, m->name,
+                             (unsigned long long) (now_ms - listed->at_ms));
+}
+
+/* -- Endpoints of others: they change with the view of the host alone -- */
+
+void services_watch(SimCluster *c) {
+        for (unsigned i = 0; i < c->n; i++) {
+                SimMachine *m = &c->machines[i];
+                uint64_t now_ms = world_now_ms(c->world), index = 0;
+                unsigned n = 0;
+
+                services_each(m, services_watch_line, &n);
+                if (machine_serves(m))
+                        index = registry_cluster(daemon_host(m->daemon)->registry)->index;
+                if (index != m->listed_index || !m->power)
+                        m->listed_ms = now_ms;
+                else if (n < m->n_listed && now_ms - m->listed_ms > SHOWN_MS)
+                        world_failed(c->world, "endpoints-of-others-stay-without-a-change",
+                                     "%s lists %u of %u", m->name, n, m->n_listed);
+                m->listed_index = index;
+                m->n_listed = n;
+        }
+}
+
+/* -- At rest -- */
+
+static void services_check_unit(SimCluster *c, const Cluster *cluster, const SimMachine *m,
+                                const ClusterUnit *u) {
+        const ClusterAssignment *a = cluster_assignment(cluster, m->machine_id, u->name);
+        const ClusterState *state = cluster_state(cluster, m->machine_id, u->name);
+        bool is = cluster_endpoint(cluster, m->machine_id, u->name),
+             wanted = u->unit && u->unit->placement.service.names.n > 0 && a && a->kind == ASSIGNMENT_RUN &&
+                      state && state->state.health == UNIT_HEALTH_PASSING &&
+                      sim_systemd_runs(m->systemd, u->name);
+
+        if (is != wanted)
+                world_failed(c->world, "keys-equal-what-runs", "%s on %s is %sregistered", u->name, m->name,
+                             is ? "" : "not ");
+}
+
+typedef struct Found {
+        const Cluster *cluster;
+        unsigned n;
+} Found;
+
+static void services_check_line(SimMachine *m, const char *service, const EndpointLine *line,
+                                void *userdata) {
+        Found *found = userdata;
+        const ClusterEndpoint *e = cluster_endpoint(found->cluster, line->machine_id, line->unit);
+        char name[ENDPOINT_NAME_SIZE];
+
+        found->n++;
+        if (!e || !streq(e->record.address, line->address) ||
+            !streq(endpoint_name(name, e->record.name, e->machine, e->unit), line->endpoint))
+                world_failed(m->cluster->world, "files-equal-keys", "%s lists %s of %s", m->name, line->unit,
+                             line->machine_id);
+}
+
+void services_check_healed(SimCluster *c, const Cluster *cluster) {
+        unsigned n_lines = 0;
+
+        for (const ClusterService *s = cluster->services; s; s = s->hh.next)
+                for (size_t i = 0; i < s->n_endpoints; i++)
+                        n_lines += MAX(s->endpoints[i]->record.n_ports, (size_t) 1);
+        for (unsigned i = 0; i < c->n; i++) {
+                SimMachine *m = &c->machines[i];
+                Found found = { .cluster = cluster };
+
+                if (m->leaves || m->has_left || m->is_played)
+                        continue;
+                for (const ClusterUnit *u = cluster->units; u; u = u->hh.next)
+                        services_check_unit(c, cluster, m, u);
+                services_each(m, services_check_line, &found);
+                if (found.n != n_lines)
+                        world_failed(c->world, "files-equal-keys", "%s lists %u of %u", m->name, found.n,
+                                     n_lines);
+        }
+}
