@@ -140,7 +140,9 @@ static void writer_on_turn(void *userdata) {
 /* -- People who want units -- */
 
 static void unit_text(const SimUserUnit *p, char *ret, size_t size) {
-        const char *fleet = streq(p->group ?: "", "web") ? "Conflicts=web@*.service\nPort=http:auto\n" :
+        /* No two of the group web share a machine. */
+        const char *fleet = streq(p->name, "web@3.service") ? "Conflicts=web@*.service\nPort=http:auto\n" :
+                            streq(p->group ?: "", "web") ? "Port=http:8081\n" :
                             streq(p->name, "a.service")              ? "Service=shop\nPort=http:8080\n" :
                             streq(p->name, "b.service")              ? "Service=shop\nService=b\n" :
                             streq(p->name, "pong.service")           ? "MachineOf=ping.service\n" :
@@ -150,7 +152,8 @@ static void unit_text(const SimUserUnit *p, char *ret, size_t size) {
 
         /* Another version restarts, reloads or changes a limit. */
         snprintf(ret, size,
-                 "[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep %u\nExecReload=/bin/true\n"
+                 "[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/"
+                 "sleep %u\nExecReload=/bin/true\n"
                  "MemoryMax=%uM\n[X-Fleet]\n%sReloadTrigger=%u\n",
                  p->name, 100 + p->version / 3, 100 + p->version, fleet, p->version / 2);
 }
