@@ -15,21 +15,20 @@ enum {
 /* A query to the servers, one after the other. */
 typedef struct ForwardQuery {
         TAILQ_ENTRY(ForwardQuery) link;
-        uint8_t *bytes; /* owned; the size of the query, as over TCP, and the query with its own ID */
-        size_t size;    /* of the query */
+        size_t size; /* of the query */
         bool tcp;
-        Address servers[FORWARD_SERVERS_MAX];
-        size_t n_servers, server;
+        Address servers[FORWARD_SERVERS_MAX]; /* without those that failed: an error, SERVFAIL or REFUSED */
+        size_t n_servers;
         unsigned n_attempts;
-        bool has_failed[FORWARD_SERVERS_MAX]; /* an error, SERVFAIL or REFUSED */
-        int fd;                               /* -1: none */
-        uint64_t deadline_ms;                 /* of this attempt */
-        size_t n_sent, n_read;                /* TCP */
-        uint8_t *answer;                      /* TCP: with its size; owned */
-        uint8_t *failure;                     /* the last answer with SERVFAIL or REFUSED; owned */
+        int fd;                /* -1: none */
+        uint64_t deadline_ms;  /* of this attempt */
+        size_t n_sent, n_read; /* TCP */
+        uint8_t *answer;       /* TCP: with its size; owned */
+        uint8_t *failure;      /* the last answer with SERVFAIL or REFUSED; owned */
         size_t failure_size;
         ForwardClient *clients; /* owned */
         size_t n_clients;
+        uint8_t bytes[]; /* the size of the query, as over TCP, and the query with its own ID */
 } ForwardQuery;
 
 struct Forward {
@@ -39,9 +38,10 @@ struct Forward {
         TAILQ_HEAD(, ForwardQuery) queries;
         size_t n_clients, n_bytes;
         Address servers[FORWARD_SERVERS_MAX];
-        size_t n_servers, preferred;
+        size_t n_servers;
+        Address preferred;
         uint64_t preferred_ms; /* until then */
-        uint8_t buffer[MESSAGE_MAX];
+        uint8_t buffer[NS_MAXMSG];
 };
 
 int forward_new(const ForwardOps *ops, void *userdata, Forward **ret) {
@@ -71,7 +71,6 @@ static void query_close(ForwardQuery *q) {
 static ForwardQuery *query_free(ForwardQuery *q) {
         if (q) {
                 query_close(q);
-                free(q->bytes);
                 free(q->failure);
                 free(q->clients);
         }
@@ -107,14 +106,14 @@ bool forward_is_same_source(const ForwardClient *a, const ForwardClient *b) {
 size_t forward_read_servers(Forward *f, const char *text, const Address *own, size_t n_own) {
         char address[INET6_ADDRSTRLEN + 1 + IFNAMSIZ];
 
-        f->n_servers = f->preferred = 0;
+        f->n_servers = 0;
         for (const char *line = text; line && f->n_servers < FORWARD_SERVERS_MAX;
              line = strchr(line, '\n'), line += line != NULL) {
                 Address *server = &f->servers[f->n_servers];
                 size_t i = 0;
 
                 if (sscanf(line, "nameserver%*[ \t]%62[^ \t\r\n;#]", address) != 1 ||
-                    !address_parse(address, FORWARD_PORT, server))
+                    !address_parse(address, NS_DEFAULTPORT, server))
                         continue;
                 while (i < n_own &&
                        !(address_is_equal(&own[i], server) && own[i].in.sin_port == server->in.sin_port))
@@ -140,7 +139,7 @@ static void query_end(Forward *f, ForwardQuery *q, uint8_t *answer, size_t size)
 
 /* No server is left: pass the last failure on, or SERVFAIL. */
 static void query_fail(Forward *f, ForwardQuery *q) {
-        DnsAnswer answer = { .rcode = DNS_SERVFAIL };
+        DnsAnswer answer = { .rcode = ns_r_servfail };
         DnsQuery query;
 
         if (!q->failure && message_read(q->bytes + FORWARD_HEAD_SIZE, q->size, &query) == 0)
@@ -158,60 +157,54 @@ static bool query_send_udp(ForwardQuery *q) {
         return send(q->fd, q->bytes + FORWARD_HEAD_SIZE, q->size, MSG_NOSIGNAL) == (ssize_t) q->size;
 }
 
+/* Take the server that was asked out of the list, or put it at the end. A single one keeps its socket. */
+static void query_rotate(ForwardQuery *q, bool has_failed) {
+        Address asked = q->servers[0];
+
+        if (has_failed || q->n_servers > 1)
+                query_close(q);
+        memmove(q->servers, q->servers + 1, --q->n_servers * sizeof(asked));
+        if (!has_failed)
+                q->servers[q->n_servers++] = asked;
+}
+
 static bool query_open(Forward *f, ForwardQuery *q) {
         uint16_t id = f->ops->id(f->userdata);
 
         query_close(q);
         memcpy(q->bytes + FORWARD_HEAD_SIZE, &id, 2);
-        q->fd = f->ops->open(f->userdata, &q->servers[q->server], q->tcp);
+        q->fd = f->ops->open(f->userdata, &q->servers[0], q->tcp);
         return q->fd >= 0 && query_watch(f, q, EPOLL_CTL_ADD, q->tcp ? EPOLLOUT : EPOLLIN) &&
                (q->tcp || query_send_udp(q));
 }
 
-/* Select the next server that has not failed. Return false if there is none. */
-static bool query_select(ForwardQuery *q, size_t *ret) {
-        for (size_t i = 0; i < q->n_servers; i++) {
-                *ret = (q->server + (q->n_attempts > 0) + i) % q->n_servers;
-                if (!q->has_failed[*ret])
-                        return true;
-        }
-        return false;
-}
-
-/* Ask the next server. If it is the same one, send again by the same socket with the same ID, so that a late
+/* Ask the first server. If it is the same one again, send by the same socket with the same ID, so that a late
  * answer counts. */
-static void query_next(Forward *f, ForwardQuery *q, uint64_t now_ms) {
-        size_t next;
-
-        while (q->n_attempts < FORWARD_ATTEMPTS_MAX && query_select(q, &next)) {
-                bool again = q->fd >= 0 && next == q->server;
-
-                q->server = next;
+static void query_ask(Forward *f, ForwardQuery *q, uint64_t now_ms) {
+        while (q->n_attempts < FORWARD_ATTEMPTS_MAX && q->n_servers > 0) {
                 q->n_attempts++;
                 q->deadline_ms = now_ms + FORWARD_ATTEMPT_MS;
-                if (again ? q->tcp || query_send_udp(q) : query_open(f, q))
+                if (q->fd < 0 ? query_open(f, q) : q->tcp || query_send_udp(q))
                         return;
-                q->has_failed[next] = true;
-                query_close(q);
+                query_rotate(q, true);
         }
         query_fail(f, q);
 }
 
 static void query_on_failure(Forward *f, ForwardQuery *q, uint64_t now_ms) {
-        q->has_failed[q->server] = true;
-        query_close(q);
-        query_next(f, q, now_ms);
+        query_rotate(q, true);
+        query_ask(f, q, now_ms);
 }
 
-/* A message of q->server. Return whether it ends this attempt. */
+/* A message of the server. Return whether it ends this attempt. */
 static bool query_take(Forward *f, ForwardQuery *q, uint8_t *bytes, size_t size, uint64_t now_ms) {
         int rcode = message_answers(q->bytes + FORWARD_HEAD_SIZE, q->size, bytes, size);
         uint8_t *copy;
 
         if (rcode < 0)
                 return false;
-        if (rcode != DNS_SERVFAIL && rcode != DNS_REFUSED) {
-                f->preferred = q->server;
+        if (rcode != ns_r_servfail && rcode != ns_r_refused) {
+                f->preferred = q->servers[0];
                 f->preferred_ms = now_ms + FORWARD_PREFERRED_MS;
                 query_end(f, q, bytes, size);
                 return true;
@@ -276,7 +269,7 @@ int forward_write_tcp(int fd, const uint8_t *bytes, size_t size, size_t *n) {
 static void query_on_tcp(Forward *f, ForwardQuery *q, uint64_t now_ms) {
         bool writes = q->n_sent < FORWARD_HEAD_SIZE + q->size;
         int r = writes ? forward_write_tcp(q->fd, q->bytes, FORWARD_HEAD_SIZE + q->size, &q->n_sent) :
-                         forward_read_tcp(q->fd, MESSAGE_MAX, &q->answer, &q->n_read);
+                         forward_read_tcp(q->fd, NS_MAXMSG, &q->answer, &q->n_read);
 
         if (r > 0 &&
             (writes ? query_watch(f, q, EPOLL_CTL_MOD, EPOLLIN) :
@@ -317,26 +310,25 @@ static int query_add_client(Forward *f, ForwardQuery *q, const ForwardClient *cl
         return 0;
 }
 
-DnsRcode forward_query(Forward *f, const ForwardClient *client, const uint8_t *bytes, size_t size,
+ns_rcode forward_query(Forward *f, const ForwardClient *client, const uint8_t *bytes, size_t size,
                        uint64_t now_ms) {
         _cleanup_(query_freep) ForwardQuery *q = NULL;
         ForwardQuery *equal;
 
         if (f->n_servers == 0)
-                return DNS_REFUSED;
+                return ns_r_refused;
         if (!forward_has_room(f, client, bytes, size, &equal))
-                return DNS_SERVFAIL;
+                return ns_r_servfail;
         if (equal)
-                return query_add_client(f, equal, client) < 0 ? DNS_SERVFAIL : DNS_NOERROR;
+                return query_add_client(f, equal, client) < 0 ? ns_r_servfail : ns_r_noerror;
         if (f->n_bytes + size > FORWARD_BYTES_MAX)
-                return DNS_SERVFAIL;
-        q = NEW0(ForwardQuery, 1);
+                return ns_r_servfail;
+        q = calloc(1, sizeof(*q) + FORWARD_HEAD_SIZE + size);
         if (!q)
-                return DNS_SERVFAIL;
+                return ns_r_servfail;
         q->fd = -1;
-        q->bytes = malloc(FORWARD_HEAD_SIZE + size);
-        if (!q->bytes || query_add_client(f, q, client) < 0)
-                return DNS_SERVFAIL;
+        if (query_add_client(f, q, client) < 0)
+                return ns_r_servfail;
         q->bytes[0] = (uint8_t) (size >> 8);
         q->bytes[1] = (uint8_t) size;
         memcpy(q->bytes + FORWARD_HEAD_SIZE, bytes, size);
@@ -344,11 +336,14 @@ DnsRcode forward_query(Forward *f, const ForwardClient *client, const uint8_t *b
         q->tcp = client->connection > 0;
         memcpy(q->servers, f->servers, sizeof(q->servers));
         q->n_servers = f->n_servers;
-        q->server = now_ms < f->preferred_ms ? f->preferred % f->n_servers : 0;
+        for (size_t i = 1;
+             i < q->n_servers && now_ms < f->preferred_ms && !address_is_equal(&q->servers[0], &f->preferred);
+             i++)
+                query_rotate(q, false);
         f->n_bytes += size;
         TAILQ_INSERT_TAIL(&f->queries, q, link);
-        query_next(f, TAKE_PTR(q), now_ms);
-        return DNS_NOERROR;
+        query_ask(f, TAKE_PTR(q), now_ms);
+        return ns_r_noerror;
 }
 
 uint64_t forward_process(Forward *f, uint64_t now_ms) {
@@ -366,8 +361,10 @@ uint64_t forward_process(Forward *f, uint64_t now_ms) {
         }
         for (q = TAILQ_FIRST(&f->queries); q; q = next) {
                 next = TAILQ_NEXT(q, link);
-                if (q->deadline_ms <= now_ms)
-                        query_next(f, q, now_ms);
+                if (q->deadline_ms <= now_ms) {
+                        query_rotate(q, false);
+                        query_ask(f, q, now_ms);
+                }
         }
         TAILQ_FOREACH(q, &f->queries, link)
                 deadline_ms = MIN(deadline_ms, q->deadline_ms);

@@ -21,8 +21,7 @@ enum {
         FORWARD_SHARED_MAX = 64,       /* clients of one query to a server */
         FORWARD_BYTES_MAX = 96 * 1024, /* of queries in flight */
         FORWARD_HEAD_SIZE = 2,         /* bytes of the size before a message over TCP */
-        FORWARD_PORT = 53,
-        RESOLV_CONF_MAX = 64 * 1024, /* bytes */
+        RESOLV_CONF_MAX = 64 * 1024,   /* bytes */
 };
 
 /* From whom a query came, and where its answer goes. */
@@ -57,9 +56,9 @@ DEFINE_CLEANUP(Forward *, forward_free)
  * Queries in flight keep those that they have. Return the number of servers, at most FORWARD_SERVERS_MAX. */
 size_t forward_read_servers(Forward *f, const char *text, const Address *own, size_t n_own);
 
-/* Forward a query, whose question is valid. Return DNS_NOERROR if its answer follows, or DNS_REFUSED without
- * servers, or DNS_SERVFAIL above a limit. */
-DnsRcode forward_query(Forward *f, const ForwardClient *client, const uint8_t *bytes, size_t size,
+/* Forward a query, whose question is valid. Return ns_r_noerror if its answer follows, or ns_r_refused
+ * without servers, or ns_r_servfail above a limit. */
+ns_rcode forward_query(Forward *f, const ForwardClient *client, const uint8_t *bytes, size_t size,
                        uint64_t now_ms);
 
 /* Return the epoll descriptor. */

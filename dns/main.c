@@ -17,8 +17,9 @@ enum {
 
 typedef struct Options {
         SourceList sources;
-        const char *directory, *resolv_conf; /* borrowed; 'resolv_conf' NULL: no forwarding */
-        Address listen;                      /* without a family: not set */
+        const char *directory, *resolv_conf; /* borrowed */
+        bool forwards;
+        Address listen; /* without a family: not set */
 } Options;
 
 static const char help[] =
@@ -42,41 +43,30 @@ static const char *option_value(const char *argument, const char *name) {
         return starts_with(argument, name) ? argument + strlen(name) : NULL;
 }
 
-/* Return 0, 1 if the process is to end successfully, or a negative errno. */
-static int options_parse(Options *o, int argc, char **argv, Error *err) {
-        bool forwards = true;
+/* Return 0, 1 if the process is to end successfully, or -EINVAL with a message. */
+static int option_take(Options *o, const char *argument, Error *err) {
+        char host[ADDRESS_SIZE];
+        const char *value;
+        uint16_t port;
 
-        *o = (Options) { .directory = SERVICES_FOLDER, .resolv_conf = "/etc/resolv.conf" };
-        for (int i = 1; i < argc; i++) {
-                const char *argument = argv[i], *value;
-                char host[ADDRESS_SIZE];
-                uint16_t port;
-
-                if ((value = option_value(argument, "--allow=")))
-                        TRY(sources_allow(&o->sources, value, err));
-                else if ((value = option_value(argument, "--directory=")))
-                        o->directory = value;
-                else if ((value = option_value(argument, "--resolv-conf=")))
-                        o->resolv_conf = value;
-                else if ((value = option_value(argument, "--forward="))) {
-                        if (parse_bool(value, &forwards) < 0)
-                                return error_set(err, -EINVAL, "%s: expected yes or no", argument);
-                } else if ((value = option_value(argument, "--listen="))) {
-                        if (parse_address(value, host, sizeof(host), &port) < 0 ||
-                            !address_parse(host, port, &o->listen))
-                                return error_set(err, -EINVAL,
-                                                 "%s: expected ADDR:PORT, for example 127.0.0.1:5300",
-                                                 argument);
-                } else if (streq(argument, "--help") || streq(argument, "-h") ||
-                           streq(argument, "--version")) {
-                        puts(streq(argument, "--version") ? "fleet-dns " PACKAGE_VERSION : help);
-                        return 1;
-                } else
-                        return error_set(err, -EINVAL, "%s: no such option; fleet-dns --help lists them",
-                                         argument);
-        }
-        if (!forwards)
-                o->resolv_conf = NULL;
+        if ((value = option_value(argument, "--allow=")))
+                return sources_allow(&o->sources, value, err);
+        if ((value = option_value(argument, "--directory=")))
+                o->directory = value;
+        else if ((value = option_value(argument, "--resolv-conf=")))
+                o->resolv_conf = value;
+        else if ((value = option_value(argument, "--forward="))) {
+                if (parse_bool(value, &o->forwards) < 0)
+                        return error_set(err, -EINVAL, "expected yes or no");
+        } else if ((value = option_value(argument, "--listen="))) {
+                if (parse_address(value, host, sizeof(host), &port) < 0 ||
+                    !address_parse(host, port, &o->listen))
+                        return error_set(err, -EINVAL, "expected ADDR:PORT, for example 127.0.0.1:5300");
+        } else if (streq(argument, "--help") || streq(argument, "-h") || streq(argument, "--version")) {
+                puts(streq(argument, "--version") ? "fleet-dns " PACKAGE_VERSION : help);
+                return 1;
+        } else
+                return error_set(err, -EINVAL, "no such option; fleet-dns --help lists them");
         return 0;
 }
 
@@ -92,24 +82,17 @@ static int listen_at(Server *s, const Address *address, int type) {
 }
 
 static int take_sockets(Server *s, const Options *o, Error *err) {
-        int n = sd_listen_fds(true), r;
+        int n = sd_listen_fds(true), r = 0;
 
-        for (int i = 0; i < n; i++) {
-                r = server_add_socket(s, SD_LISTEN_FDS_START + i);
-                if (r < 0)
-                        return error_set(err, r, "Failed to use socket %d of systemd: %s", i + 1,
-                                         strerror(-r));
-        }
-        if (n > 0)
-                return 0;
-        if (o->listen.sa.sa_family == AF_UNSPEC)
+        if (n <= 0 && o->listen.sa.sa_family == AF_UNSPEC)
                 return error_set(err, -EINVAL,
                                  "no sockets from systemd; to start it: systemctl start fleet-dns.socket; "
                                  "for a trial: fleet-dns --listen=127.0.0.1:5300");
-        r = listen_at(s, &o->listen, SOCK_DGRAM);
-        if (r >= 0)
-                r = listen_at(s, &o->listen, SOCK_STREAM);
-        return r < 0 ? error_set(err, r, "Failed to listen: %s", strerror(-r)) : 0;
+        for (int i = 0; i < n && r == 0; i++)
+                r = server_add_socket(s, SD_LISTEN_FDS_START + i);
+        if (n <= 0)
+                r = listen_at(s, &o->listen, SOCK_DGRAM) ?: listen_at(s, &o->listen, SOCK_STREAM);
+        return r < 0 ? error_prefix(err, r, "Failed to listen") : 0;
 }
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
@@ -123,33 +106,34 @@ static int run(Options *o, Error *err) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(table_watch_freep) TableWatch *watch = NULL;
         _cleanup_(server_freep) Server *server = NULL;
-        sigset_t signals;
 
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGTERM);
-        sigaddset(&signals, SIGINT);
-        sigprocmask(SIG_BLOCK, &signals, NULL);
         TRY(sd_event_default(&event));
         TRY(sd_event_set_watchdog(event, true));
-        TRY(server_new(event, &table, &o->sources, o->resolv_conf, &server));
+        TRY(server_new(event, &table, &o->sources, o->forwards ? o->resolv_conf : NULL, &server));
         TRY(take_sockets(server, o, err));
         TRY(table_watch_new(&table, event, o->directory, &watch));
-        TRY(sd_event_add_signal(event, NULL, SIGTERM, on_signal, server));
-        TRY(sd_event_add_signal(event, NULL, SIGINT, on_signal, server));
+        TRY(sd_event_add_signal(event, NULL, SIGTERM | SD_EVENT_SIGNAL_PROCMASK, on_signal, server));
+        TRY(sd_event_add_signal(event, NULL, SIGINT | SD_EVENT_SIGNAL_PROCMASK, on_signal, server));
         (void) sd_notify(0, "READY=1");
         return sd_event_loop(event);
 }
 
 int main(int argc, char **argv) {
-        Options options;
+        Options options = { .directory = SERVICES_FOLDER,
+                            .resolv_conf = "/etc/resolv.conf",
+                            .forwards = true };
         Error err = {};
-        int r;
+        int r = 0;
 
         if (getenv("JOURNAL_STREAM"))
                 log_set_sink(log_to_systemd, NULL);
         mallopt(M_MMAP_THRESHOLD, HEAP_BLOCK_MAX);
         mallopt(M_TRIM_THRESHOLD, HEAP_BLOCK_MAX);
-        r = options_parse(&options, argc, argv, &err);
+        for (int i = 1; i < argc && r == 0; i++) {
+                r = option_take(&options, argv[i], &err);
+                if (r < 0)
+                        error_prefix(&err, r, "%s", argv[i]);
+        }
         if (r == 0)
                 r = run(&options, &err);
         source_list_done(&options.sources);

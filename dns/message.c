@@ -3,7 +3,6 @@
 #include <ldns/ldns.h>
 
 enum {
-        RECORD_SIZE = 10,     /* type, class, TTL, size of the data */
         SRV_SIZE = 6,         /* before the target */
         OPT_SIZE = 11,        /* with the name of the root, without options */
         POINTER_MAX = 0x3fff, /* the last offset to which a name can point */
@@ -21,22 +20,22 @@ static int message_read_name(const uint8_t *bytes, size_t size, size_t *pos, uin
                 return -EBADMSG;
         ldns_dname2canonical(name);
         n = ldns_rdf_size(name);
-        if (n <= ZONE_NAME_MAX)
+        if (n <= NS_MAXCDNAME)
                 memcpy(ret, ldns_rdf_data(name), n);
         ldns_rdf_deep_free(name);
-        return n <= ZONE_NAME_MAX ? (int) n : -EBADMSG;
+        return n <= NS_MAXCDNAME ? (int) n : -EBADMSG;
 }
 
 /* Read the one additional record of a query. Only OPT has a meaning. */
 static int message_read_additional(const uint8_t *bytes, size_t size, size_t pos, DnsQuery *q) {
-        uint8_t name[ZONE_NAME_MAX];
+        uint8_t name[NS_MAXCDNAME];
         int name_size = TRY(message_read_name(bytes, size, &pos, name));
         uint32_t ttl;
 
-        if (size - pos < RECORD_SIZE ||
-            size - pos != RECORD_SIZE + (size_t) ldns_read_uint16(bytes + pos + 8))
+        if (size - pos < NS_RRFIXEDSZ ||
+            size - pos != NS_RRFIXEDSZ + (size_t) ldns_read_uint16(bytes + pos + 8))
                 return -EBADMSG;
-        if (ldns_read_uint16(bytes + pos) != DNS_OPT)
+        if (ldns_read_uint16(bytes + pos) != ns_t_opt)
                 return 0;
         if (name_size != 1)
                 return -EBADMSG;
@@ -49,19 +48,19 @@ static int message_read_additional(const uint8_t *bytes, size_t size, size_t pos
 }
 
 static int message_read_sections(const uint8_t *bytes, size_t size, DnsQuery *q) {
-        size_t pos = MESSAGE_HEADER_SIZE, n_additional = LDNS_ARCOUNT(bytes);
+        size_t pos = NS_HFIXEDSZ, n_additional = LDNS_ARCOUNT(bytes);
 
         if (LDNS_QDCOUNT(bytes) != 1 || LDNS_ANCOUNT(bytes) != 0 || LDNS_NSCOUNT(bytes) != 0 ||
             n_additional > 1)
                 return -EBADMSG;
         q->question.name_size = (size_t) TRY(message_read_name(bytes, size, &pos, q->question.name));
         /* The name of a question cannot point to another one. */
-        if (pos != MESSAGE_HEADER_SIZE + q->question.name_size || size - pos < 4)
+        if (pos != NS_HFIXEDSZ + q->question.name_size || size - pos < 4)
                 return -EBADMSG;
         q->question.type = ldns_read_uint16(bytes + pos);
         q->question.class = ldns_read_uint16(bytes + pos + 2);
         pos += 4;
-        q->question_size = pos - MESSAGE_HEADER_SIZE;
+        q->question_size = pos - NS_HFIXEDSZ;
         if (n_additional == 0)
                 return pos == size ? 0 : -EBADMSG;
         return message_read_additional(bytes, size, pos, q);
@@ -69,17 +68,17 @@ static int message_read_sections(const uint8_t *bytes, size_t size, DnsQuery *q)
 
 int message_read(const uint8_t *bytes, size_t size, DnsQuery *ret) {
         *ret = (DnsQuery) { .bytes = bytes };
-        if (size < MESSAGE_HEADER_SIZE || LDNS_QR_WIRE(bytes))
+        if (size < NS_HFIXEDSZ || LDNS_QR_WIRE(bytes))
                 return -EBADMSG;
         if (message_read_sections(bytes, size, ret) < 0)
-                ret->rcode = DNS_FORMERR;
+                ret->rcode = ns_r_formerr;
         if (LDNS_OPCODE_WIRE(bytes) != LDNS_PACKET_QUERY)
-                ret->rcode = DNS_NOTIMP;
+                ret->rcode = ns_r_notimpl;
         return 0;
 }
 
 int message_answers(const uint8_t *query, size_t query_size, const uint8_t *answer, size_t answer_size) {
-        size_t end = MESSAGE_HEADER_SIZE;
+        size_t end = NS_HFIXEDSZ;
 
         while (end < query_size && query[end] > 0)
                 end += 1 + query[end];
@@ -88,7 +87,7 @@ int message_answers(const uint8_t *query, size_t query_size, const uint8_t *answ
             LDNS_QDCOUNT(answer) != 1)
                 return -EBADMSG;
         /* A size of a label is less than 64, and no letter. */
-        for (size_t i = MESSAGE_HEADER_SIZE; i < end; i++)
+        for (size_t i = NS_HFIXEDSZ; i < end; i++)
                 if (LDNS_DNAME_NORMALIZE(query[i]) != LDNS_DNAME_NORMALIZE(answer[i]))
                         return -EBADMSG;
         return LDNS_RCODE_WIRE(answer);
@@ -129,7 +128,7 @@ static size_t target_size(const DnsRecord *r) {
 
 static void writer_head(MessageWriter *w, unsigned type, size_t data_size) {
         ldns_buffer_write_u16(w->buffer, (uint16_t) type);
-        ldns_buffer_write_u16(w->buffer, DNS_CLASS_IN);
+        ldns_buffer_write_u16(w->buffer, ns_c_in);
         ldns_buffer_write_u32(w->buffer, ZONE_TTL);
         ldns_buffer_write_u16(w->buffer, (uint16_t) data_size);
 }
@@ -139,22 +138,25 @@ static bool writer_fits(const MessageWriter *w, size_t size) {
 }
 
 static void writer_address(MessageWriter *w, const DnsRecord *r) {
-        writer_head(w, r->address.is_ip6 ? DNS_AAAA : DNS_A, r->address.is_ip6 ? 16 : 4);
-        ldns_buffer_write(w->buffer, r->address.bytes, r->address.is_ip6 ? 16 : 4);
+        bool is_ip4 = IN6_IS_ADDR_V4MAPPED(&r->address);
+        size_t size = is_ip4 ? 4 : 16;
+
+        writer_head(w, is_ip4 ? ns_t_a : ns_t_aaaa, size);
+        ldns_buffer_write(w->buffer, r->address.s6_addr + 16 - size, size);
 }
 
 static size_t address_size(const DnsRecord *r) {
-        return RECORD_SIZE + (r->address.is_ip6 ? 16 : 4);
+        return NS_RRFIXEDSZ + (IN6_IS_ADDR_V4MAPPED(&r->address) ? 4 : 16);
 }
 
 /* The names of SOA and NS are relative to "fleet", the end of the question. */
-static void writer_apex(MessageWriter *w, DnsType type) {
+static void writer_apex(MessageWriter *w, ns_type type) {
         static const uint32_t times[] = { 60, 30, 3600, ZONE_TTL }; /* refresh, retry, expire, minimum */
 
-        writer_head(w, type, type == DNS_NS ? 5 : 5 + 13 + 20);
+        writer_head(w, type, type == ns_t_ns ? 5 : 5 + 13 + 20);
         writer_label(w, "ns");
         writer_pointer(w, w->apex);
-        if (type == DNS_NS)
+        if (type == ns_t_ns)
                 return;
         writer_label(w, "hostmaster");
         writer_pointer(w, w->apex);
@@ -165,21 +167,21 @@ static void writer_apex(MessageWriter *w, DnsType type) {
 
 /* Write a record of the answer section, whose owner is that of the question. */
 static void writer_record(MessageWriter *w, const DnsRecord *r) {
-        writer_pointer(w, MESSAGE_HEADER_SIZE);
+        writer_pointer(w, NS_HFIXEDSZ);
         switch (r->type) {
-        case DNS_A:
-        case DNS_AAAA:
+        case ns_t_a:
+        case ns_t_aaaa:
                 writer_address(w, r);
                 break;
-        case DNS_SRV:
-                writer_head(w, DNS_SRV, SRV_SIZE + target_size(r));
+        case ns_t_srv:
+                writer_head(w, ns_t_srv, SRV_SIZE + target_size(r));
                 ldns_buffer_write_u16(w->buffer, ZONE_SRV_PRIORITY);
                 ldns_buffer_write_u16(w->buffer, ZONE_SRV_WEIGHT);
                 ldns_buffer_write_u16(w->buffer, r->port);
                 writer_target(w, r);
                 break;
-        case DNS_HINFO:
-                writer_head(w, DNS_HINFO, 9);
+        case ns_t_hinfo:
+                writer_head(w, ns_t_hinfo, 9);
                 writer_label(w, "RFC8482");
                 writer_label(w, "");
                 break;
@@ -192,10 +194,10 @@ static void writer_record(MessageWriter *w, const DnsRecord *r) {
 /* The answer section. One record always fits, and so does SOA. */
 static void writer_answers(MessageWriter *w, DnsAnswer *answer) {
         for (DnsRecord *r = answer->records; r < answer->records + answer->n_records; r++) {
-                bool is_srv = r->type == DNS_SRV;
+                bool is_srv = r->type == ns_t_srv;
 
                 if (!writer_fits(w,
-                                 2 + (is_srv ? RECORD_SIZE + SRV_SIZE + target_size(r) : address_size(r)))) {
+                                 2 + (is_srv ? NS_RRFIXEDSZ + SRV_SIZE + target_size(r) : address_size(r)))) {
                         w->truncated |= is_srv;
                         continue;
                 }
@@ -222,9 +224,9 @@ static void writer_additional(MessageWriter *w, const DnsAnswer *answer) {
         }
 }
 
-static void writer_opt(MessageWriter *w, const DnsQuery *q, DnsRcode rcode) {
+static void writer_opt(MessageWriter *w, const DnsQuery *q, ns_rcode rcode) {
         ldns_buffer_write_u8(w->buffer, 0);
-        ldns_buffer_write_u16(w->buffer, DNS_OPT);
+        ldns_buffer_write_u16(w->buffer, ns_t_opt);
         ldns_buffer_write_u16(w->buffer, MESSAGE_EDNS_SIZE);
         ldns_buffer_write_u32(w->buffer, (uint32_t) rcode >> 4 << 24 | (q->dnssec_ok ? EDNS_DO : 0));
         ldns_buffer_write_u16(w->buffer, 0);
@@ -233,21 +235,21 @@ static void writer_opt(MessageWriter *w, const DnsQuery *q, DnsRcode rcode) {
 
 int message_write(const DnsQuery *q, DnsAnswer *answer, bool recursive, bool tcp, uint8_t **ret,
                   size_t *ret_size) {
-        size_t max = tcp ? (size_t) MESSAGE_MAX : MIN(MAX(q->udp_size, MESSAGE_UDP_MIN), MESSAGE_UDP_MAX);
+        size_t max = tcp ? (size_t) NS_MAXMSG : MIN(MAX(q->udp_size, NS_PACKETSZ), MESSAGE_UDP_MAX);
         MessageWriter w = { ldns_buffer_new(max), max - (q->has_edns ? OPT_SIZE : 0),
                             .serial = answer->serial };
         uint8_t *bytes;
 
         if (!w.buffer)
                 return -ENOMEM;
-        w.apex = MESSAGE_HEADER_SIZE + (unsigned) q->question.name_size - sizeof("\5fleet");
+        w.apex = NS_HFIXEDSZ + (unsigned) q->question.name_size - sizeof("\5fleet");
         w.counts[0] = q->question_size > 0;
-        ldns_buffer_skip(w.buffer, MESSAGE_HEADER_SIZE);
-        ldns_buffer_write(w.buffer, q->bytes + MESSAGE_HEADER_SIZE, q->question_size);
+        ldns_buffer_skip(w.buffer, NS_HFIXEDSZ);
+        ldns_buffer_write(w.buffer, q->bytes + NS_HFIXEDSZ, q->question_size);
         writer_answers(&w, answer);
         if (answer->negative) {
                 writer_pointer(&w, w.apex);
-                writer_apex(&w, DNS_SOA);
+                writer_apex(&w, ns_t_soa);
                 w.counts[2]++;
         }
         writer_additional(&w, answer);

@@ -7,15 +7,12 @@
 #include "dns/zone.h"
 
 enum {
-        MESSAGE_HEADER_SIZE = 12,
-        MESSAGE_UDP_MIN = 512,    /* bytes of an answer over UDP, without EDNS */
         MESSAGE_UDP_MAX = 8192,   /* with EDNS */
         MESSAGE_EDNS_SIZE = 1232, /* what OPT of an answer offers */
-        MESSAGE_MAX = 65535,
 };
 
 typedef struct DnsQuery {
-        DnsRcode rcode; /* DNS_FORMERR or DNS_NOTIMP: the rest is not valid, but for the header */
+        ns_rcode rcode; /* ns_r_formerr or ns_r_notimpl: the rest is not valid, but for the header */
         DnsQuestion question;
         size_t question_size; /* bytes after the header; 0: it could not be read */
         bool has_edns, dnssec_ok;

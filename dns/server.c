@@ -11,10 +11,11 @@
 #include "base/file.h"
 #include "base/log.h"
 
+/* The events that are wanted. */
 typedef enum ConnectionState {
-        CONNECTION_READING, /* a query */
-        CONNECTION_WAITING, /* for its answer; nothing is read */
-        CONNECTION_WRITING, /* the answer, in 'output'; nothing is read */
+        CONNECTION_READING = EPOLLIN,  /* a query */
+        CONNECTION_WAITING = 0,        /* for its answer; nothing is read */
+        CONNECTION_WRITING = EPOLLOUT, /* the answer, in 'output'; nothing is read */
 } ConnectionState;
 
 typedef struct Connection {
@@ -67,16 +68,13 @@ static void connection_close(Connection *c) {
 
 /* Enter a state, which is not idle: the deadline begins again. */
 static void connection_enter(Connection *c, ConnectionState state) {
-        static const uint32_t events[] = {
-                [CONNECTION_READING] = EPOLLIN, [CONNECTION_WAITING] = 0, [CONNECTION_WRITING] = EPOLLOUT
-        };
-
         c->state = state;
         c->deadline_ms = server_now_ms(c->server) + SERVER_NEXT_MS;
         TAILQ_REMOVE(&c->server->connections, c, link);
         TAILQ_INSERT_TAIL(&c->server->connections, c, link);
-        (void) sd_event_source_set_io_events(
-                c->io, c->server->stopping_ms > 0 && state == CONNECTION_READING ? 0 : events[state]);
+        if (c->server->stopping_ms > 0 && state == CONNECTION_READING)
+                state = CONNECTION_WAITING;
+        (void) sd_event_source_set_io_events(c->io, state);
 }
 
 /* Write what the socket takes. */
@@ -163,26 +161,26 @@ static bool server_resolve(Server *s, const ForwardClient *client, const DnsQuer
         uint64_t now_ms = server_now_ms(s);
 
         *ret = (DnsAnswer) { .rcode = q->rcode };
-        if (q->rcode != DNS_NOERROR)
+        if (q->rcode != ns_r_noerror)
                 return true;
         if (zone_contains(&q->question)) {
                 if (q->edns_version > 0)
-                        ret->rcode = DNS_BADVERS;
+                        ret->rcode = ns_r_badvers;
                 else if (zone_answer(s->table, &q->question, client->connection > 0, &s->random, ret) < 0)
-                        ret->rcode = DNS_SERVFAIL;
+                        ret->rcode = ns_r_servfail;
                 return true;
         }
-        ret->rcode = DNS_REFUSED;
-        if (!s->resolv_conf || client->kind == SOURCE_ALLOWED || q->question.type == DNS_AXFR ||
-            q->question.type == DNS_IXFR)
+        ret->rcode = ns_r_refused;
+        if (!s->resolv_conf || client->kind == SOURCE_ALLOWED || q->question.type == ns_t_axfr ||
+            q->question.type == ns_t_ixfr)
                 return true;
         server_look_at_resolv_conf(s, now_ms);
         ret->rcode = forward_query(s->forward, client, q->bytes, size, now_ms);
-        if (ret->rcode == DNS_SERVFAIL && now_ms - s->logged_ms >= SERVER_LOG_MS) {
+        if (ret->rcode == ns_r_servfail && now_ms - s->logged_ms >= SERVER_LOG_MS) {
                 s->logged_ms = now_ms;
                 log_warning(NO_FIELDS, "too many queries for other names are in flight; answering SERVFAIL");
         }
-        return ret->rcode != DNS_NOERROR;
+        return ret->rcode != ns_r_noerror;
 }
 
 /* Answer a query, now or later. Return false if it has no answer. */
@@ -295,6 +293,7 @@ static void server_accept(Server *s, int fd, ForwardClient *client) {
         server_limit_connections(s, client);
         client->connection = ++s->n_accepted;
         c->server = s;
+        c->state = CONNECTION_READING;
         c->client = *client;
         c->deadline_ms = server_now_ms(s) + SERVER_FIRST_MS;
         TAILQ_INSERT_TAIL(&s->connections, c, link);
@@ -329,13 +328,12 @@ int server_add_socket(Server *s, int fd) {
         if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_size) < 0 ||
             getsockname(fd, &own->sa, &size) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
                 return -errno;
-        if (type == SOCK_DGRAM &&
-            (!server_set_option(fd, IPPROTO_IP, IP_PKTINFO, true) ||
-             (own->sa.sa_family == AF_INET6 && !server_set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, true))))
-                return -errno;
         /* Connections inherit the sizes of their buffers. */
-        if (type == SOCK_STREAM && (!server_set_option(fd, SOL_SOCKET, SO_SNDBUF, SERVER_BUFFER) ||
-                                    !server_set_option(fd, SOL_SOCKET, SO_RCVBUF, SERVER_BUFFER)))
+        if (type == SOCK_DGRAM ? !server_set_option(fd, IPPROTO_IP, IP_PKTINFO, true) ||
+                                         (own->sa.sa_family == AF_INET6 &&
+                                          !server_set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, true)) :
+                                 !server_set_option(fd, SOL_SOCKET, SO_SNDBUF, SERVER_BUFFER) ||
+                                         !server_set_option(fd, SOL_SOCKET, SO_RCVBUF, SERVER_BUFFER))
                 return -errno;
         TRY(sd_event_add_io(s->event, &s->sockets[s->n_sockets], fd, EPOLLIN,
                             type == SOCK_DGRAM ? server_on_udp : server_on_tcp, s));

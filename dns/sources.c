@@ -30,63 +30,52 @@ bool address_parse(const char *text, uint16_t port, Address *ret) {
         return inet_pton(AF_INET6, address, &ret->in6.sin6_addr) == 1;
 }
 
-size_t address_bytes(const Address *a, const uint8_t **ret) {
-        if (a->sa.sa_family == AF_INET6) {
-                *ret = a->in6.sin6_addr.s6_addr;
-                return 16;
-        }
-        *ret = (const uint8_t *) &a->in.sin_addr;
-        return 4;
+struct in6_addr address_mapped(const Address *a) {
+        struct in6_addr mapped = { .s6_addr = { [10] = 0xff, 0xff } };
+
+        if (a->sa.sa_family == AF_INET6)
+                return a->in6.sin6_addr;
+        memcpy(mapped.s6_addr + 12, &a->in.sin_addr, 4);
+        return mapped;
 }
 
 bool address_is_equal(const Address *a, const Address *b) {
-        const uint8_t *x, *y;
-        size_t n = address_bytes(a, &x);
+        struct in6_addr x = address_mapped(a), y = address_mapped(b);
 
-        return a->sa.sa_family == b->sa.sa_family && address_bytes(b, &y) == n && memcmp(x, y, n) == 0;
+        return IN6_ARE_ADDR_EQUAL(&x, &y);
 }
 
-static bool network_has(const Network *network, const Address *a) {
-        const uint8_t *x, *y, *mask;
-        size_t n = address_bytes(a, &x), i = 0;
+static bool network_has(const Network *network, const struct in6_addr *a) {
+        unsigned i = 0;
 
-        if (a->sa.sa_family != network->address.sa.sa_family)
-                return false;
-        address_bytes(&network->address, &y);
-        address_bytes(&network->mask, &mask);
-        while (i < n && ((x[i] ^ y[i]) & mask[i]) == 0)
+        while (i < network->prefix &&
+               ((a->s6_addr[i / 8] ^ network->address.s6_addr[i / 8]) & 0x80 >> i % 8) == 0)
                 i++;
-        return i == n;
+        return i == network->prefix;
 }
 
 int sources_allow(SourceList *list, const char *text, Error *err) {
         _cleanup_free_ char *copy = strdup(text);
         Network *network = &list->allowed[list->n_allowed];
-        uint64_t prefix;
-        uint8_t *mask;
+        Address address;
+        uint64_t bits, prefix;
         char *slash;
-        size_t size;
 
         if (!copy)
                 return -ENOMEM;
         if (list->n_allowed == SOURCES_ALLOWED_MAX)
-                return error_set(err, -EINVAL, "more than %d networks in --allow=", SOURCES_ALLOWED_MAX);
+                return error_set(err, -EINVAL, "more than %d networks", SOURCES_ALLOWED_MAX);
         slash = strchr(copy, '/');
         if (slash)
                 *slash++ = 0;
-        if (!address_parse(copy, 0, &network->address) || strchr(copy, '%'))
-                return error_set(err, -EINVAL, "--allow=%s: expected a network, for example 192.168.1.0/24",
-                                 text);
-        network->mask = (Address) { .sa.sa_family = network->address.sa.sa_family };
-        size = address_bytes(&network->mask, (const uint8_t **) &mask);
-        prefix = 8 * size;
-        if (slash && (parse_u64(slash, &prefix) < 0 || prefix > 8 * size))
-                return error_set(err, -EINVAL, "--allow=%s: expected a prefix of 1 to %zu", text, 8 * size);
+        if (!address_parse(copy, 0, &address) || strchr(copy, '%'))
+                return error_set(err, -EINVAL, "expected a network, for example 192.168.1.0/24");
+        prefix = bits = address.sa.sa_family == AF_INET ? 32 : 128;
+        if (slash && (parse_u64(slash, &prefix) < 0 || prefix > bits))
+                return error_set(err, -EINVAL, "expected a prefix of 1 to %" PRIu64, bits);
         if (prefix == 0)
-                return error_set(err, -EINVAL, "--allow=%s: that is an open resolver; name your networks",
-                                 text);
-        for (size_t bit = 0; bit < prefix; bit++)
-                mask[bit / 8] |= (uint8_t) (0x80 >> bit % 8);
+                return error_set(err, -EINVAL, "that is an open resolver; name your networks");
+        *network = (Network) { address_mapped(&address), (unsigned) (128 - bits + prefix) };
         list->n_allowed++;
         return 0;
 }
@@ -94,6 +83,7 @@ int sources_allow(SourceList *list, const char *text, Error *err) {
 SourceKind sources_decide(const SourceList *list, const Address *source, bool tcp, unsigned arrived,
                           unsigned route) {
         bool is_own = false, came_within = tcp, is_container = false;
+        struct in6_addr from = address_mapped(source);
 
         if (tcp)
                 arrived = route;
@@ -103,23 +93,33 @@ SourceKind sources_decide(const SourceList *list, const Address *source, bool tc
                      came_here = arrived > 0 && interface->index == arrived;
 
                 /* All of 127.0.0.0/8 is own. */
-                is_own |= is_lo ? network_has(&interface->network, source) :
-                                  address_is_equal(&interface->network.address, source);
+                is_own |= is_lo ? network_has(&interface->network, &from) :
+                                  IN6_ARE_ADDR_EQUAL(&interface->network.address, &from);
                 came_within |= came_here && (is_lo || streq(interface->name, SOURCES_LINK));
                 is_container |= came_here && interface_is_of_containers(interface->name) &&
-                                network_has(&interface->network, source);
+                                network_has(&interface->network, &from);
         }
         if (is_own)
                 return came_within ? SOURCE_HOST : SOURCE_FOREIGN;
         if (is_container)
                 return SOURCE_CONTAINER;
         for (size_t i = 0; i < list->n_allowed; i++)
-                if (arrived > 0 && arrived == route && network_has(&list->allowed[i], source))
+                if (arrived > 0 && arrived == route && network_has(&list->allowed[i], &from))
                         return SOURCE_ALLOWED;
         return SOURCE_FOREIGN;
 }
 
 /* -- The interfaces of this host -- */
+
+/* Return the prefix of a network with this mask, in bits of mapped addresses. */
+static unsigned mask_bits(const Address *mask) {
+        struct in6_addr mapped = address_mapped(mask);
+        unsigned n = mask->sa.sa_family == AF_INET ? 80 : 0; /* before ffff */
+
+        for (size_t i = 0; i < sizeof(mapped.s6_addr); i++)
+                n += (unsigned) __builtin_popcount(mapped.s6_addr[i]);
+        return n;
+}
 
 /* Read the list. After a failure it has what was read before it: fewer sources. */
 static void sources_read(SourceList *list) {
@@ -129,20 +129,15 @@ static void sources_read(SourceList *list) {
         if (getifaddrs(&all) < 0)
                 return;
         for (const struct ifaddrs *a = all; a && list->n < SOURCES_INTERFACES_MAX; a = a->ifa_next) {
+                const Address *own = (const Address *) a->ifa_addr, *mask = (const Address *) a->ifa_netmask;
                 SourceInterface *i;
-                size_t size;
 
-                if (!a->ifa_addr || !a->ifa_netmask ||
-                    (a->ifa_addr->sa_family != AF_INET && a->ifa_addr->sa_family != AF_INET6) ||
+                if (!own || !mask || (own->sa.sa_family != AF_INET && own->sa.sa_family != AF_INET6) ||
                     GROW(list->interfaces, list->capacity, list->n + 1) < 0)
                         continue;
                 i = &list->interfaces[list->n++];
-                *i = (SourceInterface) { .index = if_nametoindex(a->ifa_name) };
-                size = a->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) :
-                                                           sizeof(struct sockaddr_in6);
-                memcpy(&i->network.address, a->ifa_addr, size);
-                memcpy(&i->network.mask, a->ifa_netmask, size);
-                i->network.mask.sa.sa_family = a->ifa_addr->sa_family;
+                *i = (SourceInterface) { .index = if_nametoindex(a->ifa_name),
+                                         .network = { address_mapped(own), mask_bits(mask) } };
                 snprintf(i->name, sizeof(i->name), "%s", a->ifa_name);
         }
         freeifaddrs(all);
@@ -153,12 +148,14 @@ static unsigned sources_route(const SourceList *list, const Address *source) {
         _cleanup_close_ int fd = socket(source->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         Address to = *source, from = {};
         socklen_t size = sizeof(from);
+        struct in6_addr mapped;
 
         to.in.sin_port = htons(53); /* sends nothing */
         if (fd < 0 || connect(fd, &to.sa, sizeof(to)) < 0 || getsockname(fd, &from.sa, &size) < 0)
                 return 0;
+        mapped = address_mapped(&from);
         for (size_t i = 0; i < list->n; i++)
-                if (address_is_equal(&list->interfaces[i].network.address, &from))
+                if (IN6_ARE_ADDR_EQUAL(&list->interfaces[i].network.address, &mapped))
                         return list->interfaces[i].index;
         return 0;
 }

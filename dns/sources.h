@@ -29,7 +29,8 @@ typedef union Address {
 } Address;
 
 typedef struct Network {
-        Address address, mask; /* of one family */
+        struct in6_addr address; /* IPv4 is mapped, ::ffff:10.0.0.1 */
+        unsigned prefix;         /* bits of that */
 } Network;
 
 typedef struct SourceInterface {
@@ -60,8 +61,8 @@ int sources_allow(SourceList *list, const char *network, Error *err);
 
 /* Parse an address: "10.0.0.1", "fd00::1", or "fe80::1%eth0" with the name or number of its interface. */
 bool address_parse(const char *text, uint16_t port, Address *ret);
-/* Return the size of the address in bytes, 4 or 16, and set *ret to it. */
-size_t address_bytes(const Address *a, const uint8_t **ret);
+/* Return the address as one of IPv6: IPv4 is mapped. */
+struct in6_addr address_mapped(const Address *a);
 bool address_is_equal(const Address *a, const Address *b);
 
 /* 'arrived' is the index of the interface by which the query came in, 'route' of that by which packets to the

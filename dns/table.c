@@ -1,12 +1,12 @@
 #include "dns/table.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/inotify.h>
 #include <systemd/sd-event.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "dns/sources.h"
 
 struct TableWatch {
         Table *table; /* borrowed, as the next */
@@ -46,24 +46,26 @@ const TableService *table_find(const Table *table, const char *name, size_t size
 
 static int table_by_address(const void *a, const void *b) {
         return memcmp(&((const TableLine *) a)->address, &((const TableLine *) b)->address,
-                      sizeof(TableAddress));
+                      sizeof(struct in6_addr));
 }
 
 /* Parse a line of the text of a service in place. */
 static bool table_line_parse(char *text, size_t size, TableLine *ret) {
+        Address address;
         char *at, *dot;
 
         *ret = (TableLine) {};
-        if (size > ENDPOINT_LINE_MAX || strlen(text) != size || endpoint_line_parse(text, &ret->endpoint) < 0)
+        if (size > ENDPOINT_LINE_MAX || strlen(text) != size ||
+            endpoint_line_parse(text, &ret->endpoint) < 0 ||
+            !address_parse(ret->endpoint.address, 0, &address))
                 return false;
-        ret->address.is_ip6 = strchr(ret->endpoint.address, ':');
+        ret->address = address_mapped(&address);
         at = strchr(ret->endpoint.unit, '@');
         dot = strrchr(ret->endpoint.unit, '.');
         if (dot)
                 *dot = 0;
         ret->instance = at && service_label_is_valid(at + 1, SERVICE_NAME_MAX) ? at + 1 : "";
-        return inet_pton(ret->address.is_ip6 ? AF_INET6 : AF_INET, ret->endpoint.address,
-                         ret->address.bytes) == 1;
+        return true;
 }
 
 /* Parse the text of 's'. Set *ret_invalid to the number of the first line that is invalid, or 0. */

@@ -4,6 +4,8 @@
  * that names keep their answers. Source: units/service.h has the lines of the files. */
 #pragma once
 
+#include <netinet/in.h>
+
 #include "base/table.h"
 #include "units/service.h"
 
@@ -13,17 +15,12 @@ enum {
         TABLE_REMOVED_MS = 20,      /* after the removal of a file: is the whole folder being removed? */
 };
 
-typedef struct TableAddress {
-        bool is_ip6;
-        uint8_t bytes[16]; /* network byte order; IPv4: the first 4 */
-} TableAddress;
-
 /* An endpoint and one of its ports. */
 typedef struct TableLine {
-        EndpointLine endpoint; /* borrowed from the text of the service, but without 'unit' */
-        const char *instance;  /* of the unit, if it is a label; otherwise "" */
-        TableAddress address;
-        bool is_first; /* of the lines of this endpoint in the file */
+        EndpointLine endpoint;   /* borrowed from the text of the service, but without 'unit' */
+        const char *instance;    /* of the unit, if it is a label; otherwise "" */
+        struct in6_addr address; /* IPv4 is mapped, ::ffff:10.0.0.1 */
+        bool is_first;           /* of the lines of this endpoint in the file */
 } TableLine;
 
 typedef struct TableService {

@@ -15,7 +15,7 @@ typedef struct ZoneFilter {
         bool has_protocol;
         PortProtocol protocol;
         bool only_first; /* line of each endpoint, if it has a port */
-        DnsType family;  /* A or AAAA: only such addresses, each once; otherwise 0 */
+        ns_type family;  /* A or AAAA: only such addresses, each once; otherwise 0 */
 } ZoneFilter;
 
 void dns_answer_done(DnsAnswer *answer) {
@@ -29,7 +29,7 @@ static bool label_is(Label label, const char *text) {
 
 /* Split the last labels of a name, the last one first. Return the number of all. */
 static size_t zone_labels(const DnsQuestion *question, Label ret[static ZONE_LABELS_MAX]) {
-        Label all[ZONE_NAME_MAX / 2 + 1];
+        Label all[NS_MAXCDNAME / 2 + 1];
         size_t n = 0;
 
         for (size_t at = 0; question->name[at] > 0; at += 1 + question->name[at])
@@ -55,7 +55,7 @@ static bool filter_takes(const ZoneFilter *f, const TableLine *line) {
                (!f->has_protocol || (e->port > 0 && e->protocol == f->protocol)) &&
                (!f->port.text || label_is(f->port, e->port_name)) &&
                (!f->only_first || (line->is_first && e->port > 0)) &&
-               (f->family == 0 || line->address.is_ip6 == (f->family == DNS_AAAA));
+               (f->family == 0 || IN6_IS_ADDR_V4MAPPED(&line->address) == (f->family == ns_t_a));
 }
 
 static bool filter_takes_any(const ZoneFilter *f) {
@@ -113,7 +113,7 @@ static bool zone_find(const Table *table, const Label *labels, size_t n, ZoneFil
 
 /* Set the records to the lines of the set: at most 'n_max', a random selection in random order (Vitter's
  * algorithm R). */
-static int zone_select(const ZoneFilter *f, DnsType type, size_t n_max, Random *random, DnsAnswer *ret) {
+static int zone_select(const ZoneFilter *f, ns_type type, size_t n_max, Random *random, DnsAnswer *ret) {
         size_t n_lines = f->service->n_lines, n_taken = 0;
         const TableLine *last = NULL;
 
@@ -145,12 +145,12 @@ static int zone_select(const ZoneFilter *f, DnsType type, size_t n_max, Random *
 /* Answer what a name below a service has of this type. */
 static int zone_answer_service(ZoneFilter *f, const DnsQuestion *q, bool tcp, Random *random,
                                DnsAnswer *ret) {
-        if (q->type == DNS_SRV && !f->endpoint.text && (f->port.text || !f->has_protocol)) {
+        if (q->type == ns_t_srv && !f->endpoint.text && (f->port.text || !f->has_protocol)) {
                 f->only_first = !f->has_protocol;
-                return zone_select(f, DNS_SRV, ZONE_SRV_MAX, random, ret);
+                return zone_select(f, ns_t_srv, ZONE_SRV_MAX, random, ret);
         }
-        if ((q->type == DNS_A || q->type == DNS_AAAA) && !f->has_protocol) {
-                f->family = (DnsType) q->type;
+        if ((q->type == ns_t_a || q->type == ns_t_aaaa) && !f->has_protocol) {
+                f->family = (ns_type) q->type;
                 return zone_select(f, f->family, tcp ? ZONE_TCP_ADDRESSES_MAX : ZONE_UDP_ADDRESSES_MAX,
                                    random, ret);
         }
@@ -167,8 +167,8 @@ int zone_answer(const Table *table, const DnsQuestion *q, bool tcp, Random *rand
         ZoneFilter f = {};
 
         *ret = (DnsAnswer) { .serial = (uint32_t) table->host.index };
-        if (q->class != DNS_CLASS_IN || q->type == DNS_AXFR || q->type == DNS_IXFR) {
-                ret->rcode = DNS_REFUSED;
+        if (q->class != ns_c_in || q->type == ns_t_axfr || q->type == ns_t_ixfr) {
+                ret->rcode = ns_r_refused;
                 return 0;
         }
         if (n > 2 && n <= ZONE_LABELS_MAX && below_services) {
@@ -176,12 +176,13 @@ int zone_answer(const Table *table, const DnsQuestion *q, bool tcp, Random *rand
                 if (exists)
                         TRY(zone_answer_service(&f, q, tcp, random, ret));
         }
-        if (n == 1 && (q->type == DNS_SOA || q->type == DNS_NS))
-                one.type = (DnsType) q->type;
-        if (is_ns && q->type == DNS_A)
-                one = (DnsRecord) { .type = DNS_A, .address.bytes = { 169, 254, 23, 79 } };
-        if (exists && q->type == DNS_ANY)
-                one.type = DNS_HINFO;
+        if (n == 1 && (q->type == ns_t_soa || q->type == ns_t_ns))
+                one.type = (ns_type) q->type;
+        if (is_ns && q->type == ns_t_a)
+                one = (DnsRecord) { .type = ns_t_a,
+                                    .address.s6_addr = { [10] = 255, 255, 169, 254, 23, 79 } };
+        if (exists && q->type == ns_t_any)
+                one.type = ns_t_hinfo;
         if (one.type > 0) {
                 ret->records = NEW0(DnsRecord, 1);
                 if (!ret->records)
@@ -192,7 +193,7 @@ int zone_answer(const Table *table, const DnsQuestion *q, bool tcp, Random *rand
         /* What the files do not say is unknown, and not absent, until they are complete. */
         unknown = !exists && below_services && !(table->is_known && table->host.complete);
         if (!exists)
-                ret->rcode = unknown ? DNS_SERVFAIL : DNS_NXDOMAIN;
+                ret->rcode = unknown ? ns_r_servfail : ns_r_nxdomain;
         ret->authoritative = !unknown;
         ret->negative = !unknown && ret->n_records == 0;
         return 0;

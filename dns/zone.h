@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <arpa/nameser.h>
+
 #include "base/clock.h"
 #include "dns/table.h"
 
@@ -19,52 +21,26 @@ enum {
         ZONE_UDP_ADDRESSES_MAX = 16, /* A or AAAA records of an answer that sets no TC */
         ZONE_TCP_ADDRESSES_MAX = 1000,
         ZONE_SRV_MAX = 1500, /* more than fit into 64 KiB: the shortest takes 46 bytes */
-        ZONE_NAME_MAX = 255, /* bytes of a name */
 };
 
-typedef enum DnsType {
-        DNS_A = 1,
-        DNS_NS = 2,
-        DNS_SOA = 6,
-        DNS_HINFO = 13,
-        DNS_AAAA = 28,
-        DNS_SRV = 33,
-        DNS_OPT = 41,
-        DNS_IXFR = 251,
-        DNS_AXFR = 252,
-        DNS_ANY = 255,
-} DnsType;
-
-typedef enum DnsRcode {
-        DNS_NOERROR,
-        DNS_FORMERR,
-        DNS_SERVFAIL,
-        DNS_NXDOMAIN,
-        DNS_NOTIMP,
-        DNS_REFUSED,
-        DNS_BADVERS = 16,
-} DnsRcode;
-
-enum { DNS_CLASS_IN = 1 };
-
 typedef struct DnsQuestion {
-        uint8_t name[ZONE_NAME_MAX]; /* labels, each after its size; lower case */
-        size_t name_size;            /* bytes, with the empty label at the end */
+        uint8_t name[NS_MAXCDNAME]; /* labels, each after its size; lower case */
+        size_t name_size;           /* bytes, with the empty label at the end */
         uint16_t type, class;
 } DnsQuestion;
 
 /* The owner is the name of the question; that of SOA is the zone. */
 typedef struct DnsRecord {
-        DnsType type;
+        ns_type type;
         const char *label,
-                *service;     /* SRV: the target LABEL.SERVICE.service.fleet; borrowed from the table */
-        uint16_t port;        /* SRV */
-        uint16_t offset;      /* SRV: of the target in the message; 0: the record was not written */
-        TableAddress address; /* A, AAAA; SRV: of the target, for the additional section */
+                *service;        /* SRV: the target LABEL.SERVICE.service.fleet; borrowed from the table */
+        uint16_t port;           /* SRV */
+        uint16_t offset;         /* SRV: of the target in the message; 0: the record was not written */
+        struct in6_addr address; /* A, AAAA; SRV: of the target, for the additional section */
 } DnsRecord;
 
 typedef struct DnsAnswer {
-        DnsRcode rcode;
+        ns_rcode rcode;
         bool authoritative;
         DnsRecord *records; /* the answer section; owned */
         size_t n_records;

@@ -13,22 +13,23 @@
 
 static void print_record(Text *t, const DnsRecord *r, uint32_t serial) {
         char address[INET6_ADDRSTRLEN] = "";
+        const char *shown = IN6_IS_ADDR_V4MAPPED(&r->address) ? address + strlen("::ffff:") : address;
 
-        if (r->type == DNS_A || r->type == DNS_AAAA || r->type == DNS_SRV)
-                inet_ntop(r->address.is_ip6 ? AF_INET6 : AF_INET, r->address.bytes, address, sizeof(address));
+        if (r->type == ns_t_a || r->type == ns_t_aaaa || r->type == ns_t_srv)
+                inet_ntop(AF_INET6, &r->address, address, sizeof(address));
         switch (r->type) {
-        case DNS_SRV:
-                text_printf(t, "SRV %u %s.%s %s", r->port, r->label, r->service, address);
+        case ns_t_srv:
+                text_printf(t, "SRV %u %s.%s %s", r->port, r->label, r->service, shown);
                 break;
-        case DNS_SOA:
+        case ns_t_soa:
                 text_printf(t, "SOA %u", serial);
                 break;
-        case DNS_A:
-        case DNS_AAAA:
-                text_append(t, address);
+        case ns_t_a:
+        case ns_t_aaaa:
+                text_append(t, shown);
                 break;
         default:
-                text_append(t, r->type == DNS_NS ? "NS" : "HINFO");
+                text_append(t, r->type == ns_t_ns ? "NS" : "HINFO");
         }
 }
 
@@ -38,7 +39,7 @@ static void ask(const Table *table, Random *random, const char *name, unsigned t
         uint8_t bytes[4096];
         DnsQuery q;
 
-        if (message_read(bytes, query_print(bytes, name, type, 0), &q) < 0 || q.rcode != DNS_NOERROR ||
+        if (message_read(bytes, query_print(bytes, name, type, 0), &q) < 0 || q.rcode != ns_r_noerror ||
             zone_answer(table, &q.question, tcp, random, &answer) < 0)
                 abort();
         printf("%d %d", answer.rcode, answer.authoritative);

@@ -25,7 +25,7 @@ static uint16_t fuzz_id(void *userdata) {
 }
 
 static void fuzz_answer(void *userdata, const ForwardClient *client, const uint8_t *bytes, size_t size) {
-        assert(size >= MESSAGE_HEADER_SIZE && memcmp(bytes, client->id, 2) == 0 && bytes[2] & 0x80);
+        assert(size >= NS_HFIXEDSZ && memcmp(bytes, client->id, 2) == 0 && bytes[2] & 0x80);
         n_answers++;
 }
 
@@ -45,8 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         if (forward_new(&ops, NULL, &f) < 0)
                 abort();
         (void) forward_read_servers(f, "nameserver 10.0.0.1\nnameserver 10.0.0.2\n", NULL, 0);
-        assert(forward_query(f, &client, query, query_print(query, "a.example", DNS_A, 0), now_ms) ==
-               DNS_NOERROR);
+        assert(forward_query(f, &client, query, query_print(query, "a.example", ns_t_a, 0), now_ms) ==
+               ns_r_noerror);
         forward_process(f, now_ms);
         for (size_t at = 1; at < size && n_answers == 0; at += piece) {
                 (void) !send(ends[n_ends - 1], bytes + at, MIN(piece, size - at), MSG_NOSIGNAL);

@@ -24,24 +24,24 @@ static void check(const Table *table, const uint8_t *bytes, size_t size, bool tc
 
         random_seed(&random, 1);
         if (message_read(bytes, size, &q) < 0) {
-                assert(size < MESSAGE_HEADER_SIZE || bytes[2] & 0x80);
+                assert(size < NS_HFIXEDSZ || bytes[2] & 0x80);
                 return;
         }
         answer.rcode = q.rcode;
-        if (q.rcode == DNS_NOERROR && zone_contains(&q.question)) {
+        if (q.rcode == ns_r_noerror && zone_contains(&q.question)) {
                 assert(zone_answer(table, &q.question, tcp, &random, &answer) == 0);
-                assert(answer.rcode != DNS_NOERROR || answer.n_records > 0 || answer.negative);
+                assert(answer.rcode != ns_r_noerror || answer.n_records > 0 || answer.negative);
         }
         assert(message_write(&q, &answer, true, tcp, &out, &out_size) == 0);
         max = q.has_edns ? MIN(MAX(q.udp_size, 512u), 8192u) : 512;
-        assert(out_size <= (tcp ? MESSAGE_MAX : max));
+        assert(out_size <= (tcp ? NS_MAXMSG : max));
         assert(decode(out, out_size, &d) == NULL);
         assert(d.id == decode_u16(bytes) && d.flags & FLAG_QR && (d.rcode == answer.rcode));
-        assert(memcmp(out + MESSAGE_HEADER_SIZE, bytes + MESSAGE_HEADER_SIZE, q.question_size) == 0);
-        if (q.rcode == DNS_NOERROR) {
+        assert(memcmp(out + NS_HFIXEDSZ, bytes + NS_HFIXEDSZ, q.question_size) == 0);
+        if (q.rcode == ns_r_noerror) {
                 /* An answer to it counts, and to nothing else. */
                 assert(message_answers(bytes, size, out, out_size) == (int) (answer.rcode & 0xf));
-                out[MESSAGE_HEADER_SIZE + q.question_size - 1] ^= 1;
+                out[NS_HFIXEDSZ + q.question_size - 1] ^= 1;
                 assert(message_answers(bytes, size, out, out_size) < 0);
         }
 }

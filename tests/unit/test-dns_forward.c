@@ -90,14 +90,14 @@ static ForwardClient client_of(unsigned n, bool tcp) {
         return c;
 }
 
-static DnsRcode ask_of(unsigned client, const char *name, bool tcp) {
+static ns_rcode ask_of(unsigned client, const char *name, bool tcp) {
         ForwardClient c = client_of(client, tcp);
         uint8_t bytes[4096];
 
-        return forward_query(forward, &c, bytes, query_print(bytes, name, DNS_A, 1232), now_ms);
+        return forward_query(forward, &c, bytes, query_print(bytes, name, ns_t_a, 1232), now_ms);
 }
 
-static DnsRcode ask(const char *name) {
+static ns_rcode ask(const char *name) {
         return ask_of(1, name, false);
 }
 
@@ -135,7 +135,7 @@ static unsigned server_of(size_t socket) {
 static void the_bytes_stay_but_for_the_id(void **state) {
         uint8_t query[4096], came[8192];
         ForwardClient c = client_of(1, false);
-        size_t size = query_print(query, "WWW.example.com", DNS_A, 1232);
+        size_t size = query_print(query, "WWW.example.com", ns_t_a, 1232);
 
         assert_int_equal(forward_query(forward, &c, query, size, now_ms), 0);
         assert_int_equal(received(0, came), size);
@@ -208,7 +208,7 @@ static void a_server_that_answers_nothing_is_followed_by_the_next_one(void **sta
         assert_int_equal(world.n_answers, 0);
         pass(1); /* 4.5 s */
         assert_int_equal(world.n_answers, 1);
-        assert_int_equal(world.answers[0].rcode, DNS_SERVFAIL);
+        assert_int_equal(world.answers[0].rcode, ns_r_servfail);
         assert_int_equal(world.answers[0].id, 0x1234);
         assert_int_equal(world.n_opened, 3);
 }
@@ -232,28 +232,28 @@ static void one_server_is_asked_again_by_the_same_socket(void **state) {
         pass(1500);
         pass(1500);
         assert_int_equal(world.n_answers, 2);
-        assert_int_equal(world.answers[1].rcode, DNS_SERVFAIL);
+        assert_int_equal(world.answers[1].rcode, ns_r_servfail);
 }
 
 static void servfail_and_refused_lead_to_the_next_server(void **state) {
         ask("a.example");
-        answer_with(0, DNS_SERVFAIL, 0);
+        answer_with(0, ns_r_servfail, 0);
         assert_int_equal(server_of(1), 2);
-        answer_with(1, DNS_REFUSED, 0);
+        answer_with(1, ns_r_refused, 0);
         assert_int_equal(server_of(2), 3);
         assert_int_equal(world.n_answers, 0);
-        answer_with(2, DNS_NXDOMAIN, 0);
+        answer_with(2, ns_r_nxdomain, 0);
         assert_int_equal(world.n_answers, 1);
-        assert_int_equal(world.answers[0].rcode, DNS_NXDOMAIN);
+        assert_int_equal(world.answers[0].rcode, ns_r_nxdomain);
 }
 
 static void the_last_failure_is_passed_on(void **state) {
         ask("a.example");
-        answer_with(0, DNS_SERVFAIL, 0);
-        answer_with(1, DNS_REFUSED, 100);
+        answer_with(0, ns_r_servfail, 0);
+        answer_with(1, ns_r_refused, 100);
         pass(1500); /* the third one answers nothing; none is left */
         assert_int_equal(world.n_answers, 1);
-        assert_int_equal(world.answers[0].rcode, DNS_REFUSED);
+        assert_int_equal(world.answers[0].rcode, ns_r_refused);
         assert_true(world.answers[0].size > 100);
         assert_int_equal(world.n_opened, 3);
 }
@@ -261,9 +261,9 @@ static void the_last_failure_is_passed_on(void **state) {
 static void the_failure_of_the_only_server_is_passed_on_at_once(void **state) {
         servers("nameserver 10.0.0.9\n");
         ask("a.example");
-        answer_with(0, DNS_SERVFAIL, 10);
+        answer_with(0, ns_r_servfail, 10);
         assert_int_equal(world.n_answers, 1);
-        assert_int_equal(world.answers[0].rcode, DNS_SERVFAIL);
+        assert_int_equal(world.answers[0].rcode, ns_r_servfail);
         assert_int_equal(world.n_opened, 1);
 }
 
@@ -276,7 +276,7 @@ static void an_error_of_the_socket_leads_to_the_next_server(void **state) {
         world.error = -ENETUNREACH;
         ask("b.example");
         assert_int_equal(world.n_answers, 1);
-        assert_int_equal(world.answers[0].rcode, DNS_SERVFAIL);
+        assert_int_equal(world.answers[0].rcode, ns_r_servfail);
 }
 
 static void the_server_that_answered_last_is_first_for_30_seconds(void **state) {
@@ -323,7 +323,7 @@ static void a_loop_ends_by_itself(void **state) {
         pass(1500);
         pass(1500);
         assert_int_equal(world.n_answers, 2);
-        assert_int_equal(world.answers[0].rcode, DNS_SERVFAIL);
+        assert_int_equal(world.answers[0].rcode, ns_r_servfail);
 }
 
 static void clients_in_flight_are_limited(void **state) {
@@ -334,19 +334,19 @@ static void clients_in_flight_are_limited(void **state) {
                 snprintf(name, sizeof(name), "n%u.example", n);
                 assert_int_equal(ask_of(1, name, false), 0);
         }
-        assert_int_equal(ask_of(1, "more.example", false), DNS_SERVFAIL);
-        assert_int_equal(ask_of(1, "n5.example", false), DNS_SERVFAIL); /* also of an equal query */
-        assert_int_equal(ask_of(2, "n5.example", false), 0);            /* others go on */
+        assert_int_equal(ask_of(1, "more.example", false), ns_r_servfail);
+        assert_int_equal(ask_of(1, "n5.example", false), ns_r_servfail); /* also of an equal query */
+        assert_int_equal(ask_of(2, "n5.example", false), 0);             /* others go on */
         for (unsigned i = 0; i < 512; i++) {
                 snprintf(name, sizeof(name), "h%u.example", i);
                 assert_int_equal(ask_of(256, name, false), 0);
         }
-        assert_int_equal(ask_of(256, "more.example", false), DNS_SERVFAIL);
+        assert_int_equal(ask_of(256, "more.example", false), ns_r_servfail);
         for (n = 128 + 1 + 512; n < 1024; n++) {
                 snprintf(name, sizeof(name), "m%u.example", n);
                 assert_int_equal(ask_of(3 + n % 7, name, false), 0);
         }
-        assert_int_equal(ask_of(20, "more.example", false), DNS_SERVFAIL);
+        assert_int_equal(ask_of(20, "more.example", false), ns_r_servfail);
         assert_int_equal(world.n_answers, 0);
         /* Deadlines end all of them. */
         pass(1500);
@@ -359,25 +359,25 @@ static void clients_in_flight_are_limited(void **state) {
 
 static void bytes_in_flight_are_limited(void **state) {
         uint8_t query[4096];
-        size_t size = query_print(query, "big.example", DNS_A, 0), n = 0;
+        size_t size = query_print(query, "big.example", ns_t_a, 0), n = 0;
         ForwardClient c;
 
         for (; n < 1024; n++) {
                 c = client_of((unsigned) n % 200, false);
                 memcpy(query + 13, &n, 2);
                 query[size + 1] = 0;
-                if (forward_query(forward, &c, query, sizeof(query), now_ms) == DNS_SERVFAIL)
+                if (forward_query(forward, &c, query, sizeof(query), now_ms) == ns_r_servfail)
                         break;
         }
         assert_int_equal(n, FORWARD_BYTES_MAX / sizeof(query));
         for (int i = 0; i < 3; i++)
                 pass(1500);
-        assert_int_equal(forward_query(forward, &c, query, sizeof(query), now_ms), DNS_NOERROR);
+        assert_int_equal(forward_query(forward, &c, query, sizeof(query), now_ms), ns_r_noerror);
 }
 
 static void without_servers_names_are_refused(void **state) {
         servers("# none\n");
-        assert_int_equal(ask("a.example"), DNS_REFUSED);
+        assert_int_equal(ask("a.example"), ns_r_refused);
 }
 
 static void queries_in_flight_keep_their_servers(void **state) {
@@ -514,7 +514,7 @@ static void over_tcp_errors_lead_to_the_next_server(void **state) {
         pass(0);
         pass(1500);
         assert_int_equal(world.n_answers, 1);
-        assert_int_equal(world.answers[0].rcode, DNS_SERVFAIL);
+        assert_int_equal(world.answers[0].rcode, ns_r_servfail);
 }
 
 static void queries_over_tcp_are_apart_from_udp(void **state) {

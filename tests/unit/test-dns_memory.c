@@ -30,7 +30,7 @@ static int take_files(void *userdata) {
 }
 
 static int answer(void *userdata) {
-        static const unsigned types[] = { DNS_A, DNS_SRV, DNS_ANY, 65 };
+        static const unsigned types[] = { ns_t_a, ns_t_srv, ns_t_any, 65 };
         uint8_t bytes[4096];
         Random random;
 
@@ -78,17 +78,17 @@ static int forward(void *userdata) {
         bool tcp = *(bool *) userdata, refused = false;
         ForwardClient client = { .kind = SOURCE_HOST, .connection = tcp };
         uint8_t bytes[4096 + 2] = {};
-        size_t size = query_print(bytes + 2, "a.example", DNS_A, 0);
+        size_t size = query_print(bytes + 2, "a.example", ns_t_a, 0);
 
         n_ends = n_answers = 0;
         TRY(forward_new(&ops, NULL, &f));
         (void) forward_read_servers(f, "nameserver 10.0.0.1\nnameserver 10.0.0.2\n", NULL, 0);
         for (int i = 0; i < 2; i++)
-                refused |= forward_query(f, &client, bytes + 2, size, 1) == DNS_SERVFAIL;
+                refused |= forward_query(f, &client, bytes + 2, size, 1) == ns_r_servfail;
         forward_process(f, 1);
         bytes[1] = (uint8_t) size;
         bytes[4] |= 0x80;
-        bytes[5] = DNS_SERVFAIL;
+        bytes[5] = ns_r_servfail;
         if (n_ends > 0)
                 assert_true(send(ends[0], bytes + (tcp ? 0 : 2), size + (tcp ? 2 : 0), MSG_NOSIGNAL) > 0);
         for (uint64_t now_ms = 1; now_ms < 9000; now_ms += 500)

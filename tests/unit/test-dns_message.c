@@ -77,7 +77,7 @@ static void check_records(const Decoded *d, bool ip6) {
 
                 number = (unsigned) strtoul(host, NULL, 10);
                 assert_in_range(number, 0, ELEMENTS(seen) - 1);
-                assert_int_equal(r->type, r->section == 1 ? DNS_SRV : (ip6 ? DNS_AAAA : DNS_A));
+                assert_int_equal(r->type, r->section == 1 ? ns_t_srv : (ip6 ? ns_t_aaaa : ns_t_a));
                 if (r->section == 1) {
                         assert_string_equal(r->name, "big.service.fleet.");
                         assert_false(seen[number]);
@@ -99,7 +99,7 @@ static void check_size(Fixture *f, unsigned n, unsigned max, unsigned udp_size, 
         unsigned left = max - HEAD - (19 + 4) - (udp_size > 0 ? OPT : 0), n_srv = MIN(n, left / srv);
         unsigned n_addresses = MIN(n_srv, (left - n_srv * srv) / address);
         size_t size;
-        const Decoded *d = answer_of(f, "big.service.fleet", DNS_SRV, udp_size, max == MESSAGE_MAX, &size);
+        const Decoded *d = answer_of(f, "big.service.fleet", ns_t_srv, udp_size, max == NS_MAXMSG, &size);
 
         assert_in_range(size, HEAD, max);
         assert_int_equal(d->counts[1], n_srv);
@@ -121,7 +121,7 @@ static void answers_have_as_many_srv_records_as_fit_and_else_tc(void **state) {
                         for (size_t k = 0; k < ELEMENTS(sizes); k++)
                                 check_size(f, numbers[i], sizes[k], sizes[k], ip6);
                         check_size(f, numbers[i], 512, 0, ip6);
-                        check_size(f, numbers[i], MESSAGE_MAX, 0, ip6);
+                        check_size(f, numbers[i], NS_MAXMSG, 0, ip6);
                         /* Requests above the largest and below the smallest size. */
                         check_size(f, numbers[i], 8192, 65535, ip6);
                         check_size(f, numbers[i], 512, 1, ip6);
@@ -157,7 +157,7 @@ static void no_record_is_omitted_that_fits(void **state) {
                 for (unsigned max = 512; max <= 8192; max += 97) {
                         size_t size, shortest = SIZE_MAX, all = 0;
                         bool seen[500] = {};
-                        const Decoded *d = answer_of(f, "big.service.fleet", DNS_SRV, max, false, &size);
+                        const Decoded *d = answer_of(f, "big.service.fleet", ns_t_srv, max, false, &size);
 
                         assert_in_range(size, HEAD, max);
                         for (size_t k = 0; k < d->n; k++)
@@ -181,8 +181,8 @@ static void more_srv_records_than_64_kib_set_tc_over_tcp(void **state) {
         size_t size;
 
         endpoints(f, 2000, false, 0);
-        assert_true(answer_of(f, "big.service.fleet", DNS_SRV, 0, true, &size)->flags & FLAG_TC);
-        assert_in_range(size, MESSAGE_MAX - 52, MESSAGE_MAX);
+        assert_true(answer_of(f, "big.service.fleet", ns_t_srv, 0, true, &size)->flags & FLAG_TC);
+        assert_in_range(size, NS_MAXMSG - 52, NS_MAXMSG);
         check_records(&f->decoded, false);
 }
 
@@ -192,7 +192,7 @@ static void additional_records_of_far_targets_have_whole_names(void **state) {
         size_t size;
 
         endpoints(f, 600, false, 0);
-        answer_of(f, "big.service.fleet", DNS_SRV, 0, true, &size);
+        answer_of(f, "big.service.fleet", ns_t_srv, 0, true, &size);
         assert_int_equal(f->decoded.counts[1], 600);
         assert_int_equal(f->decoded.counts[3], 600);
         check_records(&f->decoded, false);
@@ -209,16 +209,16 @@ static unsigned rcode_of(const uint8_t *bytes, size_t size) {
 }
 
 static void a_query_cut_at_any_byte_is_malformed(void **state) {
-        size_t size = query_print(query, "shop.service.fleet", DNS_A, 1232);
+        size_t size = query_print(query, "shop.service.fleet", ns_t_a, 1232);
 
         assert_int_equal(rcode_of(query, size), 0);
         for (size_t n = 0; n < size; n++)
-                assert_int_equal(rcode_of(query, n), n < 12 ? 99 : DNS_FORMERR);
-        assert_int_equal(rcode_of(query, size + 1), DNS_FORMERR); /* bytes behind it */
+                assert_int_equal(rcode_of(query, n), n < 12 ? 99 : ns_r_formerr);
+        assert_int_equal(rcode_of(query, size + 1), ns_r_formerr); /* bytes behind it */
 }
 
 static void an_answer_and_less_than_a_header_are_dropped(void **state) {
-        size_t size = query_print(query, "shop.service.fleet", DNS_A, 0);
+        size_t size = query_print(query, "shop.service.fleet", ns_t_a, 0);
 
         query[2] |= 0x80;
         assert_int_equal(rcode_of(query, size), 99);
@@ -233,25 +233,25 @@ static void other_counts_are_malformed(void **state) {
                      { 9, 1 }, { 8, 1 }, { 11, 0 }, { 11, 2 }, { 10, 1 } };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                size_t size = query_print(query, "shop.service.fleet", DNS_A, 1232);
+                size_t size = query_print(query, "shop.service.fleet", ns_t_a, 1232);
 
                 query[rows[i].at] = rows[i].value;
-                assert_int_equal(rcode_of(query, size), DNS_FORMERR);
+                assert_int_equal(rcode_of(query, size), ns_r_formerr);
         }
 }
 
 static void two_opt_and_two_tsig_are_malformed(void **state) {
         static const uint8_t tsig[] = { 0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 0 };
-        size_t size = query_print(query, "shop.service.fleet", DNS_A, 1232);
+        size_t size = query_print(query, "shop.service.fleet", ns_t_a, 1232);
 
         query[11] = 2;
         memcpy(query + size, query + size - 11, 11);
-        assert_int_equal(rcode_of(query, size + 11), DNS_FORMERR);
-        size = query_print(query, "shop.service.fleet", DNS_A, 0);
+        assert_int_equal(rcode_of(query, size + 11), ns_r_formerr);
+        size = query_print(query, "shop.service.fleet", ns_t_a, 0);
         query[11] = 2;
         memcpy(query + size, tsig, 11);
         memcpy(query + size + 11, tsig, 11);
-        assert_int_equal(rcode_of(query, size + 22), DNS_FORMERR);
+        assert_int_equal(rcode_of(query, size + 22), ns_r_formerr);
         query[11] = 1; /* one of them has no meaning here */
         assert_int_equal(rcode_of(query, size + 11), 0);
 }
@@ -271,60 +271,60 @@ static void names_with_loops_and_of_wrong_sizes_are_malformed(void **state) {
         };
 
         for (size_t i = 0; i < ELEMENTS(names); i++) {
-                query_print(query, ".", DNS_A, 0);
+                query_print(query, ".", ns_t_a, 0);
                 memcpy(query + 12, names[i].bytes, names[i].size);
                 memcpy(query + 12 + names[i].size, "\0\1\0\1", 4);
-                assert_int_equal(rcode_of(query, 12 + names[i].size + 4), DNS_FORMERR);
+                assert_int_equal(rcode_of(query, 12 + names[i].size + 4), ns_r_formerr);
         }
         /* 255 bytes fit, 257 do not. */
         for (size_t n = 127; n <= 128; n++) {
-                query_print(query, ".", DNS_A, 0);
+                query_print(query, ".", ns_t_a, 0);
                 for (size_t i = 0; i < n; i++)
                         memcpy(query + 12 + 2 * i, "\1a", 2);
                 memcpy(query + 12 + 2 * n, "\0\0\1\0\1", 5);
-                assert_int_equal(rcode_of(query, 12 + 2 * n + 5), n == 127 ? 0 : DNS_FORMERR);
+                assert_int_equal(rcode_of(query, 12 + 2 * n + 5), n == 127 ? 0 : ns_r_formerr);
         }
 }
 
 static void zeros_are_malformed(void **state) {
         static const uint8_t zeros[65535];
 
-        assert_int_equal(rcode_of(zeros, sizeof(zeros)), DNS_FORMERR);
-        assert_int_equal(rcode_of(zeros, 12), DNS_FORMERR);
+        assert_int_equal(rcode_of(zeros, sizeof(zeros)), ns_r_formerr);
+        assert_int_equal(rcode_of(zeros, 12), ns_r_formerr);
 }
 
 static void opt_of_another_name_is_malformed(void **state) {
-        size_t size = query_print(query, "shop.service.fleet", DNS_A, 0);
+        size_t size = query_print(query, "shop.service.fleet", ns_t_a, 0);
 
         query[11] = 1;
         memcpy(query + size, "\1x\0\0\51\4\0\0\0\0\0\0\0", 13);
-        assert_int_equal(rcode_of(query, size + 13), DNS_FORMERR);
+        assert_int_equal(rcode_of(query, size + 13), ns_r_formerr);
         query[size + 12] = 1; /* more data than there is */
-        assert_int_equal(rcode_of(query, size + 13), DNS_FORMERR);
+        assert_int_equal(rcode_of(query, size + 13), ns_r_formerr);
 }
 
 static void other_opcodes_are_not_implemented(void **state) {
         for (unsigned opcode = 1; opcode < 16; opcode++) {
-                size_t size = query_print(query, "shop.service.fleet", DNS_A, 0);
+                size_t size = query_print(query, "shop.service.fleet", ns_t_a, 0);
 
                 query[2] |= (uint8_t) (opcode << 3);
-                assert_int_equal(rcode_of(query, size), DNS_NOTIMP);
-                assert_int_equal(rcode_of(query, size - 1), DNS_NOTIMP);
+                assert_int_equal(rcode_of(query, size), ns_r_notimpl);
+                assert_int_equal(rcode_of(query, size - 1), ns_r_notimpl);
         }
 }
 
 /* The header, and the question if it could be read. */
 static void errors_have_the_header_and_the_question(void **state) {
         static Decoded d;
-        static DnsAnswer formerr = { .rcode = DNS_FORMERR }, badvers = { .rcode = DNS_BADVERS };
-        size_t size = query_print(query, "shop.service.fleet", DNS_A, 1232), out_size;
+        static DnsAnswer formerr = { .rcode = ns_r_formerr }, badvers = { .rcode = ns_r_badvers };
+        size_t size = query_print(query, "shop.service.fleet", ns_t_a, 1232), out_size;
         uint8_t *out;
         DnsQuery q;
 
         assert_int_equal(message_read(query, size - 1, &q), 0);
         assert_int_equal(message_write(&q, &formerr, false, false, &out, &out_size), 0);
         assert_null(decode(out, out_size, &d));
-        assert_int_equal(d.rcode, DNS_FORMERR);
+        assert_int_equal(d.rcode, ns_r_formerr);
         assert_string_equal(d.question, "shop.service.fleet.");
         assert_int_equal(d.flags & (FLAG_AA | FLAG_RA | FLAG_TC), 0);
         free(out);
@@ -337,13 +337,13 @@ static void errors_have_the_header_and_the_question(void **state) {
         assert_int_equal(q.edns_version, 1);
         assert_int_equal(message_write(&q, &badvers, false, false, &out, &out_size), 0);
         assert_null(decode(out, out_size, &d));
-        assert_int_equal(d.rcode, DNS_BADVERS);
+        assert_int_equal(d.rcode, ns_r_badvers);
         assert_true(d.has_opt && d.opt_version == 0);
         free(out);
 }
 
 static void an_answer_counts_with_the_id_and_the_question(void **state) {
-        size_t size = query_print(query, "www.Example.com", DNS_A, 1232);
+        size_t size = query_print(query, "www.Example.com", ns_t_a, 1232);
         uint8_t answer[512];
 
         memcpy(answer, query, size);

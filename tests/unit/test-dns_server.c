@@ -185,7 +185,7 @@ static size_t read_answer(Fixture *f, size_t n) {
 static void pass(Fixture *f, uint64_t ms) {
         int fd = connect_to(&f->udp, SOCK_DGRAM);
         uint8_t bytes[4096];
-        size_t size = query_print(bytes, "fleet", DNS_SOA, 0);
+        size_t size = query_print(bytes, "fleet", ns_t_soa, 0);
 
         passed_us += ms * 1000;
         assert_int_equal(send(fd, bytes, size, 0), size);
@@ -213,10 +213,10 @@ static void udp_is_answered(void **state) {
         uint8_t bytes[4096];
         static const uint8_t zeros[65000];
 
-        assert_int_equal(ask_udp(f, bytes, query_print(bytes, "shop.service.fleet", DNS_A, 0)), 0);
+        assert_int_equal(ask_udp(f, bytes, query_print(bytes, "shop.service.fleet", ns_t_a, 0)), 0);
         assert_string_equal(f->decoded.records[0].text, "10.0.0.1");
         assert_true(f->decoded.flags & FLAG_RA);
-        assert_int_equal(ask_udp(f, zeros, sizeof(zeros)), DNS_FORMERR);
+        assert_int_equal(ask_udp(f, zeros, sizeof(zeros)), ns_r_formerr);
         assert_int_equal(ask_udp(f, zeros, 11), 99);
         bytes[2] |= 0x80;
         assert_int_equal(ask_udp(f, bytes, 40), 99);
@@ -225,35 +225,35 @@ static void udp_is_answered(void **state) {
 static void a_version_of_edns_above_0_is_badvers_in_the_zone(void **state) {
         Fixture *f = *state;
         uint8_t bytes[4096];
-        size_t size = query_print(bytes, "shop.service.fleet", DNS_A, 1232);
+        size_t size = query_print(bytes, "shop.service.fleet", ns_t_a, 1232);
 
         bytes[size - 5] = 1;
-        assert_int_equal(ask_udp(f, bytes, size), DNS_BADVERS);
+        assert_int_equal(ask_udp(f, bytes, size), ns_r_badvers);
         assert_true(f->decoded.has_opt);
 }
 
 static void other_names_are_refused_without_servers_and_logged_once(void **state) {
         Fixture *f = *state;
         uint8_t bytes[4096];
-        size_t size = query_print(bytes, "www.example.com", DNS_A, 0);
+        size_t size = query_print(bytes, "www.example.com", ns_t_a, 0);
 
         for (int i = 0; i < 3; i++) {
-                assert_int_equal(ask_udp(f, bytes, size), DNS_REFUSED);
+                assert_int_equal(ask_udp(f, bytes, size), ns_r_refused);
                 pass(f, 2000);
         }
         assert_non_null(strstr(f->log.chars, "names no other server"));
         assert_null(strchr(strchr(f->log.chars, '\n') + 1, '\n'));
-        size = query_print(bytes, "example.com", DNS_AXFR, 0);
-        assert_int_equal(ask_udp(f, bytes, size), DNS_REFUSED);
+        size = query_print(bytes, "example.com", ns_t_axfr, 0);
+        assert_int_equal(ask_udp(f, bytes, size), ns_r_refused);
 }
 
 static void queries_over_tcp_are_pipelined(void **state) {
         Fixture *f = *state;
         uint8_t bytes[4096];
-        size_t size = tcp_query(bytes, "shop.service.fleet", DNS_A);
+        size_t size = tcp_query(bytes, "shop.service.fleet", ns_t_a);
 
-        size += tcp_query(bytes + size, "big.service.fleet", DNS_SRV);
-        size += tcp_query(bytes + size, "ns.fleet", DNS_A);
+        size += tcp_query(bytes + size, "big.service.fleet", ns_t_srv);
+        size += tcp_query(bytes + size, "ns.fleet", ns_t_a);
         client(f, 0);
         send_bytes(f, 0, bytes, size);
         assert_true(read_answer(f, 0) > 0);
@@ -268,7 +268,7 @@ static void queries_over_tcp_are_pipelined(void **state) {
 static void a_query_over_tcp_may_come_byte_by_byte(void **state) {
         Fixture *f = *state;
         uint8_t bytes[4096];
-        size_t size = tcp_query(bytes, "shop.service.fleet", DNS_A);
+        size_t size = tcp_query(bytes, "shop.service.fleet", ns_t_a);
 
         client(f, 0);
         for (size_t i = 0; i < size; i++)
@@ -280,7 +280,7 @@ static void a_client_that_has_sent_all_is_answered_and_closed(void **state) {
         Fixture *f = *state;
 
         client(f, 0);
-        send_query(f, 0, "shop.service.fleet", DNS_A);
+        send_query(f, 0, "shop.service.fleet", ns_t_a);
         shutdown(f->clients[0], SHUT_WR);
         run(f);
         assert_true(read_answer(f, 0) > 0);
@@ -309,7 +309,7 @@ static void messages_that_are_no_queries_close_the_connection(void **state) {
                 assert_true(is_closed(f, i));
         }
         client(f, 10);
-        size = tcp_query(bytes, "shop.service.fleet", DNS_A);
+        size = tcp_query(bytes, "shop.service.fleet", ns_t_a);
         bytes[4] |= 0x80; /* an answer */
         send_bytes(f, 10, bytes, size);
         assert_true(is_closed(f, 10));
@@ -326,11 +326,11 @@ static void the_first_query_has_5_seconds_and_the_next_ones_10(void **state) {
 
         client(f, 0);
         client(f, 1);
-        send_query(f, 1, "shop.service.fleet", DNS_A);
+        send_query(f, 1, "shop.service.fleet", ns_t_a);
         assert_true(read_answer(f, 1) > 0);
         pass(f, 4900);
         assert_false(is_closed(f, 0));
-        send_bytes(f, 0, bytes, tcp_query(bytes, "shop.service.fleet", DNS_A) - 1); /* slow: not all of it */
+        send_bytes(f, 0, bytes, tcp_query(bytes, "shop.service.fleet", ns_t_a) - 1); /* slow: not all of it */
         pass(f, 150);
         assert_true(is_closed(f, 0));
         pass(f, 4850);
@@ -345,7 +345,7 @@ static void the_host_has_32_connections_and_the_one_idle_longest_is_closed(void 
 
         for (size_t i = 0; i < 32; i++)
                 client(f, i);
-        send_query(f, 0, "shop.service.fleet", DNS_A); /* not idle any more */
+        send_query(f, 0, "shop.service.fleet", ns_t_a); /* not idle any more */
         for (size_t i = 32; i < 40; i++)
                 client(f, i);
         assert_false(is_closed(f, 0) && read_answer(f, 0) == 0);
@@ -374,7 +374,7 @@ static void answers_that_wait_are_limited_and_the_longest_is_closed(void **state
                 run(f);
                 for (int k = 0; k < 100; k++) { /* until the buffers of the kernel are full */
                         uint8_t bytes[4096];
-                        size_t size = tcp_query(bytes, "big.service.fleet", DNS_SRV);
+                        size_t size = tcp_query(bytes, "big.service.fleet", ns_t_srv);
 
                         (void) !send(f->clients[i], bytes, size, MSG_NOSIGNAL);
                         run(f);
@@ -390,7 +390,7 @@ static void answers_that_wait_are_limited_and_the_longest_is_closed(void **state
         /* Others are served. */
         assert_true(is_served(f, 100));
         client(f, 50);
-        send_query(f, 50, "big.service.fleet", DNS_SRV);
+        send_query(f, 50, "big.service.fleet", ns_t_srv);
         assert_true(read_answer(f, 50) > 40000);
 }
 
@@ -399,7 +399,7 @@ static void a_client_that_does_not_read_is_closed_after_10_seconds(void **state)
 
         client(f, 0);
         for (int k = 0; k < 200; k++)
-                send_query(f, 0, "big.service.fleet", DNS_SRV);
+                send_query(f, 0, "big.service.fleet", ns_t_srv);
         pass(f, 9900);
         assert_false(is_closed(f, 0) && read_answer(f, 0) == 0);
         pass(f, 150);
@@ -412,7 +412,7 @@ static void a_stop_reads_nothing_more_and_leaves_the_loop(void **state) {
         Fixture *f = *state;
         uint8_t bytes[4096];
         int fd = connect_to(&f->udp, SOCK_DGRAM);
-        size_t size = query_print(bytes, "fleet", DNS_SOA, 0);
+        size_t size = query_print(bytes, "fleet", ns_t_soa, 0);
 
         client(f, 0);
         run(f);

@@ -92,7 +92,7 @@ static const char *data(const Decoded *d, int section) {
 
 /* The answer has these records, whose owner is the question, and their TTL 1 s. */
 static void has(const Decoded *d, const char *records) {
-        assert_int_equal(d->rcode, DNS_NOERROR);
+        assert_int_equal(d->rcode, ns_r_noerror);
         assert_true(d->flags & FLAG_AA);
         assert_string_equal(data(d, 1), records);
         for (size_t i = 0; i < d->n; i++) {
@@ -115,27 +115,27 @@ static void is_negative(const Decoded *d, unsigned rcode) {
 }
 
 #define HAS(name, type, records) has(ask(f, name, type), records)
-#define NODATA(name, type)       is_negative(ask(f, name, type), DNS_NOERROR)
-#define NXDOMAIN(name, type)     is_negative(ask(f, name, type), DNS_NXDOMAIN)
+#define NODATA(name, type)       is_negative(ask(f, name, type), ns_r_noerror)
+#define NO_NAME(name, type)      is_negative(ask(f, name, type), ns_r_nxdomain)
 
 static void a_service_has_the_addresses_of_all_endpoints_each_once(void **state) {
         Fixture *f = *state;
 
-        HAS("shop.service.fleet", DNS_A, "10.0.0.1, 10.0.0.2");
-        HAS("shop.service.fleet", DNS_AAAA, "fd00::3");
+        HAS("shop.service.fleet", ns_t_a, "10.0.0.1, 10.0.0.2");
+        HAS("shop.service.fleet", ns_t_aaaa, "fd00::3");
         table_file(&f->table, "twice",
                    LINE("a-00000001", "10.0.0.1", "1", "tcp", "x", THIS_HOST, "a", "t@1.service")
                            LINE("a-00000002", "10.0.0.1", "2", "tcp", "x", THIS_HOST, "a", "t@2.service")
                                    LINE("b-00000003", "10.0.0.2", "2", "tcp", "x", OTHER_HOST, "a",
                                         "t@3.service") LINE("b-00000003", "10.0.0.1", "3", "tcp", "x",
                                                             OTHER_HOST, "a", "t@3.service"));
-        HAS("twice.service.fleet", DNS_A, "10.0.0.1, 10.0.0.2");
+        HAS("twice.service.fleet", ns_t_a, "10.0.0.1, 10.0.0.2");
 }
 
 static void a_service_has_the_first_port_of_each_endpoint(void **state) {
         Fixture *f = *state;
 
-        HAS("shop.service.fleet", DNS_SRV,
+        HAS("shop.service.fleet", ns_t_srv,
             "10 100 20017 alpha-00000001.shop.service.fleet., 10 100 8080 beta-00000002.shop.service.fleet., "
             "10 100 8443 gamma-00000003.shop.service.fleet.");
         assert_string_equal(data(&f->decoded, 3), "10.0.0.1, 10.0.0.2, fd00::3");
@@ -144,72 +144,74 @@ static void a_service_has_the_first_port_of_each_endpoint(void **state) {
 static void a_port_has_each_endpoint_with_this_name_and_protocol(void **state) {
         Fixture *f = *state;
 
-        HAS("_http._tcp.shop.service.fleet", DNS_SRV,
+        HAS("_http._tcp.shop.service.fleet", ns_t_srv,
             "10 100 20017 alpha-00000001.shop.service.fleet., 10 100 8080 beta-00000002.shop.service.fleet.");
-        HAS("_http._udp.shop.service.fleet", DNS_SRV, "10 100 9000 gamma-00000003.shop.service.fleet.");
-        NODATA("_http._tcp.shop.service.fleet", DNS_A);
-        NODATA("_http._tcp.shop.service.fleet", DNS_AAAA);
-        NXDOMAIN("_https._udp.shop.service.fleet", DNS_SRV);
-        NXDOMAIN("_-._tcp.shop.service.fleet", DNS_SRV);
-        NXDOMAIN("_._tcp.shop.service.fleet", DNS_SRV);
+        HAS("_http._udp.shop.service.fleet", ns_t_srv, "10 100 9000 gamma-00000003.shop.service.fleet.");
+        NODATA("_http._tcp.shop.service.fleet", ns_t_a);
+        NODATA("_http._tcp.shop.service.fleet", ns_t_aaaa);
+        NO_NAME("_https._udp.shop.service.fleet", ns_t_srv);
+        NO_NAME("_-._tcp.shop.service.fleet", ns_t_srv);
+        NO_NAME("_._tcp.shop.service.fleet", ns_t_srv);
 }
 
 static void an_endpoint_has_its_address(void **state) {
         Fixture *f = *state;
 
-        HAS("beta-00000002.shop.service.fleet", DNS_A, "10.0.0.2");
-        HAS("gamma-00000003.shop.service.fleet", DNS_AAAA, "fd00::3");
-        NODATA("gamma-00000003.shop.service.fleet", DNS_A);
-        NODATA("beta-00000002.shop.service.fleet", DNS_SRV);
+        HAS("beta-00000002.shop.service.fleet", ns_t_a, "10.0.0.2");
+        HAS("gamma-00000003.shop.service.fleet", ns_t_aaaa, "fd00::3");
+        NODATA("gamma-00000003.shop.service.fleet", ns_t_a);
+        NODATA("beta-00000002.shop.service.fleet", ns_t_srv);
 }
 
 static void an_instance_has_its_endpoints_and_their_first_ports(void **state) {
         Fixture *f = *state;
 
-        HAS("1.shop.service.fleet", DNS_A, "10.0.0.1");
-        HAS("1.shop.service.fleet", DNS_SRV, "10 100 20017 alpha-00000001.shop.service.fleet.");
-        NODATA("1.shop.service.fleet", DNS_AAAA);
-        NXDOMAIN("_http._tcp.1.shop.service.fleet", DNS_SRV);
+        HAS("1.shop.service.fleet", ns_t_a, "10.0.0.1");
+        HAS("1.shop.service.fleet", ns_t_srv, "10 100 20017 alpha-00000001.shop.service.fleet.");
+        NODATA("1.shop.service.fleet", ns_t_aaaa);
+        NO_NAME("_http._tcp.1.shop.service.fleet", ns_t_srv);
         /* Two during a move. */
         table_file(&f->table, "move",
                    LINE("a-00000001", "10.0.0.1", "1", "tcp", "x", THIS_HOST, "a", "m@7.service")
                            LINE("b-00000002", "10.0.0.2", "2", "tcp", "x", OTHER_HOST, "a", "m@7.service"));
-        HAS("7.move.service.fleet", DNS_A, "10.0.0.1, 10.0.0.2");
+        HAS("7.move.service.fleet", ns_t_a, "10.0.0.1, 10.0.0.2");
 }
 
 static void an_instance_that_is_no_label_has_no_name(void **state) {
         Fixture *f = *state;
 
-        NXDOMAIN("three.shop.service.fleet", DNS_AAAA);
+        NO_NAME("three.shop.service.fleet", ns_t_aaaa);
         table_file(&f->table, "odd",
                    LINE("a-00000001", "10.0.0.1", "1", "tcp", "x", THIS_HOST, "a", "m@a-.service") LINE(
                            "b-00000002", "10.0.0.2", "2", "tcp", "x", OTHER_HOST, "a", "m@.service")
                            LINE("c-00000003", "10.0.0.3", "2", "tcp", "x", OTHER_HOST, "a", "m.service"));
-        NXDOMAIN("a-.odd.service.fleet", DNS_A);
-        NXDOMAIN("m.odd.service.fleet", DNS_A);
-        HAS("odd.service.fleet", DNS_A, "10.0.0.1, 10.0.0.2, 10.0.0.3");
+        NO_NAME("a-.odd.service.fleet", ns_t_a);
+        NO_NAME("m.odd.service.fleet", ns_t_a);
+        HAS("odd.service.fleet", ns_t_a, "10.0.0.1, 10.0.0.2, 10.0.0.3");
 }
 
 static void near_is_this_host_or_its_zone_or_all(void **state) {
         Fixture *f = *state;
 
-        HAS("near.shop.service.fleet", DNS_A, "10.0.0.1"); /* the zone of this host */
-        HAS("near.shop.service.fleet", DNS_SRV, "10 100 20017 alpha-00000001.shop.service.fleet.");
-        HAS("_http._tcp.near.shop.service.fleet", DNS_SRV, "10 100 20017 alpha-00000001.shop.service.fleet.");
-        HAS("_https._tcp.near.shop.service.fleet", DNS_SRV, "10 100 8443 gamma-00000003.shop.service.fleet.");
-        NODATA("_tcp.near.shop.service.fleet", DNS_SRV);
-        NXDOMAIN("1.near.shop.service.fleet", DNS_A);
+        HAS("near.shop.service.fleet", ns_t_a, "10.0.0.1"); /* the zone of this host */
+        HAS("near.shop.service.fleet", ns_t_srv, "10 100 20017 alpha-00000001.shop.service.fleet.");
+        HAS("_http._tcp.near.shop.service.fleet", ns_t_srv,
+            "10 100 20017 alpha-00000001.shop.service.fleet.");
+        HAS("_https._tcp.near.shop.service.fleet", ns_t_srv,
+            "10 100 8443 gamma-00000003.shop.service.fleet.");
+        NODATA("_tcp.near.shop.service.fleet", ns_t_srv);
+        NO_NAME("1.near.shop.service.fleet", ns_t_a);
         table_file(&f->table, ".host", "77 " THIRD_HOST " here a complete\n"); /* this host */
-        HAS("near.shop.service.fleet", DNS_A, "10.0.0.2");
-        HAS("near.shop.service.fleet", DNS_AAAA, "fd00::3");
+        HAS("near.shop.service.fleet", ns_t_a, "10.0.0.2");
+        HAS("near.shop.service.fleet", ns_t_aaaa, "fd00::3");
         table_file(&f->table, ".host", "77 " THIS_HOST " here c complete\n"); /* all */
-        HAS("near.shop.service.fleet", DNS_A, "10.0.0.1, 10.0.0.2");
+        HAS("near.shop.service.fleet", ns_t_a, "10.0.0.1, 10.0.0.2");
         /* Hosts without a zone are in no zone. */
         table_file(&f->table, ".host", "77 " THIS_HOST " here - complete\n");
         table_file(&f->table, "db",
                    LINE("a-00000001", "10.0.0.1", "1", "tcp", "x", OTHER_HOST, "-", "d@1.service")
                            LINE("b-00000002", "10.0.0.2", "1", "tcp", "x", THIRD_HOST, "b", "d@2.service"));
-        HAS("near.db.service.fleet", DNS_A, "10.0.0.1, 10.0.0.2");
+        HAS("near.db.service.fleet", ns_t_a, "10.0.0.1, 10.0.0.2");
 }
 
 static void near_comes_before_an_endpoint_and_this_before_an_instance(void **state) {
@@ -218,33 +220,33 @@ static void near_comes_before_an_endpoint_and_this_before_an_instance(void **sta
         table_file(&f->table, "same",
                    LINE("b-00000002", "10.0.0.2", "1", "tcp", "x", THIS_HOST, "a", "s@near.service") LINE(
                            "near", "10.0.0.3", "1", "tcp", "x", OTHER_HOST, "a", "s@b-00000002.service"));
-        HAS("near.same.service.fleet", DNS_A, "10.0.0.2");
-        HAS("b-00000002.same.service.fleet", DNS_A, "10.0.0.2");
-        NODATA("b-00000002.same.service.fleet", DNS_SRV);
+        HAS("near.same.service.fleet", ns_t_a, "10.0.0.2");
+        HAS("b-00000002.same.service.fleet", ns_t_a, "10.0.0.2");
+        NODATA("b-00000002.same.service.fleet", ns_t_srv);
 }
 
 static void the_zone_has_soa_and_ns_and_ns_has_the_address(void **state) {
         Fixture *f = *state;
 
-        HAS("fleet", DNS_SOA, SOA);
-        HAS("fleet", DNS_NS, "ns.fleet.");
-        HAS("ns.fleet", DNS_A, ZONE_ADDRESS);
-        NODATA("fleet", DNS_SRV);
-        NODATA("fleet", DNS_A);
-        NODATA("ns.fleet", DNS_SRV);
-        NODATA("ns.fleet", DNS_AAAA);
+        HAS("fleet", ns_t_soa, SOA);
+        HAS("fleet", ns_t_ns, "ns.fleet.");
+        HAS("ns.fleet", ns_t_a, ZONE_ADDRESS);
+        NODATA("fleet", ns_t_srv);
+        NODATA("fleet", ns_t_a);
+        NODATA("ns.fleet", ns_t_srv);
+        NODATA("ns.fleet", ns_t_aaaa);
 }
 
 static void a_name_without_this_type_or_with_names_below_it_is_nodata(void **state) {
-        static const unsigned types[] = { 65, 16, 15, 12, 5, 0, 65535, DNS_NS, DNS_SOA };
+        static const unsigned types[] = { 65, 16, 15, 12, 5, 0, 65535, ns_t_ns, ns_t_soa };
         Fixture *f = *state;
 
         for (size_t i = 0; i < ELEMENTS(types); i++)
                 NODATA("shop.service.fleet", types[i]);
-        NODATA("service.fleet", DNS_A);
-        NODATA("service.fleet", DNS_SRV);
-        NODATA("_tcp.shop.service.fleet", DNS_SRV);
-        NODATA("_udp.shop.service.fleet", DNS_A);
+        NODATA("service.fleet", ns_t_a);
+        NODATA("service.fleet", ns_t_srv);
+        NODATA("_tcp.shop.service.fleet", ns_t_srv);
+        NODATA("_udp.shop.service.fleet", ns_t_a);
 }
 
 static void other_names_are_nxdomain(void **state) {
@@ -268,7 +270,7 @@ static void other_names_are_nxdomain(void **state) {
         Fixture *f = *state;
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
-                NXDOMAIN(names[i], DNS_A);
+                NO_NAME(names[i], ns_t_a);
 }
 
 /* Labels are compared by size, not as strings: of a byte 0, of a dot, and of 63 bytes. */
@@ -281,12 +283,12 @@ static void labels_of_any_bytes_are_compared_whole(void **state) {
                 uint8_t bytes[512];
                 size_t n;
 
-                query_print(bytes, ".", DNS_A, 0);
+                query_print(bytes, ".", ns_t_a, 0);
                 n = 12;
                 memcpy(bytes + n, labels[i], sizes[i]);
                 n += sizes[i];
                 memcpy(bytes + n, "\7service\5fleet\0\0\1\0\1", 19);
-                is_negative(ask_bytes(f, bytes, n + 19, false), DNS_NXDOMAIN);
+                is_negative(ask_bytes(f, bytes, n + 19, false), ns_r_nxdomain);
         }
 }
 
@@ -294,10 +296,10 @@ static void a_service_without_endpoints_is_nxdomain(void **state) {
         Fixture *f = *state;
 
         table_file(&f->table, "empty", "");
-        NXDOMAIN("empty.service.fleet", DNS_A);
+        NO_NAME("empty.service.fleet", ns_t_a);
         table_file(&f->table, "shop", NULL);
-        NXDOMAIN("shop.service.fleet", DNS_A);
-        NXDOMAIN("_http._tcp.shop.service.fleet", DNS_SRV);
+        NO_NAME("shop.service.fleet", ns_t_a);
+        NO_NAME("_http._tcp.shop.service.fleet", ns_t_srv);
 }
 
 static void an_endpoint_without_ports_has_addresses_only(void **state) {
@@ -305,29 +307,29 @@ static void an_endpoint_without_ports_has_addresses_only(void **state) {
 
         table_file(&f->table, "job",
                    LINE("a-00000001", "10.0.0.1", "0", "tcp", "-", THIS_HOST, "a", "job.service"));
-        HAS("job.service.fleet", DNS_A, "10.0.0.1");
-        NODATA("job.service.fleet", DNS_SRV);
-        NXDOMAIN("_tcp.job.service.fleet", DNS_SRV);
-        NXDOMAIN("_-._tcp.job.service.fleet", DNS_SRV);
+        HAS("job.service.fleet", ns_t_a, "10.0.0.1");
+        NODATA("job.service.fleet", ns_t_srv);
+        NO_NAME("_tcp.job.service.fleet", ns_t_srv);
+        NO_NAME("_-._tcp.job.service.fleet", ns_t_srv);
 }
 
 static void what_the_files_do_not_say_yet_is_servfail(void **state) {
         Fixture *f = *state;
 
         table_file(&f->table, ".host", "77 " THIS_HOST " here a partial\n");
-        HAS("shop.service.fleet", DNS_A, "10.0.0.1, 10.0.0.2");
+        HAS("shop.service.fleet", ns_t_a, "10.0.0.1, 10.0.0.2");
         NODATA("shop.service.fleet", 65);
-        assert_int_equal(ask(f, "other.service.fleet", DNS_A)->rcode, DNS_SERVFAIL);
+        assert_int_equal(ask(f, "other.service.fleet", ns_t_a)->rcode, ns_r_servfail);
         assert_int_equal(f->decoded.n, 0);
         assert_false(f->decoded.flags & FLAG_AA);
-        assert_int_equal(ask(f, "_x._tcp.shop.service.fleet", DNS_SRV)->rcode, DNS_SERVFAIL);
-        HAS("fleet", DNS_SOA, SOA);
-        NODATA("service.fleet", DNS_A);
-        NXDOMAIN("other.fleet", DNS_A);
+        assert_int_equal(ask(f, "_x._tcp.shop.service.fleet", ns_t_srv)->rcode, ns_r_servfail);
+        HAS("fleet", ns_t_soa, SOA);
+        NODATA("service.fleet", ns_t_a);
+        NO_NAME("other.fleet", ns_t_a);
 
         table_done(&f->table); /* no folder yet */
-        assert_int_equal(ask(f, "shop.service.fleet", DNS_A)->rcode, DNS_SERVFAIL);
-        HAS("ns.fleet", DNS_A, ZONE_ADDRESS);
+        assert_int_equal(ask(f, "shop.service.fleet", ns_t_a)->rcode, ns_r_servfail);
+        HAS("ns.fleet", ns_t_a, ZONE_ADDRESS);
 }
 
 static void other_classes_and_transfers_are_refused(void **state) {
@@ -335,30 +337,31 @@ static void other_classes_and_transfers_are_refused(void **state) {
         uint8_t bytes[512];
         size_t n;
 
-        n = query_print(bytes, "shop.service.fleet", DNS_A, 0);
+        n = query_print(bytes, "shop.service.fleet", ns_t_a, 0);
         bytes[n - 1] = 3; /* CH */
-        assert_int_equal(ask_bytes(f, bytes, n, false)->rcode, DNS_REFUSED);
+        assert_int_equal(ask_bytes(f, bytes, n, false)->rcode, ns_r_refused);
         bytes[n - 1] = 255;
-        assert_int_equal(ask_bytes(f, bytes, n, false)->rcode, DNS_REFUSED);
-        assert_int_equal(ask(f, "fleet", DNS_AXFR)->rcode, DNS_REFUSED);
-        assert_int_equal(ask(f, "fleet", DNS_IXFR)->rcode, DNS_REFUSED);
+        assert_int_equal(ask_bytes(f, bytes, n, false)->rcode, ns_r_refused);
+        assert_int_equal(ask(f, "fleet", ns_t_axfr)->rcode, ns_r_refused);
+        assert_int_equal(ask(f, "fleet", ns_t_ixfr)->rcode, ns_r_refused);
         assert_int_equal(f->decoded.n, 0);
 }
 
 static void any_is_one_hinfo(void **state) {
         Fixture *f = *state;
 
-        HAS("shop.service.fleet", DNS_ANY, "\"RFC8482\" \"\"");
-        HAS("fleet", DNS_ANY, "\"RFC8482\" \"\"");
-        NXDOMAIN("other.service.fleet", DNS_ANY);
+        HAS("shop.service.fleet", ns_t_any, "\"RFC8482\" \"\"");
+        HAS("fleet", ns_t_any, "\"RFC8482\" \"\"");
+        NO_NAME("other.service.fleet", ns_t_any);
 }
 
 static void names_are_compared_without_case_and_echoed_with_it(void **state) {
         Fixture *f = *state;
 
-        HAS("ShOp.SERVICE.fleeT", DNS_A, "10.0.0.1, 10.0.0.2");
+        HAS("ShOp.SERVICE.fleeT", ns_t_a, "10.0.0.1, 10.0.0.2");
         assert_string_equal(f->decoded.question, "ShOp.SERVICE.fleeT.");
-        HAS("_HTTP._TCP.NEAR.shop.service.fleet", DNS_SRV, "10 100 20017 alpha-00000001.shop.service.fleet.");
+        HAS("_HTTP._TCP.NEAR.shop.service.fleet", ns_t_srv,
+            "10 100 20017 alpha-00000001.shop.service.fleet.");
 }
 
 static void only_names_that_end_in_fleet_are_in_the_zone(void **state) {
@@ -368,7 +371,7 @@ static void only_names_that_end_in_fleet_are_in_the_zone(void **state) {
         DnsQuery q;
 
         for (size_t i = 0; i < ELEMENTS(names); i++) {
-                assert_int_equal(message_read(bytes, query_print(bytes, names[i], DNS_A, 0), &q), 0);
+                assert_int_equal(message_read(bytes, query_print(bytes, names[i], ns_t_a, 0), &q), 0);
                 assert_int_equal(q.rcode, 0);
                 assert_false(zone_contains(&q.question));
         }
@@ -386,7 +389,7 @@ static void addresses_are_a_random_selection_of_16_over_udp_without_tc(void **st
                             OTHER_HOST, i);
         table_file(&f->table, "big", text.chars);
         for (int run = 0; run < 400; run++) {
-                const Decoded *d = ask(f, "big.service.fleet", DNS_A);
+                const Decoded *d = ask(f, "big.service.fleet", ns_t_a);
 
                 assert_int_equal(d->counts[1], 16);
                 assert_false(d->flags & FLAG_TC);
@@ -399,9 +402,10 @@ static void addresses_are_a_random_selection_of_16_over_udp_without_tc(void **st
                 assert_in_range(first[i], 1, 30);       /* 10 */
         }
         assert_int_equal(
-                ask_bytes(f, bytes, query_print(bytes, "big.service.fleet", DNS_A, 0), true)->counts[1], 40);
+                ask_bytes(f, bytes, query_print(bytes, "big.service.fleet", ns_t_a, 0), true)->counts[1], 40);
         assert_int_equal(
-                ask_bytes(f, bytes, query_print(bytes, "big.service.fleet", DNS_A, 0), false)->counts[1], 16);
+                ask_bytes(f, bytes, query_print(bytes, "big.service.fleet", ns_t_a, 0), false)->counts[1],
+                16);
 }
 
 static void addresses_over_tcp_are_at_most_1000(void **state) {
@@ -414,7 +418,7 @@ static void addresses_over_tcp_are_at_most_1000(void **state) {
                             i % 250, OTHER_HOST, i);
         table_file(&f->table, "big", text.chars);
         assert_int_equal(
-                ask_bytes(f, bytes, query_print(bytes, "big.service.fleet", DNS_A, 0), true)->counts[1],
+                ask_bytes(f, bytes, query_print(bytes, "big.service.fleet", ns_t_a, 0), true)->counts[1],
                 1000);
         assert_false(f->decoded.flags & FLAG_TC);
 }
@@ -434,7 +438,7 @@ static void addresses_that_do_not_fit_are_left_out_without_tc(void **state) {
                 text_printf(&text, "h%d-00000001 fd00::%x 80 tcp http %s a big@%d.service\n", i, i + 1,
                             OTHER_HOST, i);
         table_file(&f->table, service, text.chars);
-        d = ask_bytes(f, bytes, query_print(bytes, name, DNS_AAAA, 0), false);
+        d = ask_bytes(f, bytes, query_print(bytes, name, ns_t_aaaa, 0), false);
         assert_int_equal(d->counts[1], (512 - 12 - 84 - 4) / 28);
         assert_false(d->flags & FLAG_TC);
 }
