@@ -5,8 +5,6 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
-static_assert(INET6_ADDRSTRLEN + 1 + IFNAMSIZ == 63, "the size of an address");
-
 enum {
         EVENTS_MAX = 64, /* of one turn */
         READS_MAX = 8,   /* of one socket in a turn */
@@ -100,11 +98,27 @@ int forward_fd(const Forward *f) {
 }
 
 bool forward_is_same_source(const ForwardClient *a, const ForwardClient *b) {
-        return a->kind == b->kind && (a->kind == SOURCE_HOST || address_is_equal(&a->source, &b->source));
+        return a->kind == b->kind &&
+               (a->kind == SOURCE_HOST || a->source.sin_addr.s_addr == b->source.sin_addr.s_addr);
 }
 
-size_t forward_read_servers(Forward *f, const char *text, const Address *own, size_t n_own) {
-        char address[INET6_ADDRSTRLEN + 1 + IFNAMSIZ];
+/* Parse an address: "10.0.0.1", "fd00::1", or "fe80::1%eth0" with the name or number of its interface. */
+static bool address_parse(char *text, Address *ret) {
+        char *zone = strchr(text, '%');
+
+        *ret = (Address) { .in6.sin6_port = htons(NS_DEFAULTPORT) };
+        ret->sa.sa_family = strchr(text, ':') ? AF_INET6 : AF_INET;
+        if (ret->sa.sa_family == AF_INET)
+                return inet_pton(AF_INET, text, &ret->in.sin_addr) == 1;
+        if (zone) {
+                *zone++ = 0;
+                ret->in6.sin6_scope_id = if_nametoindex(zone) ?: (uint32_t) strtoul(zone, NULL, 10);
+        }
+        return inet_pton(AF_INET6, text, &ret->in6.sin6_addr) == 1;
+}
+
+size_t forward_read_servers(Forward *f, const char *text, const struct sockaddr_in *own, size_t n_own) {
+        char address[64];
 
         f->n_servers = 0;
         for (const char *line = text; line && f->n_servers < FORWARD_SERVERS_MAX;
@@ -112,11 +126,10 @@ size_t forward_read_servers(Forward *f, const char *text, const Address *own, si
                 Address *server = &f->servers[f->n_servers];
                 size_t i = 0;
 
-                if (sscanf(line, "nameserver%*[ \t]%62[^ \t\r\n;#]", address) != 1 ||
-                    !address_parse(address, NS_DEFAULTPORT, server))
+                if (sscanf(line, "nameserver%*[ \t]%63[^ \t\r\n;#]", address) != 1 ||
+                    !address_parse(address, server))
                         continue;
-                while (i < n_own &&
-                       !(address_is_equal(&own[i], server) && own[i].in.sin_port == server->in.sin_port))
+                while (i < n_own && memcmp(&own[i], &server->in, sizeof(own[i])) != 0)
                         i++;
                 f->n_servers += i == n_own;
         }
@@ -324,10 +337,9 @@ ns_rcode forward_query(Forward *f, const ForwardClient *client, const uint8_t *b
         if (f->n_bytes + size > FORWARD_BYTES_MAX)
                 return ns_r_servfail;
         q = calloc(1, sizeof(*q) + FORWARD_HEAD_SIZE + size);
-        if (!q)
-                return ns_r_servfail;
-        q->fd = -1;
-        if (query_add_client(f, q, client) < 0)
+        if (q)
+                q->fd = -1;
+        if (!q || query_add_client(f, q, client) < 0)
                 return ns_r_servfail;
         q->bytes[0] = (uint8_t) (size >> 8);
         q->bytes[1] = (uint8_t) size;
@@ -336,8 +348,8 @@ ns_rcode forward_query(Forward *f, const ForwardClient *client, const uint8_t *b
         q->tcp = client->connection > 0;
         memcpy(q->servers, f->servers, sizeof(q->servers));
         q->n_servers = f->n_servers;
-        for (size_t i = 1;
-             i < q->n_servers && now_ms < f->preferred_ms && !address_is_equal(&q->servers[0], &f->preferred);
+        for (size_t i = 1; i < q->n_servers && now_ms < f->preferred_ms &&
+                           memcmp(&q->servers[0], &f->preferred, sizeof(f->preferred)) != 0;
              i++)
                 query_rotate(q, false);
         f->n_bytes += size;

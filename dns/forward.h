@@ -24,9 +24,16 @@ enum {
         RESOLV_CONF_MAX = 64 * 1024,   /* bytes */
 };
 
+/* Of a server. */
+typedef union Address {
+        struct sockaddr sa;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+} Address;
+
 /* From whom a query came, and where its answer goes. */
 typedef struct ForwardClient {
-        Address source;
+        struct sockaddr_in source;
         SourceKind kind;
         int fd;              /* UDP: the socket, borrowed */
         uint64_t connection; /* TCP: its serial number, with one query in flight; 0: UDP */
@@ -54,7 +61,7 @@ DEFINE_CLEANUP(Forward *, forward_free)
 
 /* Take the servers of a resolv.conf: its nameserver lines, without the 'n_own' addresses of this program.
  * Queries in flight keep those that they have. Return the number of servers, at most FORWARD_SERVERS_MAX. */
-size_t forward_read_servers(Forward *f, const char *text, const Address *own, size_t n_own);
+size_t forward_read_servers(Forward *f, const char *text, const struct sockaddr_in *own, size_t n_own);
 
 /* Forward a query, whose question is valid. Return ns_r_noerror if its answer follows, or ns_r_refused
  * without servers, or ns_r_servfail above a limit. */

@@ -1,4 +1,5 @@
 /* fleet-dns: options, the sockets of systemd, and the loop. */
+#include <arpa/inet.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -11,7 +12,6 @@
 
 enum {
         EXIT_USAGE = 2,
-        LISTEN_BACKLOG = 128,
         HEAP_BLOCK_MAX = 16384, /* bytes; larger ones have pages of their own, which are given back */
 };
 
@@ -19,7 +19,7 @@ typedef struct Options {
         SourceList sources;
         const char *directory, *resolv_conf; /* borrowed */
         bool forwards;
-        Address listen; /* without a family: not set */
+        struct sockaddr_in listen; /* without a family: not set */
 } Options;
 
 static const char help[] =
@@ -60,8 +60,10 @@ static int option_take(Options *o, const char *argument, Error *err) {
                         return error_set(err, -EINVAL, "expected yes or no");
         } else if ((value = option_value(argument, "--listen="))) {
                 if (parse_address(value, host, sizeof(host), &port) < 0 ||
-                    !address_parse(host, port, &o->listen))
+                    inet_pton(AF_INET, host, &o->listen.sin_addr) != 1)
                         return error_set(err, -EINVAL, "expected ADDR:PORT, for example 127.0.0.1:5300");
+                o->listen.sin_port = htons(port);
+                o->listen.sin_family = AF_INET;
         } else if (streq(argument, "--help") || streq(argument, "-h") || streq(argument, "--version")) {
                 puts(streq(argument, "--version") ? "fleet-dns " PACKAGE_VERSION : help);
                 return 1;
@@ -70,13 +72,13 @@ static int option_take(Options *o, const char *argument, Error *err) {
         return 0;
 }
 
-static int listen_at(Server *s, const Address *address, int type) {
-        _cleanup_close_ int fd = socket(address->sa.sa_family, type | SOCK_CLOEXEC, 0);
+static int listen_at(Server *s, const struct sockaddr_in *address, int type) {
+        _cleanup_close_ int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
         int one = 1;
 
         if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-            bind(fd, &address->sa, sizeof(*address)) < 0 ||
-            (type == SOCK_STREAM && listen(fd, LISTEN_BACKLOG) < 0))
+            bind(fd, (const struct sockaddr *) address, sizeof(*address)) < 0 ||
+            (type == SOCK_STREAM && listen(fd, SOMAXCONN) < 0))
                 return -errno;
         return server_add_socket(s, TAKE_FD(fd));
 }
@@ -84,7 +86,7 @@ static int listen_at(Server *s, const Address *address, int type) {
 static int take_sockets(Server *s, const Options *o, Error *err) {
         int n = sd_listen_fds(true), r = 0;
 
-        if (n <= 0 && o->listen.sa.sa_family == AF_UNSPEC)
+        if (n <= 0 && o->listen.sin_family == AF_UNSPEC)
                 return error_set(err, -EINVAL,
                                  "no sockets from systemd; to start it: systemctl start fleet-dns.socket; "
                                  "for a trial: fleet-dns --listen=127.0.0.1:5300");
@@ -119,9 +121,7 @@ static int run(Options *o, Error *err) {
 }
 
 int main(int argc, char **argv) {
-        Options options = { .directory = SERVICES_FOLDER,
-                            .resolv_conf = "/etc/resolv.conf",
-                            .forwards = true };
+        Options o = { .directory = SERVICES_FOLDER, .resolv_conf = "/etc/resolv.conf", .forwards = true };
         Error err = {};
         int r = 0;
 
@@ -130,13 +130,13 @@ int main(int argc, char **argv) {
         mallopt(M_MMAP_THRESHOLD, HEAP_BLOCK_MAX);
         mallopt(M_TRIM_THRESHOLD, HEAP_BLOCK_MAX);
         for (int i = 1; i < argc && r == 0; i++) {
-                r = option_take(&options, argv[i], &err);
+                r = option_take(&o, argv[i], &err);
                 if (r < 0)
                         error_prefix(&err, r, "%s", argv[i]);
         }
         if (r == 0)
-                r = run(&options, &err);
-        source_list_done(&options.sources);
+                r = run(&o, &err);
+        source_list_done(&o.sources);
         if (r >= 0)
                 return EXIT_SUCCESS;
         log_error(((LogFields) { .error = r }), "%s", error_text(&err, r));

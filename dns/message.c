@@ -117,13 +117,13 @@ static void writer_pointer(MessageWriter *w, unsigned offset) {
 
 /* LABEL.SERVICE.service.fleet */
 static void writer_target(MessageWriter *w, const DnsRecord *r) {
-        writer_label(w, r->label);
+        writer_label(w, r->line->endpoint.endpoint);
         writer_label(w, r->service);
         ldns_buffer_write(w->buffer, "\7service\5fleet", 15);
 }
 
 static size_t target_size(const DnsRecord *r) {
-        return 1 + strlen(r->label) + 1 + strlen(r->service) + 15;
+        return 1 + strlen(r->line->endpoint.endpoint) + 1 + strlen(r->service) + 15;
 }
 
 static void writer_head(MessageWriter *w, unsigned type, size_t data_size) {
@@ -138,15 +138,15 @@ static bool writer_fits(const MessageWriter *w, size_t size) {
 }
 
 static void writer_address(MessageWriter *w, const DnsRecord *r) {
-        bool is_ip4 = IN6_IS_ADDR_V4MAPPED(&r->address);
+        bool is_ip4 = IN6_IS_ADDR_V4MAPPED(&r->line->address);
         size_t size = is_ip4 ? 4 : 16;
 
         writer_head(w, is_ip4 ? ns_t_a : ns_t_aaaa, size);
-        ldns_buffer_write(w->buffer, r->address.s6_addr + 16 - size, size);
+        ldns_buffer_write(w->buffer, r->line->address.s6_addr + 16 - size, size);
 }
 
 static size_t address_size(const DnsRecord *r) {
-        return NS_RRFIXEDSZ + (IN6_IS_ADDR_V4MAPPED(&r->address) ? 4 : 16);
+        return NS_RRFIXEDSZ + (r->line && !IN6_IS_ADDR_V4MAPPED(&r->line->address) ? 16 : 4);
 }
 
 /* The names of SOA and NS are relative to "fleet", the end of the question. */
@@ -177,7 +177,7 @@ static void writer_record(MessageWriter *w, const DnsRecord *r) {
                 writer_head(w, ns_t_srv, SRV_SIZE + target_size(r));
                 ldns_buffer_write_u16(w->buffer, ZONE_SRV_PRIORITY);
                 ldns_buffer_write_u16(w->buffer, ZONE_SRV_WEIGHT);
-                ldns_buffer_write_u16(w->buffer, r->port);
+                ldns_buffer_write_u16(w->buffer, r->line->endpoint.port);
                 writer_target(w, r);
                 break;
         case ns_t_hinfo:

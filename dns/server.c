@@ -37,7 +37,7 @@ struct Server {
         FileStamp resolv_conf_stamp;
         uint64_t resolv_conf_ms; /* of the last look */
         sd_event_source *sockets[SERVER_SOCKETS_MAX], *timer, *post, *forward_io;
-        Address own[SERVER_SOCKETS_MAX]; /* addresses of the sockets */
+        struct sockaddr_in own[SERVER_SOCKETS_MAX]; /* addresses of the sockets */
         size_t n_sockets;
         Forward *forward;
         Random random;
@@ -124,8 +124,8 @@ static void server_send(void *userdata, const ForwardClient *client, const uint8
         Connection *c;
 
         if (client->connection == 0) /* a failure is as a lost packet */
-                (void) sendto(client->fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL, &client->source.sa,
-                              sizeof(client->source));
+                (void) sendto(client->fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL,
+                              (const struct sockaddr *) &client->source, sizeof(client->source));
         TAILQ_FOREACH(c, &s->connections, link)
                 if (c->client.connection == client->connection) {
                         connection_answer(c, bytes, size);
@@ -150,8 +150,7 @@ static void server_look_at_resolv_conf(Server *s, uint64_t now_ms) {
                 (void) read_file_at(AT_FDCWD, path, RESOLV_CONF_MAX, &text, NULL);
         if (forward_read_servers(s->forward, text ?: "", s->own, s->n_sockets) == 0)
                 log_warning(NO_FIELDS,
-                            "%s names no other server; names outside of \"fleet\" are refused until it has a "
-                            "line \"nameserver ADDRESS\"",
+                            "%s names no other server; other names are refused until it has a nameserver",
                             s->resolv_conf);
 }
 
@@ -206,12 +205,9 @@ static bool server_query(Server *s, ForwardClient *client, const uint8_t *bytes,
 
 /* Return the interface by which a packet came, from its control data; 0: unknown. */
 static unsigned server_arrived(struct msghdr *m) {
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c))
                 if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO)
                         return (unsigned) ((struct in_pktinfo *) CMSG_DATA(c))->ipi_ifindex;
-                if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)
-                        return ((struct in6_pktinfo *) CMSG_DATA(c))->ipi6_ifindex;
-        }
         return 0;
 }
 
@@ -230,7 +226,7 @@ static int server_on_udp(sd_event_source *source, int fd, uint32_t revents, void
                         break;
                 if (n < 0)
                         continue; /* an error of an earlier answer */
-                client.kind = sources_check(s->sources, &client.source, false, server_arrived(&m),
+                client.kind = sources_check(s->sources, client.source.sin_addr, false, server_arrived(&m),
                                             server_now_ms(s));
                 if (client.kind != SOURCE_FOREIGN)
                         (void) server_query(s, &client, s->buffer, (size_t) n);
@@ -282,7 +278,7 @@ static void server_limit_connections(Server *s, const ForwardClient *client) {
 static void server_accept(Server *s, int fd, ForwardClient *client) {
         Connection *c;
 
-        client->kind = sources_check(s->sources, &client->source, true, 0, server_now_ms(s));
+        client->kind = sources_check(s->sources, client->source.sin_addr, true, 0, server_now_ms(s));
         c = client->kind == SOURCE_FOREIGN ? NULL : NEW0(Connection, 1);
         if (!c || sd_event_add_io(s->event, &c->io, fd, EPOLLIN, connection_on_io, c) < 0) {
                 free(c);
@@ -304,7 +300,8 @@ static int server_on_tcp(sd_event_source *source, int listen_fd, uint32_t revent
         for (int i = 0; i < SERVER_TURN; i++) {
                 ForwardClient client = {};
                 socklen_t size = sizeof(client.source);
-                int fd = accept4(listen_fd, &client.source.sa, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+                int fd = accept4(listen_fd, (struct sockaddr *) &client.source, &size,
+                                 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
                 if (fd < 0)
                         break;
@@ -319,19 +316,19 @@ static bool server_set_option(int fd, int level, int option, int value) {
 
 int server_add_socket(Server *s, int fd) {
         _cleanup_close_ int owned = fd;
-        socklen_t type_size = sizeof(int), size = sizeof(Address);
-        Address *own = &s->own[s->n_sockets];
+        struct sockaddr_in *own = &s->own[s->n_sockets];
+        socklen_t type_size = sizeof(int), size = sizeof(*own);
         int type;
 
         if (s->n_sockets == SERVER_SOCKETS_MAX)
                 return -E2BIG;
         if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_size) < 0 ||
-            getsockname(fd, &own->sa, &size) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+            getsockname(fd, (struct sockaddr *) own, &size) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
                 return -errno;
+        if (own->sin_family != AF_INET)
+                return -EAFNOSUPPORT;
         /* Connections inherit the sizes of their buffers. */
-        if (type == SOCK_DGRAM ? !server_set_option(fd, IPPROTO_IP, IP_PKTINFO, true) ||
-                                         (own->sa.sa_family == AF_INET6 &&
-                                          !server_set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, true)) :
+        if (type == SOCK_DGRAM ? !server_set_option(fd, IPPROTO_IP, IP_PKTINFO, true) :
                                  !server_set_option(fd, SOL_SOCKET, SO_SNDBUF, SERVER_BUFFER) ||
                                          !server_set_option(fd, SOL_SOCKET, SO_RCVBUF, SERVER_BUFFER))
                 return -errno;
@@ -390,9 +387,7 @@ static int server_on_post(sd_event_source *source, void *userdata) {
                 else
                         deadline_ms = MIN(deadline_ms, c->deadline_ms);
         }
-        if (deadline_ms == UINT64_MAX)
-                return sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
-        TRY(sd_event_source_set_time(s->timer, deadline_ms * 1000));
+        TRY(sd_event_source_set_time(s->timer, deadline_ms == UINT64_MAX ? UINT64_MAX : deadline_ms * 1000));
         return sd_event_source_set_enabled(s->timer, SD_EVENT_ONESHOT);
 }
 

@@ -8,8 +8,6 @@
 
 #include "dns/forward.h"
 
-typedef struct sd_event sd_event;
-
 enum {
         SERVER_QUERY_MAX = 4096, /* bytes of a query */
         SERVER_SOCKETS_MAX = 64, /* listening */

@@ -1,12 +1,12 @@
 #include "dns/table.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/inotify.h>
 #include <systemd/sd-event.h>
 
 #include "base/file.h"
 #include "base/log.h"
-#include "dns/sources.h"
 
 struct TableWatch {
         Table *table; /* borrowed, as the next */
@@ -51,21 +51,20 @@ static int table_by_address(const void *a, const void *b) {
 
 /* Parse a line of the text of a service in place. */
 static bool table_line_parse(char *text, size_t size, TableLine *ret) {
-        Address address;
         char *at, *dot;
+        bool is_ip6;
 
-        *ret = (TableLine) {};
-        if (size > ENDPOINT_LINE_MAX || strlen(text) != size ||
-            endpoint_line_parse(text, &ret->endpoint) < 0 ||
-            !address_parse(ret->endpoint.address, 0, &address))
+        *ret = (TableLine) { .address.s6_addr = { [10] = 0xff, 0xff } };
+        if (size > ENDPOINT_LINE_MAX || strlen(text) != size || endpoint_line_parse(text, &ret->endpoint) < 0)
                 return false;
-        ret->address = address_mapped(&address);
         at = strchr(ret->endpoint.unit, '@');
         dot = strrchr(ret->endpoint.unit, '.');
         if (dot)
                 *dot = 0;
         ret->instance = at && service_label_is_valid(at + 1, SERVICE_NAME_MAX) ? at + 1 : "";
-        return true;
+        is_ip6 = strchr(ret->endpoint.address, ':');
+        return inet_pton(is_ip6 ? AF_INET6 : AF_INET, ret->endpoint.address,
+                         ret->address.s6_addr + (is_ip6 ? 0 : 12)) == 1;
 }
 
 /* Parse the text of 's'. Set *ret_invalid to the number of the first line that is invalid, or 0. */
@@ -173,18 +172,13 @@ static int table_watch_read_all(TableWatch *w) {
         return 0;
 }
 
-static void table_watch_look(TableWatch *w);
-
-static int table_watch_on_time(sd_event_source *source, uint64_t usec, void *userdata) {
-        table_watch_look(userdata);
-        return 0;
-}
+static int table_watch_look(sd_event_source *source, uint64_t usec, void *userdata);
 
 /* Look after a time; an earlier look that is due remains. */
 static void table_watch_look_after(TableWatch *w, uint64_t ms) {
         if (!w->timer)
                 (void) sd_event_add_time_relative(w->event, &w->timer, CLOCK_MONOTONIC, ms * 1000, 0,
-                                                  table_watch_on_time, w);
+                                                  table_watch_look, w);
 }
 
 static int table_watch_on_inotify(sd_event_source *source, const struct inotify_event *e, void *userdata) {
@@ -195,7 +189,7 @@ static int table_watch_on_inotify(sd_event_source *source, const struct inotify_
         if (e->mask & (IN_DELETE | IN_MOVED_FROM))
                 table_watch_look_after(w, TABLE_REMOVED_MS);
         else if (w->misses || e->len == 0 || table_watch_read(w->folder_fd, e->name, w->table) < 0)
-                table_watch_look(w);
+                return table_watch_look(NULL, 0, w);
         return 0;
 }
 
@@ -216,7 +210,8 @@ static int table_watch_open(TableWatch *w) {
 
 /* Open the folder again, and read all of it. If that fails, try again in a second; the table stays as it is.
  */
-static void table_watch_look(TableWatch *w) {
+static int table_watch_look(sd_event_source *source, uint64_t usec, void *userdata) {
+        TableWatch *w = userdata;
         int r = table_watch_open(w);
 
         w->timer = sd_event_source_unref(w->timer);
@@ -224,11 +219,10 @@ static void table_watch_look(TableWatch *w) {
                 log_warning(((LogFields) { .error = r }),
                             "Failed to read %s: %s; known names keep their answers; is fleetd running?",
                             w->folder, strerror(-r));
-        else if (r >= 0 && w->misses)
-                log_notice(NO_FIELDS, "%s can be read again", w->folder);
         w->misses = r < 0;
         if (r < 0)
                 table_watch_look_after(w, TABLE_LOOK_MS);
+        return 0;
 }
 
 int table_watch_new(Table *table, sd_event *event, const char *folder, TableWatch **ret) {
@@ -240,7 +234,7 @@ int table_watch_new(Table *table, sd_event *event, const char *folder, TableWatc
         w->event = event;
         w->folder_fd = -1;
         TRY(copy_string(folder, &w->folder));
-        table_watch_look(w);
+        (void) table_watch_look(NULL, 0, w);
         *ret = TAKE_PTR(w);
         return 0;
 }

@@ -133,11 +133,7 @@ static int zone_select(const ZoneFilter *f, ns_type type, size_t n_max, Random *
                 if (ret->n_records < n_max)
                         ret->records[ret->n_records++] = ret->records[at];
                 if (at < n_max)
-                        ret->records[at] = (DnsRecord) { .type = type,
-                                                         .label = line->endpoint.endpoint,
-                                                         .service = f->service->name,
-                                                         .port = line->endpoint.port,
-                                                         .address = line->address };
+                        ret->records[at] = (DnsRecord) { type, line, f->service->name, 0 };
         }
         return 0;
 }
@@ -158,6 +154,7 @@ static int zone_answer_service(ZoneFilter *f, const DnsQuestion *q, bool tcp, Ra
 }
 
 int zone_answer(const Table *table, const DnsQuestion *q, bool tcp, Random *random, DnsAnswer *ret) {
+        static const TableLine ns = { .address.s6_addr = { [10] = 255, 255, 169, 254, 23, 79 } };
         Label labels[ZONE_LABELS_MAX];
         size_t n = zone_labels(q, labels);
         bool below_services = n > 1 && label_is(labels[1], "service"),
@@ -179,8 +176,7 @@ int zone_answer(const Table *table, const DnsQuestion *q, bool tcp, Random *rand
         if (n == 1 && (q->type == ns_t_soa || q->type == ns_t_ns))
                 one.type = (ns_type) q->type;
         if (is_ns && q->type == ns_t_a)
-                one = (DnsRecord) { .type = ns_t_a,
-                                    .address.s6_addr = { [10] = 255, 255, 169, 254, 23, 79 } };
+                one = (DnsRecord) { ns_t_a, &ns, NULL, 0 };
         if (exists && q->type == ns_t_any)
                 one.type = ns_t_hinfo;
         if (one.type > 0) {

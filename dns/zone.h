@@ -32,11 +32,9 @@ typedef struct DnsQuestion {
 /* The owner is the name of the question; that of SOA is the zone. */
 typedef struct DnsRecord {
         ns_type type;
-        const char *label,
-                *service;        /* SRV: the target LABEL.SERVICE.service.fleet; borrowed from the table */
-        uint16_t port;           /* SRV */
-        uint16_t offset;         /* SRV: of the target in the message; 0: the record was not written */
-        struct in6_addr address; /* A, AAAA; SRV: of the target, for the additional section */
+        const TableLine *line; /* A, AAAA, SRV; borrowed from the table, as the next */
+        const char *service;   /* SRV: the target is ENDPOINT.SERVICE.service.fleet */
+        uint16_t offset;       /* SRV: of the target in the message; 0: the record was not written */
 } DnsRecord;
 
 typedef struct DnsAnswer {

@@ -13,13 +13,15 @@
 
 static void print_record(Text *t, const DnsRecord *r, uint32_t serial) {
         char address[INET6_ADDRSTRLEN] = "";
-        const char *shown = IN6_IS_ADDR_V4MAPPED(&r->address) ? address + strlen("::ffff:") : address;
+        const char *shown = r->line && IN6_IS_ADDR_V4MAPPED(&r->line->address) ? address + strlen("::ffff:") :
+                                                                                 address;
 
         if (r->type == ns_t_a || r->type == ns_t_aaaa || r->type == ns_t_srv)
-                inet_ntop(AF_INET6, &r->address, address, sizeof(address));
+                inet_ntop(AF_INET6, &r->line->address, address, sizeof(address));
         switch (r->type) {
         case ns_t_srv:
-                text_printf(t, "SRV %u %s.%s %s", r->port, r->label, r->service, shown);
+                text_printf(t, "SRV %u %s.%s %s", r->line->endpoint.port, r->line->endpoint.endpoint,
+                            r->service, shown);
                 break;
         case ns_t_soa:
                 text_printf(t, "SOA %u", serial);

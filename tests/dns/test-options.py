@@ -18,7 +18,7 @@ ROWS = [
     ("", 2, "no sockets from systemd; to start it: systemctl start fleet-dns.socket; for a trial: fleet-dns --listen=127.0.0.1:5300"),
     ("--allow=0.0.0.0/0", 2, "--allow=0.0.0.0/0: that is an open resolver; name your networks"),
     ("--allow=10.0.0.0/8 --allow=::/0", 2, "--allow=::/0: that is an open resolver; name your networks"),
-    ("--allow=lan", 2, "--allow=lan: expected a network, for example 192.168.1.0/24"),
+    ("--allow=lan", 2, "--allow=lan: expected a network of IPv4, for example 192.168.1.0/24"),
     ("--allow=10.0.0.0/40", 2, "--allow=10.0.0.0/40: expected a prefix of 1 to 32"),
     ("--forward=maybe", 2, "--forward=maybe: expected yes or no"),
     ("--listen=5300", 2, "--listen=5300: expected ADDR:PORT, for example 127.0.0.1:5300"),

@@ -83,8 +83,8 @@ static int teardown(void **state) {
 static ForwardClient client_of(unsigned n, bool tcp) {
         ForwardClient c = { .kind = n < 256 ? SOURCE_CONTAINER : SOURCE_HOST, .connection = tcp ? 1 + n : 0 };
 
-        c.source.in.sin_family = AF_INET;
-        c.source.in.sin_addr.s_addr = htonl(n < 256 ? 0x0a580000 + n : 0x7f000001);
+        c.source.sin_family = AF_INET;
+        c.source.sin_addr.s_addr = htonl(n < 256 ? 0x0a580000 + n : 0x7f000001);
         c.id[0] = 0x12;
         c.id[1] = 0x34;
         return c;
@@ -304,7 +304,7 @@ static void equal_queries_share_one_for_64_clients(void **state) {
         answer_with(0, 0, 0);
         assert_int_equal(world.n_answers, 64);
         for (unsigned i = 0; i < 64; i++)
-                assert_int_equal(ntohl(world.answers[i].client.source.in.sin_addr.s_addr) & 0xff, i);
+                assert_int_equal(ntohl(world.answers[i].client.source.sin_addr.s_addr) & 0xff, i);
         assert_int_not_equal(forward_process(forward, now_ms), UINT64_MAX);
 }
 
@@ -390,9 +390,9 @@ static void queries_in_flight_keep_their_servers(void **state) {
 }
 
 static size_t read_servers(const char *text, const char *own) {
-        Address own_address = { .in = { .sin_family = AF_INET, .sin_port = htons(53) } };
+        struct sockaddr_in own_address = { .sin_family = AF_INET, .sin_port = htons(53) };
 
-        inet_pton(AF_INET, own, &own_address.in.sin_addr);
+        inet_pton(AF_INET, own, &own_address.sin_addr);
         return forward_read_servers(forward, text, &own_address, 1);
 }
 

@@ -408,6 +408,13 @@ static void a_client_that_does_not_read_is_closed_after_10_seconds(void **state)
         assert_true(is_closed(f, 0));
 }
 
+static void a_socket_of_ip6_is_an_error(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(server_add_socket(f->server, socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
+                         -EAFNOSUPPORT);
+}
+
 static void a_stop_reads_nothing_more_and_leaves_the_loop(void **state) {
         Fixture *f = *state;
         uint8_t bytes[4096];
@@ -439,6 +446,7 @@ int main(void) {
                 TEST(the_host_has_32_connections_and_the_one_idle_longest_is_closed),
                 TEST(answers_that_wait_are_limited_and_the_longest_is_closed),
                 TEST(a_client_that_does_not_read_is_closed_after_10_seconds),
+                TEST(a_socket_of_ip6_is_an_error),
                 TEST(a_stop_reads_nothing_more_and_leaves_the_loop),
         };
 
