@@ -76,6 +76,8 @@ typedef struct SimMachine {
         uint64_t hashed_at;      /* applied index of the last comparison of its tree; 0: none */
         uint64_t slice_index, slice_at_ms;     /* of the last comparison of its slice */
         uint64_t slice_ms;                     /* since then it differs; 0: it does not */
+        uint64_t served_ms;                    /* when its daemon last ran, or the machine was lost */
+        unsigned n_endpoints;                  /* of it since then */
         const struct SimMachine *replica_used; /* by an attached host, as it was seen last; NULL: by none */
         bool was_attached;                     /* the same */
         unsigned watched_boots;                /* at that time */
@@ -148,6 +150,7 @@ struct SimCluster {
         const SimMachine *gathered;             /* the host that gets the units of all others now, or NULL */
         uint64_t hashes_at[4096], hashes[4096]; /* of trees, by applied index */
         uint64_t n_slices, n_slices_at_once;    /* that were compared; at the index of the tree */
+        uint64_t n_endpoints;                   /* that were checked */
 };
 
 SimCluster *cluster_new(World *w, unsigned hosts);
@@ -208,4 +211,5 @@ void check_start(SimMachine *m, const char *unit);
 void check_message(SimCluster *c, const LogFields *fields, const char *message);
 void check_hashes(SimCluster *c);
 void check_slices(SimCluster *c); /* of attached hosts */
+void check_endpoints(SimCluster *c);
 void check_healed(SimCluster *c); /* after healing: all that was promised */

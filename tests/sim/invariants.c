@@ -362,6 +362,58 @@ static void check_left(const SimMachine *m, const SimMachine *leader) {
                 world_failed(m->cluster->world, "a-host-that-leaves-has-left", "%s", m->name);
 }
 
+/* A daemon that does not run withdraws nothing: what it had proposed before takes effect within some seconds.
+ */
+static void check_endpoints_stay(SimMachine *m, const Cluster *cluster) {
+        const ClusterMachine *known = cluster_machine(cluster, m->machine_id);
+        const ClusterServer *server = cluster_server(cluster, m->machine_id);
+        unsigned n = server ? HASH_COUNT(server->endpoints) : 0;
+        uint64_t now_ms = world_now_ms(m->cluster->world);
+
+        if (machine_serves(m) || !known || presence_is_down(known->presence))
+                m->served_ms = now_ms;
+        if (now_ms - m->served_ms <= CATCH_UP_MS)
+                m->n_endpoints = n;
+        else if (n < m->n_endpoints)
+                world_failed(m->cluster->world, "endpoints-stay-without-their-daemon", "%s has %u of %u",
+                             m->name, n, m->n_endpoints);
+}
+
+/* An endpoint exists only for a unit that its machine has an assignment of, also while that is to stop it, or
+ * the machine is away; and on no machine that is lost or has left. */
+static void check_server(SimCluster *c, const Cluster *cluster, const ClusterServer *s) {
+        const ClusterMachine *m = cluster_machine(cluster, s->machine);
+
+        c->n_endpoints += HASH_COUNT(s->endpoints);
+        if (!m || presence_is_down(m->presence))
+                world_failed(c->world, "a-lost-host-has-no-endpoints", "%s has %u",
+                             cluster_name_of(cluster, s->machine), HASH_COUNT(s->endpoints));
+        for (const ClusterEndpoint *x = s->endpoints; x; x = x->hh.next)
+                if (!cluster_assignment_on(m, x->unit))
+                        world_failed(c->world, "an-endpoint-has-an-assignment", "%s on %s", x->unit,
+                                     cluster_name_of(cluster, x->machine));
+}
+
+/* In each complete view: the changes of an entry are in it one after the other. */
+void check_endpoints(SimCluster *c) {
+        SimMachine *leader = cluster_leader(c);
+
+        for (unsigned i = 0; i < c->n; i++) {
+                SimMachine *m = &c->machines[i];
+                const Registry *r = machine_serves(m) && !machine_is_attached(m) ?
+                                            daemon_host(m->daemon)->registry :
+                                            NULL;
+                const Cluster *cluster = r && registry_ready(r) && registry_is_current(r) ?
+                                                 registry_cluster(r) :
+                                                 NULL;
+
+                for (const ClusterServer *s = cluster ? cluster->servers : NULL; s; s = s->hh.next)
+                        check_server(c, cluster, s);
+                for (unsigned k = 0; cluster && m == leader && k < c->n; k++)
+                        check_endpoints_stay(&c->machines[k], cluster);
+        }
+}
+
 void check_healed(SimCluster *c) {
         SimMachine *leader = cluster_leader(c);
         const Cluster *cluster;

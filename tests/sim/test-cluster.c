@@ -257,6 +257,7 @@ static void on_check(void *userdata) {
         check_hashes(c);
         check_slices(c);
         services_watch(c);
+        check_endpoints(c);
         drains_watch(c);
         rollouts_watch(c);
         faults_check_left(c);
