@@ -2,6 +2,7 @@
  * read again. */
 
 #include "units/api_json.h"
+#include "units/stored_cluster.h"
 #include "units/stored_json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -9,6 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 static void read_records(const char *json, size_t size) {
         _cleanup_unit_state_ UnitState state = {};
         _cleanup_machine_ Machine machine = {}, same_machine = {};
+        _cleanup_(endpoint_record_done) EndpointRecord endpoint = {}, same_endpoint = {};
         _cleanup_unit_ Unit *unit = NULL;
         Assignment order = {}, same_order = {};
         _cleanup_problem_ Problem problem = {}, same_problem = {};
@@ -26,6 +28,14 @@ static void read_records(const char *json, size_t size) {
                 r = stored_facts_read(t.chars, t.size, &same_machine, &err);
                 assert(r == 0);
                 assert(json_record_equal(&facts_record, &machine, &same_machine));
+        }
+
+        text_clear(&t);
+        if (stored_endpoint_read(json, size, &endpoint, &err) == 0) {
+                stored_endpoint_write(&t, &endpoint);
+                r = stored_endpoint_read(t.chars, t.size, &same_endpoint, &err);
+                assert(r == 0);
+                assert(json_record_equal(&endpoint_record, &endpoint, &same_endpoint));
         }
 
         text_clear(&t);

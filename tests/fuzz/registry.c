@@ -7,6 +7,7 @@
 #include "fleetd/features/reboot/reboot.h"
 #include "fleetd/features/rollout/rollout.h"
 #include "fleetd/registry/cluster_keys.h"
+#include "fleetd/registry/endpoints.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/scheduler/scheduler.h"
 
@@ -72,6 +73,24 @@ static void check_steps(const Cluster *c) {
         (void) reboot_step(c, &state, true);
 }
 
+/* Each endpoint is once in each of its services, which are sorted, and one that may not be registered has a
+ * reason. */
+static void check_endpoints(const Cluster *c) {
+        for (const ClusterService *s = c->services; s; s = s->hh.next)
+                for (size_t i = 0; i < s->n_endpoints; i++) {
+                        const ClusterEndpoint *x = s->endpoints[i],
+                                              *next = i + 1 < s->n_endpoints ? s->endpoints[i + 1] : x;
+                        const ClusterMachine *m = cluster_machine(c, x->machine);
+                        const ClusterUnit *u = cluster_unit(c, x->unit);
+                        int order = strcmp(x->machine, next->machine) ?: strcmp(x->unit, next->unit);
+                        Error err = {};
+
+                        assert(cluster_endpoint(c, x->machine, x->unit) == x && (x == next || order < 0));
+                        if (m && endpoint_check(c, m, x->unit, u ? u->unit : NULL, &x->record, &err) < 0)
+                                assert(err.message[0]);
+                }
+}
+
 /* What waits has a reason. */
 static void check_reasons(const Cluster *c) {
         const KvState state = {};
@@ -112,6 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         check_plan(&c, true);
         check_steps(&c);
         check_reasons(&c);
+        check_endpoints(&c);
 
         if (c.machines && c.units) {
                 const ClusterMachine *where;
@@ -121,7 +141,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         }
         assert(cluster_remove(&c, kv_string("/_fleet")) == 0);
         assert(!c.units && !c.machines && !c.tokens && !c.principals && !c.denied && !c.lineages &&
-               LIST_EMPTY(&c.unreadable));
+               !c.servers && !c.services && LIST_EMPTY(&c.unreadable));
         cluster_done(&c);
         return 0;
 }
