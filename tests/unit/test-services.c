@@ -245,6 +245,62 @@ static void a_unit_that_crashes_in_a_loop_is_registered_when_it_is_available(voi
         UNTIL(fixture, lists("shop@1.service") && endpoint_of(fixture, "shop@1.service"));
 }
 
+static void a_check_that_fails_withdraws(void **state) {
+        static const char text[] = SHOP("HealthTcp=8080\nHealthIntervalSec=1s\nHealthFailures=1\n");
+        Fixture *fixture = *state;
+
+        assign_to(fixture, "shop@1.service", text, ASSIGNMENT_RUN);
+        UNTIL(fixture, endpoint_of(fixture, "shop@1.service") && lists("shop@1.service"));
+        run_ms(fixture, UPDATE_WATCH_MS + 1000);
+        fixture->probed.passed = false;
+        UNTIL(fixture, !endpoint_of(fixture, "shop@1.service"));
+        assert_false(lists("shop@1.service"));
+        fixture->probed.passed = true;
+        UNTIL(fixture, endpoint_of(fixture, "shop@1.service") && lists("shop@1.service"));
+}
+
+static void a_unit_that_ended_while_the_daemon_was_down_is_withdrawn_when_units_are_listed(void **state) {
+        Fixture *fixture = *state;
+
+        run_shop(fixture, "shop@1.service");
+        run_shop(fixture, "shop@2.service");
+        close_services(fixture);
+        sim_systemd_end(fixture->systemd, "shop@1.service");
+        run_ms(fixture, 1000);
+        open_services(fixture);
+        assert_true(lists("shop@1.service") && endpoint_of(fixture, "shop@1.service"));
+        UNTIL(fixture, !endpoint_of(fixture, "shop@1.service") && !lists("shop@1.service"));
+        assert_true(lists("shop@2.service") && endpoint_of(fixture, "shop@2.service"));
+}
+
+static void a_host_that_is_not_up_registers_when_it_is(void **state) {
+        Fixture *fixture = *state;
+        PresenceChange change = { .presence = PRESENCE_AWAY };
+        const ClusterMachine *m = cluster_machine(registry_cluster(fixture->host->registry),
+                                                  fixture->host->id);
+
+        run_shop(fixture, "shop@1.service");
+        snprintf(change.machine, sizeof(change.machine), "%s", m->id);
+        for (; change.presence <= PRESENCE_LOST; change.presence++) {
+                bool stays = change.presence == PRESENCE_AWAY;
+
+                change.expected_index = m->presence_index;
+                assert_int_equal(
+                        host_wait(fixture->host, registry_presence(fixture->host->registry, 0, &change, 1,
+                                                                   host_on_done, fixture->host)),
+                        KV_OK);
+                run_pending(fixture);
+                assert_int_equal(endpoint_of(fixture, "shop@1.service") != NULL, stays);
+                assert_true(lists("shop@1.service"));
+        }
+        change.expected_index = m->presence_index;
+        change.presence = PRESENCE_UP;
+        assert_int_equal(host_wait(fixture->host, registry_presence(fixture->host->registry, 0, &change, 1,
+                                                                    host_on_done, fixture->host)),
+                         KV_OK);
+        UNTIL(fixture, endpoint_of(fixture, "shop@1.service"));
+}
+
 static void what_has_changed_meanwhile_is_corrected(void **state) {
         Fixture *fixture = *state;
 
@@ -436,6 +492,9 @@ int main(int argc, char **argv) {
                 in_a_host(starts_with_services_make_no_more_transactions),
                 in_a_host(a_unit_that_ends_leaves_the_file_at_once_and_then_its_key),
                 in_a_host(a_unit_that_crashes_in_a_loop_is_registered_when_it_is_available),
+                in_a_host(a_check_that_fails_withdraws),
+                in_a_host(a_unit_that_ended_while_the_daemon_was_down_is_withdrawn_when_units_are_listed),
+                in_a_host(a_host_that_is_not_up_registers_when_it_is),
                 in_a_host(what_has_changed_meanwhile_is_corrected),
                 in_a_host(an_assigned_stop_follows_the_withdrawal),
                 in_a_host(a_new_text_withdraws_and_registers),

@@ -88,27 +88,30 @@ static void services_forget(Services *s, OwnEndpoint *own) {
 
 static void services_publish(void *self, const DutyUnit *unit, StateChange *change) {
         Services *s = self;
-        ServicesSelf host = services_self(s);
-        const ClusterEndpoint *key = cluster_endpoint(registry_cluster(s->host->registry), host.machine_id,
-                                                      unit->name);
-        OwnEndpoint *own = services_has(unit) ? named_get(&s->own, unit->name, sizeof(*own)) :
-                                                named_find(s->own, unit->name);
+        const ClusterEndpoint *key = cluster_endpoint(registry_cluster(s->host->registry),
+                                                      s->host->settings->machine_id, unit->name);
+        bool has = services_has(unit), listed;
+        OwnEndpoint *own = has ? named_get(&s->own, unit->name, sizeof(*own)) :
+                                 named_find(s->own, unit->name);
+        ServicesSelf host;
 
-        if (own && own->former && unit->undecided)
-                return;
+        if (own ? own->former && unit->undecided : has || !key)
+                return; /* it stays as it is; there is no memory; or it has nothing to do with services */
+        host = services_self(s);
         if (own)
                 services_decide(s, own, unit, &host);
         if (own && (own->stage == WITHDRAW_DUE || own->stage == WITHDRAW_SENT) && unit->passing)
                 return; /* the withdrawal has its own transaction */
         if (!change)
                 return;
-        if (!own || !own->listed) {
-                if (key && (own || !services_has(unit)))
-                        change->endpoint_write = ENDPOINT_WITHDRAWN;
-        } else if (host.up && !(key && json_record_equal(&endpoint_record, &key->record, &own->record)) &&
-                   json_record_copy(&endpoint_record, &own->record, &change->endpoint) == 0)
+        listed = own && own->listed;
+        if (!listed && key)
+                change->endpoint_write = ENDPOINT_WITHDRAWN;
+        else if (listed && host.up &&
+                 !(key && json_record_equal(&endpoint_record, &key->record, &own->record)) &&
+                 json_record_copy(&endpoint_record, &own->record, &change->endpoint) == 0)
                 change->endpoint_write = ENDPOINT_SET;
-        if (own && !services_has(unit))
+        if (own && !has)
                 services_forget(s, own);
 }
 
