@@ -284,7 +284,8 @@ def check_file(example, build, scratch):
         good = r.returncode == 1
     else:
         name = re.match(r"^# ([\w@.-]+\.[a-z]+)\n", text)
-        path = f"{scratch}/{name.group(1) if name else 'example@.service'}"
+        kind = "container" if "[Container]" in text else "service"
+        path = f"{scratch}/{name.group(1) if name else 'example@.' + kind}"
         if not text.lstrip("#").lstrip().startswith("[") and not name:
             text = "[X-Fleet]\n" + text
         with open(path, "w") as f:
