@@ -193,11 +193,13 @@ static void names_write_json(Text *t, const char *name, const void *field) {
 }
 
 static int names_read_json(const JsonValue *array, void *field, Error *err) {
+        if (array && json_value_type(array) != JSON_VALUE_ARRAY)
+                return error_set(err, -EBADMSG, "expected an array of strings");
         JSON_EACH(item, array) {
                 const char *name = json_value_string(item);
 
                 if (!name)
-                        return error_set(err, -EBADMSG, "expected a list of strings");
+                        return error_set(err, -EBADMSG, "expected an array of strings");
                 TRY(names_add(field, name, strlen(name)));
         }
         return 0;

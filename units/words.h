@@ -232,6 +232,8 @@
           "it is not active, or a check is not passing")                                                \
         X(VERDICT_ENDPOINT_CRASHED, "endpoint-crashed",                                                 \
           "it ended before it was available (UpdateWatchSec=)")                                         \
+        X(VERDICT_ENDPOINT_AWAITED, "endpoint-awaited",                                                 \
+          "its host is about to register it; if it does not: the journal of fleetd there")              \
         X(VERDICT_ENDPOINT_NO_ADDRESS, "endpoint-no-address",                                           \
           "its host has no address; set ServiceAddress= there")                                         \
         X(VERDICT_ENDPOINTS_FULL, "endpoints-full",                                                     \

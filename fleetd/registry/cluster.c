@@ -58,9 +58,13 @@ ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const 
 
 const Names *cluster_rule(const Placement *p, ClusterRule rule) {
         const Names *const names[_CLUSTER_RULE_MAX] = {
-                [CLUSTER_CONFLICTS] = &p->conflicts,   [CLUSTER_REPLACES] = &p->replaces,
-                [CLUSTER_MACHINE_OF] = &p->machine_of, [CLUSTER_TRIGGERS] = &p->triggers,
-                [CLUSTER_PORTS] = &p->ports,           [CLUSTER_PUBLISHED] = &p->published,
+                [CLUSTER_CONFLICTS] = &p->conflicts,
+                [CLUSTER_REPLACES] = &p->replaces,
+                [CLUSTER_MACHINE_OF] = &p->machine_of,
+                [CLUSTER_TRIGGERS] = &p->triggers,
+                [CLUSTER_PORTS] = &p->ports,
+                [CLUSTER_PUBLISHED] = &p->published,
+                [CLUSTER_SERVICES] = &p->service.names,
         };
 
         return names[rule];

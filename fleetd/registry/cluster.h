@@ -111,7 +111,7 @@ typedef enum ClusterList {
         _CLUSTER_LIST_MAX,
 } ClusterList;
 
-/* The options that name other units, or ports. */
+/* The options that name other units, ports or services. */
 typedef enum ClusterRule {
         CLUSTER_CONFLICTS,
         CLUSTER_REPLACES,
@@ -119,6 +119,7 @@ typedef enum ClusterRule {
         CLUSTER_TRIGGERS,   /* Unit= of a timer, for example */
         CLUSTER_PORTS,      /* no units, but ports of Port= that only one unit of a machine can have */
         CLUSTER_PUBLISHED,  /* the same of PublishPort= */
+        CLUSTER_SERVICES,   /* Service=, or its default */
         _CLUSTER_RULE_MAX,
 } ClusterRule;
 

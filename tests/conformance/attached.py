@@ -82,6 +82,8 @@ REQUESTS = {
     "POST /fleet/v1/reboots": [(V1 + "/reboots", '{"machines":["none"]}'), (V1 + "/reboots", "{")],
     "DELETE /fleet/v1/reboots": [(V1 + "/reboots", '{"machines":["none"]}')],
     "POST /fleet/v1/reboots/resume": [(V1 + "/reboots/resume", None)],
+    "GET /fleet/v1/services": [(V1 + "/services", None)],
+    "GET /fleet/v1/services/*": [(V1 + "/services/none", None)],
     "GET /fleet/v1/rollouts": [(V1 + "/rollouts", None)],
     "GET /fleet/v1/rollouts/*": [(V1 + "/rollouts/u%s.service", None), (V1 + "/rollouts/none.service", None)],
     "PUT /fleet/v1/rollouts/*": [(V1 + "/rollouts/u%s.service", '{"request":"pause"}'), (V1 + "/rollouts/u%s.service", '{"request":"none"}')],
@@ -405,6 +407,9 @@ once list-machines --all --output=json
 once list-machines --all --fields=none
 list-members
 once list-members --output=json
+services
+services --output=json
+services none
 cluster
 once cluster --output=json
 cluster level

@@ -508,6 +508,8 @@ static const struct {
         { "POST", "/fleet/v1/reboots", "POST", "/fleet/v1/reboots", "{}" },
         { "DELETE", "/fleet/v1/reboots", "DELETE", "/fleet/v1/reboots" },
         { "POST", "/fleet/v1/reboots/resume", "POST", "/fleet/v1/reboots/resume", "{}" },
+        { "GET", "/fleet/v1/services", "GET", "/fleet/v1/services" },
+        { "GET", "/fleet/v1/services/*", "GET", "/fleet/v1/services/x" },
         { "PUT", "/fleet/v1/cluster/level", "PUT", "/fleet/v1/cluster/level", "{}" },
         { "PUT", "/fleet/v1/cluster/settings", "PUT", "/fleet/v1/cluster/settings", "{}" },
         { "DELETE", "/fleet/v1/cluster/adopting", "DELETE", "/fleet/v1/cluster/adopting" },

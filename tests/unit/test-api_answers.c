@@ -66,7 +66,8 @@ void __wrap_agent_each_unit(const Agent *agent, void (*each)(void *userdata, con
                 each(userdata, &units[i]);
 }
 
-static const Component *const components[] = { &reboot_component, &rollout_component, NULL };
+static const Component *const components[] = { &reboot_component, &rollout_component, &services_component,
+                                               NULL };
 
 static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
         ComponentHost *host = &fixture->host->components;
@@ -1750,6 +1751,117 @@ static void health_is_unknown_of_a_machine_that_is_not_up(void **state) {
 
         write_records(fixture, hosts, ELEMENTS(hosts));
         write_records(fixture, records, ELEMENTS(records));
+        play(fixture, API_SOCKET, rows, ELEMENTS(rows));
+}
+
+#define OF_SHOP(more)                                                                                     \
+        "{\"text\":\"[Service]\\nExecStart=/bin/true\\n[X-Fleet]\\nService=shop\\nPort=http:8080\\n" more \
+        "\"}"
+#define ACTIVE(more) "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"" more "}"
+
+static const Record services[] = {
+        { "unit/shop-1.service", OF_SHOP("") },
+        { "target/shop-1.service", "launched" },
+        { "machine/" BETA "/unit/shop-1.service", "{\"order\":\"run\"}" },
+        { "endpoint/shop-1.service/" BETA,
+          "{\"address\":\"10.0.0.2\",\"name\":\"beta.example\",\"ports\":[{\"name\":\"http\",\"port\":8080,"
+          "\"protocol\":\"tcp\"},{\"name\":\"dns\",\"port\":53,\"protocol\":\"udp\"}],"
+          "\"services\":[\"shop\",\"web\"],\"zone\":\"a\"}" },
+        { "unit/shop-2.service", OF_SHOP("") },
+        { "target/shop-2.service", "launched" },
+        { "machine/" ETA "/unit/shop-2.service", "{\"order\":\"run\"}" },
+        { "state/shop-2.service/" ETA, ACTIVE(",\"health\":\"failing\",\"why\":\"http:8080: 503\"") },
+        { "unit/shop-3.service", OF_SHOP("") },
+        { "target/shop-3.service", "launched" },
+        { "machine/" DELTA "/unit/shop-3.service", "{\"order\":\"run\"}" },
+        { "unit/shop-4.service", OF_SHOP("MachineMetadata=gpu=maybe\\n") },
+        { "target/shop-4.service", "launched" },
+        { "unit/shop-5.service", OF_SHOP("") },
+        { "target/shop-5.service", "launched" },
+        { "machine/" BETA "/unit/shop-5.service", "{\"order\":\"run\"}" },
+        { "state/shop-5.service/" BETA, ACTIVE(",\"health\":\"passing\"") },
+        { "unit/shop-6.service", OF_SHOP("") },
+        { "target/shop-6.service", "launched" },
+        { "machine/" GAMMA "/unit/shop-6.service", "{\"order\":\"run\"}" },
+        { "state/shop-6.service/" GAMMA, ACTIVE(",\"available\":true,\"health\":\"passing\"") },
+        { "unit/shop-7.service", OF_SHOP("") },
+        { "target/shop-7.service", "launched" },
+        { "machine/" BETA "/unit/shop-7.service", "{\"order\":\"run\"}" },
+        { "state/shop-7.service/" BETA, ACTIVE(",\"available\":true,\"health\":\"passing\"") },
+        { "unit/shop-8.service", OF_SHOP("") }, /* these two are not wanted: */
+        { "unit/shop-9.service", OF_SHOP("") },
+        { "target/shop-9.service", "launched" },
+        { "machine/" BETA "/unit/shop-9.service", "{\"order\":\"run\"}" },
+        { "state/shop-9.service/" BETA,
+          "{\"active\":\"inactive\",\"done\":true,\"load\":\"loaded\",\"sub\":\"dead\"}" },
+};
+
+static void services_are_listed_with_their_endpoints_and_why_a_unit_has_none(void **state) {
+#define MISSING(where, n, code, reason, state)                                                        \
+        "{" where "\"reason\":\"" reason "\",\"reasonCode\":\"" code "\"," state "\"unit\":\"shop-" n \
+        ".service\"}"
+#define ON(id, name) "\"machine\":\"" name "\",\"machineID\":\"" id "\","
+#define SHOP_1                                                          \
+        "{\"address\":\"10.0.0.2\",\"endpoint\":\"beta-bafd2fc8\"," ON( \
+                BETA, "beta") "\"ports\":[\"http/tcp:8080\","           \
+                              "\"dns/udp:53\"],\"unit\":\"shop-1.service\",\"zone\":\"a\"}"
+#define SHOP_2 \
+        MISSING(ON(ETA, "eeeeeeee"), "2", "endpoint-not-passing", "http:8080: 503", "\"state\":\"failing\",")
+#define SHOP_3 \
+        MISSING(ON(DELTA, "delta"), "3", "away-stopped", "its fleetd was stopped", "\"state\":\"lost\",")
+#define SHOP_4 \
+        MISSING("", "4", "endpoint-not-assigned", "fleetctl why shop-4.service", "\"state\":\"unassigned\",")
+#define SHOP_5                                             \
+        MISSING(ON(BETA, "beta"), "5", "endpoint-crashed", \
+                "it ended before it was available (UpdateWatchSec=)", "")
+#define SHOP_6                                                  \
+        MISSING(ON(GAMMA, "gamma"), "6", "endpoint-no-address", \
+                "its host has no address; set ServiceAddress= there", "")
+#define SHOP_7                                             \
+        MISSING(ON(BETA, "beta"), "7", "endpoint-awaited", \
+                "its host is about to register it; if it does not: the journal of fleetd there", "")
+#define WEB                                                                                        \
+        "{\"endpoints\":1,\"machines\":[\"beta\"],\"name\":\"web\",\"ports\":[\"http/tcp\",\"dns/" \
+        "udp\"],\"wanted\":1}"
+        static const Row rows[] = {
+                { "GET /fleet/v1/services", NULL, NULL, 200, JSON SERVER,
+                  "{\"services\":[{\"endpoints\":1,\"machine\":\"eeeeeeee\",\"machines\":[\"beta\"],\"name\":"
+                  "\"shop\",\"ports\":[\"http/tcp\",\"dns/udp\"],\"reason\":\"http:8080: "
+                  "503\",\"reasonCode\":"
+                  "\"endpoint-not-passing\",\"state\":\"failing\",\"unit\":\"shop-2.service\",\"wanted\":7}"
+                  "," WEB "]}" },
+                { "GET /fleet/v1/services/shop", NULL, NULL, 200, JSON SERVER,
+                  "{\"endpoints\":[" SHOP_1 "," SHOP_2 "," SHOP_3 "," SHOP_4 "," SHOP_5 "," SHOP_6 "," SHOP_7
+                  "]}" },
+                { "GET /fleet/v1/services/web", NULL, NULL, 200, JSON SERVER,
+                  "{\"endpoints\":[" SHOP_1 "]}" },
+                { "GET /fleet/v1/services?nextPageToken=ZAACAA==", NULL, NULL, 200, JSON SERVER, "{}" },
+                { "GET /fleet/v1/services?nextPageToken=ZAACAOkDAABzaG9w", NULL, NULL, 200,
+                  JSON SERVER, /* after shop */
+                  "{\"services\":[" WEB "]}" },
+                { "GET "
+                  "/fleet/v1/services/"
+                  "shop?nextPageToken="
+                  "ZAACAOkDAABzaG9wLTYuc2VydmljZS9jY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjYw==", /* after
+                                                                                                     shop-6 on
+                                                                                                     gamma */
+                  NULL, NULL, 200, JSON SERVER, "{\"endpoints\":[" SHOP_7 "]}" },
+                { "GET /fleet/v1/services/shop?nextPageToken=ZAACAOkDAABzaG9wLTYuc2VydmljZQ==", /* after
+                                                                                                   shop-6 */
+                  NULL, NULL, 200, JSON SERVER, "{\"endpoints\":[" SHOP_6 "," SHOP_7 "]}" },
+                { "GET /fleet/v1/services/shop?nextPageToken=x", NULL, NULL, 400, JSON SERVER,
+                  ERROR(400, "illegal base64 data at input byte 0") },
+                { "GET /fleet/v1/services/none", NULL, NULL, 404, JSON SERVER,
+                  ERROR(404, "no unit has the service none") },
+                { "PUT /fleet/v1/services/shop", NULL, "{}", 405, JSON SERVER,
+                  ERROR(405, "only GET supported against this resource") },
+        };
+        Fixture *fixture = *state;
+
+        host_raise(fixture->host, KV_LEVEL_SERVICES);
+        fixture->base = kv_index(fixture->host->store);
+        write_records(fixture, hosts, ELEMENTS(hosts));
+        write_records(fixture, services, ELEMENTS(services));
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 }
 
@@ -5578,6 +5690,7 @@ int main(void) {
                 in_a_fixture(clients_of_etcd_find_version_health_members_and_rights),
                 in_a_fixture(the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level_back),
                 in_a_fixture(machines_are_listed_and_their_metadata_changed),
+                in_a_fixture(services_are_listed_with_their_endpoints_and_why_a_unit_has_none),
                 in_a_fixture(states_are_those_of_machines_that_are_there),
                 in_a_fixture(the_pages_of_a_long_list_have_each_item_once_while_others_are_removed),
                 in_a_fixture(health_is_unknown_of_a_machine_that_is_not_up),

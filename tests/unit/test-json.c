@@ -800,6 +800,8 @@ static void each_member_of_the_wrong_kind_is_named(void **state) {
                 { &api_units_page, "{\"units\":[1]}" },
                 { &api_states_page, "{\"states\":[1]}" },
                 { &api_machines_page, "{\"machines\":[1]}" },
+                { &api_services_page, "{\"services\":[{\"ports\":\"http/tcp\"}]}" },
+                { &api_endpoints_page, "{\"endpoints\":[{\"ports\":[\"http/tcp\",1]}]}" },
                 { &api_machines_page, "{\"machines\":[{\"metadata\":{\"a\":\"b\",\"c\":1}}]}" },
         };
 

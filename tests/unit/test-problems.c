@@ -63,10 +63,11 @@ static void append_found(Text *t, ProblemSearch *s) {
         json_value_free(list);
 }
 
-extern const Component reboot_component, rollout_component;
+extern const Component reboot_component, rollout_component, services_component;
 
 static ProblemSearch search_new(const ClusterView *p) {
-        static const Component *const components[] = { &reboot_component, &rollout_component, NULL };
+        static const Component *const components[] = { &reboot_component, &rollout_component,
+                                                       &services_component, NULL };
         char *id = malloc(MACHINE_ID_SIZE);
 
         assert_non_null(id);
@@ -123,6 +124,15 @@ static void set(ClusterView *p, ProblemSearch *s, const char *word) {
                 s->state.stale_ms = n;
         else if (starts_with(word, "level="))
                 s->state.level = (unsigned) n;
+        else if (starts_with(word, "services="))
+                for (size_t i = 0; i < n; i++) {
+                        char unit[32];
+
+                        snprintf(unit, sizeof(unit), "shop@%zu.service", i);
+                        cluster_view_unit(p, unit, "Service=shop", TARGET_LAUNCHED);
+                        cluster_view_assign(p, "A", unit, ASSIGNMENT_RUN);
+                        cluster_view_state(p, "A", unit, "active");
+                }
         else if (starts_with(word, "later"))
                 p->cluster.now_ms += 20000;
         else {

@@ -1,7 +1,7 @@
 FLEETD_UNITY += fleetd/features/services/unity.c
 FLEETD_SOURCES += fleetd/features/services/services_internal.h fleetd/features/services/services.c fleetd/features/services/endpoints.h fleetd/features/services/endpoints.c \
 	fleetd/features/services/files.h fleetd/features/services/files.c fleetd/features/services/folder.c fleetd/features/services/stage.c fleetd/features/services/ports.h fleetd/features/services/ports.c \
-	fleetd/features/services/port_prober.h fleetd/features/services/port_prober.c
+	fleetd/features/services/port_prober.h fleetd/features/services/port_prober.c fleetd/features/services/services_v1.c
 
 if HAVE_CMOCKA
 FLEETD_SERVICES_TESTS = tests/unit/test-services tests/unit/test-ports tests/unit/test-agent_ports

@@ -272,6 +272,12 @@ static const Duty services_duty = { .stage = services_stage,
                                     .publish = services_publish,
                                     .gone = services_gone };
 
-const Component services_component = { "services",      services_open,
-                                       services_close,  services_state_changed,
-                                       services_reload, .duty = &services_duty };
+const Component services_component = { "services",
+                                       services_open,
+                                       services_close,
+                                       services_state_changed,
+                                       services_reload,
+                                       .duty = &services_duty,
+                                       .routes = services_routes,
+                                       .n_routes = SERVICES_ROUTES,
+                                       .problems = services_problems };

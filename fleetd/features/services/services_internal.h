@@ -1,9 +1,11 @@
 /* The component of services: their ports and endpoints on this host. services.c has its row and the endpoints
- * of this host, files.c the files that list endpoints, stage.c the ports of a unit. */
+ * of this host, files.c the files that list endpoints, stage.c the ports of a unit, services_v1.c what
+ * people see of all hosts. */
 #pragma once
 
+#include "fleetd/api/request.h"
 #include "fleetd/features/services/files.h"
-#include "fleetd/host/component.h"
+#include "fleetd/problems/problems.h"
 #include "units/named.h"
 
 /* How far the withdrawal before an assigned stop is. */
@@ -69,3 +71,10 @@ void services_on_pass(void *userdata);
 
 int services_stage(void *self, const Unit *text, struct AssignmentRecord *record, bool runs,
                    Error *err); /* Duty.stage */
+
+/* -- services_v1.c -- */
+
+enum { SERVICES_ROUTES = 2 };
+
+extern const Route services_routes[SERVICES_ROUTES];
+extern const ProblemRow services_problems[];
