@@ -5372,6 +5372,7 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
                 { "target/a.service", "loaded" },
                 { "revision/a.service/3", "{}" },
                 { "rollout/a.service", "{\"state\":\"done\"}" },
+                { "endpoint/a.service/" BETA, "{\"address\":\"10.0.0.2\",\"services\":[\"a\",\"b\"]}" },
                 { "machine/" BETA "/reported", "0000000000000007" },
         };
         static const Row rows[] = {
@@ -5386,7 +5387,7 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
         write_records(fixture, hosts, 3);
         write_records(fixture, units, 4);
         write_records(fixture, later, ELEMENTS(later));
-        fixture->base -= 13;
+        fixture->base -= 14;
         stream_says(fixture, &plain,
                     "{}\n{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA
                     "\"}\n{\"index\":@2,\"kind\":\"presence\",\"machine\":\"" BETA
@@ -5398,7 +5399,8 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
                     "\",\"name\":\"z.service\"}\n{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA
                     "\"}\n{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\"}\n{\"index\":@11,"
                     "\"kind\":\"revision\",\"name\":\"a.service\"}\n{\"index\":@12,\"kind\":\"rollout\","
-                    "\"name\":\"a.service\"}\n{\"index\":@13,\"kind\":\"cluster\",\"machine\":\"" BETA
+                    "\"name\":\"a.service\"}\n{\"index\":@13,\"kind\":\"endpoint\",\"machine\":\"" BETA
+                    "\",\"name\":\"a.service\"}\n{\"index\":@14,\"kind\":\"cluster\",\"machine\":\"" BETA
                     "\"}\n");
         close(plain.fd);
         HOST_UNTIL(fixture->host, TAILQ_EMPTY(&fixture->api->requests));
@@ -5428,11 +5430,13 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
                 "service\",\"time\":$S,\"value\":\"loaded\",\"was\":{\"value\":\"launched\"}}\n{\"index\":@"
                 "11,\"kind\":\"revision\",\"name\":\"a.service\",\"revision\":3,\"time\":$S}\n{\"index\":@12,"
                 "\"kind\":\"rollout\",\"name\":\"a.service\",\"time\":$S}\n{\"index\":@13,\"kind\":"
-                "\"reported\",\"machine\":\"" BETA
-                "\",\"time\":$S}\n{\"index\":@14,\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true,"
+                "\"endpoint\",\"machine\":\"" BETA
+                "\",\"name\":\"a.service\",\"time\":$S,\"address\":\"10.0.0.2\",\"services\":[\"a\",\"b\"]}\n"
+                "{\"index\":@14,\"kind\":\"reported\",\"machine\":\"" BETA
+                "\",\"time\":$S}\n{\"index\":@15,\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true,"
                 "\"time\":$S,\"was\":{\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}}\n{\"index\":@"
-                "15,\"kind\":\"target\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,\"was\":{"
-                "\"value\":\"loaded\"}}\n{\"index\":@15}\n");
+                "16,\"kind\":\"target\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,\"was\":{"
+                "\"value\":\"loaded\"}}\n{\"index\":@16}\n");
         leave(details.fd);
         HOST_UNTIL(fixture->host, TAILQ_EMPTY(&fixture->api->requests));
 }
