@@ -3,7 +3,6 @@
 #include "base/log.h"
 #include "fleetd/metrics_table.h"
 #include "fleetd/sessions/liveness.h"
-#include "fleetd/registry/proposal_rights.h"
 #include "fleetd/service.h"
 
 enum { SHORT_LOG_SIZE = 4096 };
@@ -132,14 +131,10 @@ static void daemon_on_peer(void *userdata, const char *machine_id) {
 static int daemon_check_proposal(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
                                  const KvCommand *cmd, Error *err) {
         const Daemon *d = userdata;
-        int r;
 
         if (!d->host.registry || !registry_ready(d->host.registry))
                 return -ENOMEM;
-        r = proposal_check(registry_cluster(d->host.registry), relay, machine_id, principal, cmd, err);
-        if (r >= 0)
-                r = registry_check_endpoints(d->host.registry, machine_id, cmd, err);
-        return r < 0 ? r : (int) proposal_reports(machine_id, cmd);
+        return registry_check_proposal(d->host.registry, relay, machine_id, principal, cmd, err);
 }
 
 static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {

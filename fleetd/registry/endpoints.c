@@ -1,6 +1,7 @@
 #include "fleetd/registry/endpoints.h"
 
 #include "fleetd/registry/kinds.h"
+#include "fleetd/registry/proposal_rights.h"
 #include "fleetd/registry/registry.h"
 
 /* -- Pace -- */
@@ -82,7 +83,7 @@ int endpoint_check(const Cluster *c, const ClusterMachine *m, const char *unit, 
                          cluster_machine_name(m), unit, other && *other ? other : service, why);
 }
 
-/* -- A proposal -- */
+/* -- Proposals -- */
 
 /* Read the text that the assignment names, if it is a former one of the unit or of its template. 0, also if
  * it cannot be read, or -ENOMEM. */
@@ -116,7 +117,7 @@ static int endpoint_check_write(Registry *r, const ClusterMachine *m, const Layo
         return endpoint_check(registry_cluster(r), m, k->unit, former ?: a ? a->of->unit : NULL, &x, err);
 }
 
-int registry_check_endpoints(Registry *r, const char *machine_id, const KvCommand *cmd, Error *err) {
+static int endpoints_check(Registry *r, const char *machine_id, const KvCommand *cmd, Error *err) {
         const Cluster *c = registry_cluster(r);
         const ClusterMachine *m = cluster_machine(c, machine_id);
         const ClusterServer *server = cluster_server(c, machine_id);
@@ -149,4 +150,11 @@ int registry_check_endpoints(Registry *r, const char *machine_id, const KvComman
                                  cluster_machine_name(m), ENDPOINTS_PER_SECOND);
         endpoints_take(c, machine_id, n_set);
         return 0;
+}
+
+int registry_check_proposal(Registry *r, const char *relay, const char *machine_id, KvBytes principal,
+                            const KvCommand *cmd, Error *err) {
+        TRY(proposal_check(registry_cluster(r), relay, machine_id, principal, cmd, err));
+        TRY(endpoints_check(r, machine_id, cmd, err));
+        return (int) proposal_reports(machine_id, cmd);
 }

@@ -168,10 +168,11 @@ uint64_t registry_endpoint_wait_ms(const Registry *r);
 
 /* -- endpoints.c -- */
 
-/* Return 0 if a host may register the endpoints of a command, which proposal_check() permits; it then counts
- * them. -EACCES, -EBADMSG, -EDQUOT, or -EBUSY: too many a second; with a message. -ENOMEM. A host with a
- * replica, which is never a restricted one, is trusted, as with its other values. */
-int registry_check_endpoints(Registry *r, const char *machine_id, const KvCommand *cmd, Error *err);
+/* Return whether another host may propose a command: proposal_check(), and what it registers, which is then
+ * counted; a set of KvReport, or a negative errno and a message. As KvOptions.check_proposal. A host with a
+ * replica, which is never a restricted one, registers what it wants, as with its other values. */
+int registry_check_proposal(Registry *r, const char *relay, const char *machine_id, KvBytes principal,
+                            const KvCommand *cmd, Error *err);
 int registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done, void *userdata);
 
 /* -- machines.c: changes by membership, on the leader -- */

@@ -2,7 +2,6 @@
 
 #include "base/log.h"
 #include "fleetd/api/remote_command_spec.h"
-#include "fleetd/registry/proposal_rights.h"
 #include "tests/lib/scratch.h"
 
 enum { WRITE_WAIT_MS = 1000 }; /* an expensive write waits at most so long for its budget */
@@ -224,12 +223,10 @@ static const SystemdOps systemd_ops = { .list = systemd_list };
 static int check_proposal(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
                           const KvCommand *cmd, Error *err) {
         const QuietPeer *h = userdata;
-        int r;
 
         if (!h->registry || !registry_ready(h->registry))
                 return -ENOMEM;
-        r = proposal_check(registry_cluster(h->registry), relay, machine_id, principal, cmd, err);
-        return r < 0 ? r : (int) proposal_reports(machine_id, cmd);
+        return registry_check_proposal(h->registry, relay, machine_id, principal, cmd, err);
 }
 
 static void quiet_peer_open(QuietPeer *h, bool joins) {

@@ -443,9 +443,10 @@ static int check(Fixture *f, const char *machine, const char *const *units, size
                                           .internal = true };
         *err = (Error) {};
         if (n == 1) /* no transaction */
-                return registry_check_endpoints(f->host->registry, machine, &writes[0], err);
-        return registry_check_endpoints(
-                f->host->registry, machine,
+                return registry_check_proposal(f->host->registry, NULL, machine, (KvBytes) {}, &writes[0],
+                                               err);
+        return registry_check_proposal(
+                f->host->registry, NULL, machine, (KvBytes) {},
                 &(KvCommand) { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = n }, err);
 }
 

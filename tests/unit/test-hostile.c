@@ -572,6 +572,41 @@ static void the_host_takes_no_name_of_another_machine(void **state) {
                         fail_msg("row %zu", i);
 }
 
+#define WEB(services)                                                                              \
+        "{\"address\":\"10.0.0.2\",\"name\":\"beta\",\"ports\":[{\"name\":\"http\",\"port\":8080," \
+        "\"protocol\":\"tcp\"}],"                                                                  \
+        "\"services\":[\"" services "\"]}"
+
+/* Those of the unit that it is to run, at a pace; a withdrawal has none, and a return is no withdrawal. */
+static void the_host_registers_the_endpoints_of_its_assignments(void **state) {
+        static const char key[] = "/_fleet/endpoint/web.service/" QUIET_PEER_OTHER_ID;
+        QuietPeer *h = *state;
+        unsigned taken = 0;
+        uint64_t begin_ms;
+
+        restrict_host(h);
+        write_key(h, "/_fleet/unit/web.service",
+                  "{\"text\":\"[X-Fleet]\\nPort=http:8080\\n[Service]\\nExecStart=/a\\n\"}");
+        write_key(h, OWN "/facts", "{\"address\":\"10.0.0.2\",\"name\":\"beta\"}");
+        assert_int_equal(propose_value(h, "", KV_SET, key, WEB("web")), KV_FORBIDDEN);
+        write_key(h, OWN "/unit/web.service", "{\"order\":\"run\"}");
+        assert_int_equal(propose_value(h, "", KV_SET, key, WEB("db")), KV_FORBIDDEN);
+        assert_int_equal(
+                propose_value(h, "", KV_SET, "/_fleet/endpoint/web.service/" QUIET_PEER_ID, WEB("web")),
+                KV_FORBIDDEN);
+        begin_ms = h->now_ms;
+        for (unsigned i = 0; i < 400; i++) {
+                KvStatus status = propose_value(h, "", KV_SET, key, WEB("web"));
+
+                assert_true(status == KV_OK || status == KV_BUSY);
+                taken += status == KV_OK;
+                if (status == KV_OK)
+                        assert_int_equal(propose_value(h, "", KV_DELETE, key, NULL), KV_OK);
+        }
+        assert_in_range(taken, 100, 101 + 20 * (h->now_ms - begin_ms) / 1000);
+        assert_true(taken < 400);
+}
+
 /* A rejected report is repeated with the values of then. What an operator waits for has a rate of its own. */
 static void reports_about_the_host_have_a_rate(void **state) {
         enum { N = 300, BURST = 60 };
@@ -987,6 +1022,7 @@ int main(void) {
                 TEST(the_host_changes_its_leave_and_no_cordon),
                 TEST(the_host_announces_its_shutdown_and_keeps_a_cordon),
                 TEST(the_host_takes_no_name_of_another_machine),
+                TEST(the_host_registers_the_endpoints_of_its_assignments),
                 TEST(reports_about_the_host_have_a_rate),
                 TEST(the_host_only_reports_that_its_reboot_is_rejected),
                 TEST(a_host_with_keys_that_cannot_be_read_is_removed),
