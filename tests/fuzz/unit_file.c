@@ -48,7 +48,7 @@ static void write_and_read(const Unit *unit) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         static const char *const names[] = { "a.service", "a@.service", "a@in.stance.service", "a.container",
-                                             "a.volume" };
+                                             "a.volume",  "a_b.socket", "a_b@c.kube" };
         const char *text = (const char *) bytes;
 
         for (UnitFileGrammar grammar = UNIT_FILE_LITERAL; grammar <= UNIT_FILE_SYSTEMD; grammar++) {
