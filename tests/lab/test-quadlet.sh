@@ -95,6 +95,30 @@ instances_volumes_and_drop_ins_are_quadlets_too() {
 }
 says_volume() { fleetctl alpha journal data.volume 2>&1 | grep -q "volume $1"; }
 
+published() { host_exec beta sed -n 's,^PublishPort=\([0-9]*\):80/tcp$,\1,p' /run/containers/systemd/shop.container.d/fleet-ports.conf; }
+serves_shop() {
+        if podman_generates; then
+                host_exec beta systemctl cat shop.service | grep -q -- "--publish $1:80/tcp"
+        else
+                host_exec beta curl -sf -o /dev/null "http://$(host_address beta):$1/"
+        fi
+}
+a_selected_port_of_a_container_is_published_and_stays() {
+        local number
+        { container shop registry.example/shop:1; printf '[X-Fleet]\nPort=web:auto:80\n'; } | unit_file shop.container
+        fleetctl alpha start shop.container >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        number=$(published)
+        [ "${number:-0}" -ge 20000 ] && [ "$number" -le 31999 ] || fail "it publishes '$number'"
+        wait_for 10 serves_shop "$number" || fail "not at $number: $(host_exec beta systemctl cat shop.service)"
+        host_exec beta grep -q "\"ports\":{\"web\":$number}" /var/lib/fleet/agent/assignment || fail "the record lacks $number"
+        host_exec beta sh -c 'rm -r /run/containers/systemd/shop.container.d && systemctl restart fleetd shop.service'
+        cluster_whole
+        wait_for 20 port_is "$number" || fail "after a restart, and without its drop-in, it publishes '$(published)', not $number"
+        wait_for 10 serves_shop "$number" || fail "not at $number after a restart"
+        echo "$number" >"$LAB/number"
+}
+port_is() { [ "$(published 2>/dev/null)" = "$1" ]; }
+
 a_file_that_podman_would_refuse_is_rejected_with_a_message() {
         local name message text out
         while IFS='|' read -r name text message; do
@@ -133,10 +157,11 @@ after_a_power_cut_it_runs_again() {
         host_kill beta && host_up beta && host_wait beta || fail "beta does not come back"
         wait_for 60 runs_on web.service beta || fail "it runs on $(hosts_running web.service)"
         wait_for 30 lists gamma web.container "active running" || fail "it is not listed: $(fleetctl gamma list-units)"
+        wait_for 30 serves_shop "$(cat "$LAB/number")" || fail "the port changed from $(cat "$LAB/number") to $(published)"
 }
 
 destroyed_it_leaves_nothing_on_the_host() {
-        fleetctl alpha destroy web.container 'w@7.container' >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
+        fleetctl alpha destroy web.container shop.container 'w@7.container' >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
         wait_for 10 runs_nowhere web.service || fail "it still runs"
         host_exec alpha sh -c 'rm -r /etc/fleet/units/data.volume* /etc/fleet/units/kept.container'
         wait_for 10 none_left || fail "left on beta: $(host_exec beta sh -c 'ls /run/containers/systemd /run/fleet/units; systemctl list-units --all --plain | grep -E "web|data"')"
@@ -148,5 +173,5 @@ none_left() {
 
 scenario without_a_generator_on_any_host_the_message_names_the_missing_one it_runs_where_a_generator_appears_and_is_listed_under_its_own_name \
         neither_the_daemon_nor_an_edit_of_x_fleet_touches_it a_new_text_is_generated_again instances_volumes_and_drop_ins_are_quadlets_too \
-        a_file_that_podman_would_refuse_is_rejected_with_a_message a_source_of_the_hosts_own_is_left_alone after_a_power_cut_it_runs_again \
-        destroyed_it_leaves_nothing_on_the_host
+        a_selected_port_of_a_container_is_published_and_stays a_file_that_podman_would_refuse_is_rejected_with_a_message \
+        a_source_of_the_hosts_own_is_left_alone after_a_power_cut_it_runs_again destroyed_it_leaves_nothing_on_the_host
