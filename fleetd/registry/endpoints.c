@@ -145,6 +145,8 @@ static int endpoints_check(Registry *r, const char *machine_id, const KvCommand 
         }
         if (n_set == 0)
                 return 0;
+        if (m->presence != PRESENCE_UP) /* the host may have omitted its own check */
+                return error_set(err, -EBUSY, "%.64s is not up", cluster_machine_name(m));
         if (n_set > ENDPOINTS_BURST || endpoints_wait_ms(c, machine_id, n_set) > 0)
                 return error_set(err, -EBUSY, "%.64s registers more than %d endpoints a second",
                                  cluster_machine_name(m), ENDPOINTS_PER_SECOND);

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/parse.h"
+#include "fleetd/registry/cluster_keys.h"
 #include "fleetd/registry/kinds.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/registry/registry.h"
@@ -76,12 +77,15 @@ static int machines_on_removed_key(void *userdata, LayoutKind kind, const char *
  * that it is absent, as far as there is room. */
 static void machines_withdraw(Transaction *t, const Cluster *c, const ClusterMachine *m) {
         const KindEntries e = { .machine = (ClusterMachine *) m };
+        char key[LAYOUT_KEY_MAX];
 
         (void) kind_endpoint.each(c, &e, machines_on_removed_key,
                                   &(Removal) { t, m, t->n_writes + ENDPOINTS_MAX });
         for (const ClusterAssignment *a = m->assignments; a && t->error == 0; a = a->hh.next) {
                 if (!a->of->unit || a->of->unit->placement.service.names.n == 0 ||
-                    cluster_endpoint(c, m->id, a->unit))
+                    cluster_endpoint(c, m->id, a->unit) ||
+                    cluster_is_unreadable(c, kv_string(layout_key(key, LAYOUT_ENDPOINT, a->unit,
+                                                                  m->id)))) /* deleted above */
                         continue;
                 transaction_check(t, KV_CHECK_ABSENT, 0, LAYOUT_ENDPOINT, a->unit, m->id);
                 if (t->error == 0 && !transaction_fits(t)) {

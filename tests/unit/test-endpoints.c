@@ -181,12 +181,12 @@ static void the_entry_that_writes_a_host_as_lost_or_left_deletes_its_endpoints(v
 static void an_endpoint_that_cannot_be_read_is_deleted_with_its_lost_host(void **state) {
         Fixture *f = *state;
 
-        assert_int_equal(present(f, OTHER, PRESENCE_UP), KV_OK);
-        propose_key(f, LAYOUT_ENDPOINT, "a.service", OTHER, "{");
+        assign_web(f, 0);
+        propose_key(f, LAYOUT_ENDPOINT, "web.service", OTHER, "{");
         HOST_UNTIL(f->host, cluster_has_unreadable(view(f), LAYOUT_ENDPOINT));
         assert_int_equal(present(f, OTHER, PRESENCE_LOST), KV_OK);
         assert_false(cluster_has_unreadable(view(f), LAYOUT_ENDPOINT));
-        assert_false(store_has(f->host->store, "/_fleet/endpoint/a.service/" OTHER));
+        assert_false(store_has(f->host->store, "/_fleet/endpoint/web.service/" OTHER));
 }
 
 /* Three hosts with the largest number of endpoints and the longest names, of which two never fit together. */
@@ -495,6 +495,12 @@ static void the_number_size_and_pace_of_endpoints_are_limited_and_withdrawals_ar
         fill(f, OTHER, 4);
         assert_int_equal(check(f, OTHER, units, 1, OWN(PORTS), &err), -EDQUOT);
         assert_string_equal(err.message, "beta registers more than 700 endpoints");
+        assert_int_equal(present(f, OTHER, PRESENCE_AWAY), KV_OK);
+        HOST_UNTIL(f->host, endpoints_wait_ms(view(f), OTHER, 1) == 0);
+        propose_key(f, LAYOUT_ENDPOINT, "0001.service", OTHER, NULL);
+        HOST_UNTIL(f->host, n_endpoints(f, OTHER) == ENDPOINTS_MAX - 1);
+        assert_int_equal(check(f, OTHER, units, 1, OWN(PORTS), &err), -EBUSY);
+        assert_string_equal(err.message, "beta is not up");
 }
 
 int main(void) {
