@@ -340,6 +340,22 @@ static void an_assigned_stop_follows_the_withdrawal(void **state) {
         assert_true(stopped_ms - begun_ms >= WITHDRAW_MS);
 }
 
+static void a_registration_that_is_under_way_is_withdrawn_too(void **state) {
+        Fixture *fixture = *state;
+        uint64_t begun_ms;
+
+        bent.stop = stop_checked;
+        run_shop(fixture, "shop@1.service");
+        host_order(fixture->host, "shop@1.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, !endpoint_of(fixture, "shop@1.service"));
+        write_endpoint(fixture, "shop@1.service", fixture->host->id, KV_SET);
+        begun_ms = world_now_ms(fixture->world);
+        UNTIL(fixture, !endpoint_of(fixture, "shop@1.service"));
+        assert_true(world_now_ms(fixture->world) - begun_ms < 200);
+        UNTIL(fixture, is_gone(fixture, "shop@1.service"));
+        assert_false(was_listed || was_registered);
+}
+
 static void a_new_text_withdraws_and_registers(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/new\n[X-Fleet]\nService=shop\nService=store\n";
         Fixture *fixture = *state;
@@ -497,6 +513,7 @@ int main(int argc, char **argv) {
                 in_a_host(a_host_that_is_not_up_registers_when_it_is),
                 in_a_host(what_has_changed_meanwhile_is_corrected),
                 in_a_host(an_assigned_stop_follows_the_withdrawal),
+                in_a_host(a_registration_that_is_under_way_is_withdrawn_too),
                 in_a_host(a_new_text_withdraws_and_registers),
                 in_a_host(a_withdrawal_that_nothing_acknowledges_delays_the_stop_for_a_second),
                 in_a_host(a_stop_that_is_not_wanted_any_more_registers_the_unit_again),

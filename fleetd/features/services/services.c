@@ -178,7 +178,9 @@ static int services_stopping(void *self, const char *unit, bool at_once) {
         }
         if (!own || (own->stage == WITHDRAW_NONE && !own->listed && !key))
                 return 0;
-        if (own->stage == WITHDRAW_NONE) {
+        /* A second time if its registration was under way when the first one began. */
+        if (own->stage == WITHDRAW_NONE || (own->stage == WITHDRAW_ENDED && key && !own->again)) {
+                own->again = own->stage == WITHDRAW_ENDED;
                 own->stage = WITHDRAW_DUE;
                 own->stop_ms = loop_now_ms(loop) + WITHDRAW_WAIT_MS + own->withdraw_ms;
                 services_list(s, own, NULL);

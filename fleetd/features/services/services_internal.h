@@ -25,6 +25,7 @@ typedef struct OwnEndpoint {
         bool available, crashed;             /* since it was listed; see EndpointFacts */
         char invocation[INVOCATION_ID_SIZE]; /* that is, or was listed */
         WithdrawStage stage;
+        bool again;                    /* it is withdrawn for the second time */
         uint64_t withdraw_ms, stop_ms; /* WithdrawSec=; the assigned stop is made at this time */
 } OwnEndpoint;
 
