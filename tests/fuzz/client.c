@@ -125,6 +125,8 @@ static const struct {
         { .arguments = { "init", "--voters=3" } },
         { .arguments = { "list-members" } },
         { .arguments = { "machine", "show", "a" } },
+        { .arguments = { "services" } },
+        { .arguments = { "services", "a" } },
 };
 
 static void file_put(const char *name, const uint8_t *bytes, size_t size) {
