@@ -19,7 +19,6 @@ typedef struct ServiceRow {
 typedef struct ServiceRows {
         ServiceRow *rows; /* owned */
         size_t n, capacity;
-        const ServiceRow *after; /* only rows after this one; NULL: all */
         int error;
 } ServiceRows;
 
@@ -35,39 +34,37 @@ static int service_row_compare(const void *a, const void *b) {
 }
 
 static void service_rows_add(ServiceRows *all, ServiceRow row) {
-        if (all->error < 0 || (all->after && service_row_compare(&row, all->after) <= 0))
-                return;
-        all->error = GROW(all->rows, all->capacity, all->n + 1);
+        if (all->error == 0)
+                all->error = GROW(all->rows, all->capacity, all->n + 1);
         if (all->error == 0)
                 all->rows[all->n++] = row;
 }
 
-/* Add where the unit is wanted, and has no endpoint. */
-static void service_rows_add_missing(ServiceRows *all, const Cluster *c, const ClusterUnit *u,
-                                     const char *service) {
-        const ClusterAssignment *a;
-        const ClusterEndpoint *e;
-        bool any = u->unit->placement.global || unit_name_is_template(u->name);
-
-        if (u->target != TARGET_LAUNCHED)
-                return;
-        LIST_FOREACH(a, &u->assignments, of_unit) {
-                if (a->kind != ASSIGNMENT_RUN)
-                        continue;
-                any = true;
-                e = cluster_endpoint(c, a->machine->id, u->name);
-                if (!(a->state && a->state->state.done) && !(e && endpoint_is_of(&e->record, service)))
-                        service_rows_add(all, (ServiceRow) { u->name, a->machine->id, .assignment = a });
-        }
-        if (!any)
-                service_rows_add(all, (ServiceRow) { u->name, "" });
-}
-
+/* Add where units are wanted, and have no endpoint of the service. */
 static void service_rows_read_missing(ServiceRows *all, const Cluster *c, const char *service) {
         const Pattern *named = patterns_find(&c->rules[CLUSTER_SERVICES], service);
 
-        for (size_t i = 0; named && i < named->n; i++)
-                service_rows_add_missing(all, c, named->units[i], service);
+        for (size_t i = 0; named && i < named->n; i++) {
+                const ClusterUnit *u = named->units[i];
+                const ClusterAssignment *a;
+                bool any = u->unit->placement.global || unit_name_is_template(u->name);
+
+                if (u->target != TARGET_LAUNCHED)
+                        continue;
+                LIST_FOREACH(a, &u->assignments, of_unit) {
+                        const ClusterEndpoint *e = cluster_endpoint(c, a->machine->id, u->name);
+
+                        if (a->kind != ASSIGNMENT_RUN)
+                                continue;
+                        any = true;
+                        if (!(a->state && a->state->state.done) &&
+                            !(e && endpoint_is_of(&e->record, service)))
+                                service_rows_add(all,
+                                                 (ServiceRow) { u->name, a->machine->id, .assignment = a });
+                }
+                if (!any)
+                        service_rows_add(all, (ServiceRow) { u->name, "" });
+        }
 }
 
 /* Read all rows of a service, sorted by unit and machine. */
@@ -185,15 +182,16 @@ static unsigned service_get_handle(Request *request, Error *err) {
                 return 400;
         if (!patterns_find(&c->rules[CLUSTER_SERVICES], request->rest) && !cluster_service(c, request->rest))
                 return error_set(err, 404, "no unit has the service %s", request->rest);
+        service_rows_read(&all, c, request->rest);
         if (page.after[0]) { /* "UNIT/ID" */
                 slash = strchr(page.after, '/');
                 if (slash)
                         *slash++ = 0;
                 after = (ServiceRow) { page.after, slash ?: "" };
-                all.after = &after;
                 page.skip = 0;
+                while (page.skip < all.n && service_row_compare(&all.rows[page.skip], &after) <= 0)
+                        page.skip++;
         }
-        service_rows_read(&all, c, request->rest);
         t.error = all.error;
         for (i = page.skip; i < all.n && page_wants(&page); i++) {
                 const ServiceRow *row = &all.rows[i];
