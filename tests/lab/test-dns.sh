@@ -215,6 +215,57 @@ a_router_forwards_the_zone_by_the_example_of_the_manual() {
         host_exec alpha sh -c 'rm -r /etc/systemd/system/fleet-dns.*.d; systemctl daemon-reload; systemctl restart fleet-dns.socket'
 }
 
+# Programs that follow endpoints, as the manual sets them up: what they have is the set of addresses.
+endpoints() { # ADDRESS...
+        local a
+        for a; do
+                echo "h${a##*.}-00000001 $a 20017 tcp http $(host_machine_id alpha) a shop@${a##*.}.container"
+        done | host_exec alpha sh -c 'cd /run/fleet/services; cat >.new; if [ -s .new ]; then mv .new shop; else rm -f shop; fi'
+}
+consumer_has() { # CONSUMER ADDRESSES
+        local command='for i in 1 2 3 4 5 6 7 8; do curl -sf -m 2 http://127.0.0.1:PORT/address; done'
+        case $1 in
+        nginx) command=${command/PORT/8081} ;;
+        haproxy) command=${command/PORT/8082} ;;
+        caddy) command=${command/PORT/8083} ;;
+        prometheus) command="curl -s '127.0.0.1:9090/api/v1/targets?state=active' | grep -o 'h[12]-00000001' | sed 's/h\(.\).*/10.90.0.\1/'" ;;
+        files) command="grep -o '10.90.0.[12]' /etc/nginx/conf.d/shop.conf" ;;
+        esac
+        [ "$(host_exec alpha sh -c "$command" | sort -u | xargs)" = "$2" ]
+}
+consumers_follow_endpoints_by_the_examples_of_the_manual() {
+        local addresses consumer root MANUAL=$top/man/fleet-discovery.7.scd
+        [ -n "${CHECK_ALL:-}" ] || skip "only with CHECK_ALL=yes: it fetches four programs"
+        unpacked lab-consumers nginx haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1 caddy prometheus || fail "no packages"
+        root=/proc/$(host_init alpha)/root
+        for consumer in sbin bin lib; do
+                cp -a "$LAB_BUILD/lab-consumers/usr/$consumer/." "$root/usr/$consumer/"
+        done
+        mkdir -p "$root/etc/nginx/conf.d" "$root/root/prometheus" "$root/var/log/nginx" "$root/var/lib/nginx"
+        { echo 'events {} http {'; example /etc/nginx/conf.d/shop.conf | sed 's/listen 80;/listen 8081;/; s/:8080;/:20017;/'; echo '}'; } >"$root/root/nginx.conf"
+        { printf 'defaults\n    mode http\n    timeout connect 2s\n    timeout client 9s\n    timeout server 9s\n'
+          example /etc/haproxy/haproxy.cfg; printf 'frontend shop\n    bind 127.0.0.1:8082\n    default_backend shop\n'; } >"$root/root/haproxy.cfg"
+        example /etc/caddy/Caddyfile | sed 's/^:80$/:8083/' >"$root/root/Caddyfile"
+        example /etc/prometheus/prometheus.yml >"$root/root/prometheus/prometheus.yml"
+        example /etc/systemd/system/upstream.path >"$root/run/systemd/system/upstream.path"
+        example /etc/systemd/system/upstream.service >"$root/run/systemd/system/upstream.service"
+        example /usr/local/bin/upstream | sed 1d >"$root/usr/local/bin/upstream"
+        chmod +x "$root/usr/local/bin/upstream"
+        host_exec beta sh -c 'echo 10.90.0.2 >/srv/address; systemd-run -q python3 -m http.server 20017 --bind 10.90.0.2 --directory /srv'
+        host_exec alpha sh -c 'systemctl daemon-reload; systemctl start upstream.path
+                systemd-run -q --unit=nginx -p ExecReload=/bin/true nginx -c /root/nginx.conf -g "daemon off; user root;"
+                systemd-run -q --unit=lab-haproxy haproxy -W -f /root/haproxy.cfg; systemd-run -q --unit=lab-caddy caddy run --config /root/Caddyfile --adapter caddyfile
+                systemd-run -q --unit=lab-prometheus prometheus --config.file=/root/prometheus/prometheus.yml --storage.tsdb.path=/root/prometheus --web.listen-address=127.0.0.1:9090'
+        for addresses in "10.90.0.1 10.90.0.2" 10.90.0.2 "" "10.90.0.1 10.90.0.2" 10.90.0.1; do
+                # shellcheck disable=SC2086
+                endpoints $addresses
+                for consumer in nginx haproxy caddy prometheus files; do
+                        [ "$consumer$addresses" = files ] || wait_for 20 consumer_has $consumer "$addresses" ||
+                                fail "$consumer does not have '$addresses': $(host_exec alpha journalctl -q --no-pager -o cat -n 3 -u "*$consumer" | paste -sd';')"
+                done
+        done
+}
+
 # The host has its DNS without fleet-dns: a container that is created now, the file of podman, the address.
 is_switched_off() {
         wait_for 10 host_exec alpha sh -c "! test -e $CONF" || fail "$CONF is left"
@@ -293,6 +344,7 @@ without_a_link_device_it_names_the_next_step() {
 
 scenario hosts_boot one_command_enables_it it_prints_the_line_of_resolv_conf it_says_where_podman_is_not_set_up "${wired[@]}" "${programs[@]}" \
         in_50_restarts_each_program_and_query_gets_its_answer a_change_of_a_file_is_answered after_30_crashes_it_answers the_watchdog_replaces_a_program_that_hangs \
-        the_lan_gets_services_by_the_example_of_the_manual a_router_forwards_the_zone_by_the_example_of_the_manual a_disabled_socket_leaves_nothing \
-        a_changed_file_of_podman_stays a_program_that_does_not_answer_leaves_nothing without_a_link_device_it_names_the_next_step \
+        the_lan_gets_services_by_the_example_of_the_manual a_router_forwards_the_zone_by_the_example_of_the_manual \
+        consumers_follow_endpoints_by_the_examples_of_the_manual a_disabled_socket_leaves_nothing a_changed_file_of_podman_stays \
+        a_program_that_does_not_answer_leaves_nothing without_a_link_device_it_names_the_next_step \
         a_taken_port_leaves_nothing_of_the_time_before_a_power_cut
