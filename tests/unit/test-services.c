@@ -192,6 +192,22 @@ static void below_the_feature_level_there_is_no_key_and_no_file(void **state) {
         UNTIL(fixture, endpoint_of(fixture, "shop@1.service") && lists("shop@1.service"));
 }
 
+/* An attached host that starts may have its endpoints in the view before it knows the level. */
+static void until_the_feature_level_is_known_a_registration_stays(void **state) {
+        Fixture *fixture = *state;
+
+        write_endpoint(fixture, "shop@1.service", fixture->host->id, KV_SET);
+        assign_to(fixture, "shop@1.service", SHOP(""), ASSIGNMENT_RUN);
+        UNTIL(fixture, is_published(fixture, "shop@1.service", "active"));
+        run_ms(fixture, 12000);
+        run_pending(fixture);
+        assert_non_null(endpoint_of(fixture, "shop@1.service"));
+
+        host_raise(fixture->host, KV_LEVEL_SERVICES);
+        UNTIL(fixture, lists("shop@1.service") &&
+                               streq(endpoint_of(fixture, "shop@1.service")->record.address, "10.0.0.2"));
+}
+
 static void starts_with_services_make_no_more_transactions(void **state) {
         Fixture *fixture = *state;
         uint64_t n[2];
@@ -504,6 +520,8 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(a_unit_is_registered_unless_there_is_a_reason),
                 in_a_host(a_unit_is_registered_with_its_state_and_listed),
                 cmocka_unit_test_setup_teardown(below_the_feature_level_there_is_no_key_and_no_file,
+                                                setup_below, teardown),
+                cmocka_unit_test_setup_teardown(until_the_feature_level_is_known_a_registration_stays,
                                                 setup_below, teardown),
                 in_a_host(starts_with_services_make_no_more_transactions),
                 in_a_host(a_unit_that_ends_leaves_the_file_at_once_and_then_its_key),

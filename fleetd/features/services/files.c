@@ -272,10 +272,13 @@ static void files_look(Services *s) {
 
         kv_state(host->store, &state);
         s->level |= state.level >= KV_LEVEL_SERVICES;
+        s->level_known |= state.level > 0;
         s->sees_others |= s->level && state.ready && registry_ready(host->registry) &&
                           (!host->agent || agent_is_fresh(host->agent));
         s->complete |= s->sees_others;
         s->all_due |= s->level != level || s->sees_others != sees;
+        if (s->level != level)
+                services_wake_all(s);
 }
 
 void services_on_pass(void *userdata) {
@@ -285,7 +288,7 @@ void services_on_pass(void *userdata) {
         int r = 0;
 
         files_look(s);
-        if (s->level)
+        if (s->level || (!s->level_known && s->own))
                 r = files_update(s);
         if (r < 0 && r != s->files_error)
                 log_warning(((LogFields) { .error = r }),

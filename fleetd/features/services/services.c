@@ -7,7 +7,7 @@
 
 enum { WITHDRAW_WAIT_MS = 1000 }; /* at most, for the acknowledgement of a withdrawal */
 
-static void services_wake_all(Services *s) {
+void services_wake_all(Services *s) {
         for (const Named *n = s->host->agent ? s->own : NULL; n; n = n->hh.next)
                 agent_wake_unit(s->host->agent, n->name);
 }
@@ -50,7 +50,7 @@ static int services_describe(const Services *s, const DutyUnit *unit, const Serv
 /* Decide whether the unit is an endpoint, as long as this machine is not lost. */
 static void services_decide(Services *s, OwnEndpoint *own, const DutyUnit *unit, const ServicesSelf *self) {
         EndpointFacts facts = { .text = unit->record ? unit->record->unit : NULL,
-                                .level = s->level,
+                                .level = s->level || !s->level_known, /* such a text was submitted */
                                 .runs = unit->runs && !s->host->shuts_down,
                                 .passing = unit->passing,
                                 .address = self->address,
@@ -102,7 +102,7 @@ static void services_publish(void *self, const DutyUnit *unit, StateChange *chan
                 services_decide(s, own, unit, &host);
         if (own && (own->stage == WITHDRAW_DUE || own->stage == WITHDRAW_SENT) && unit->passing)
                 return; /* the withdrawal has its own transaction */
-        if (!change)
+        if (!change || !s->level)
                 return;
         listed = own && own->listed;
         if (!listed && key)

@@ -32,7 +32,8 @@ typedef struct OwnEndpoint {
 typedef struct Services {
         ComponentHost *host; /* borrowed */
         RegistryObserver observer;
-        bool level; /* the feature level of the cluster has services */
+        bool level;       /* the feature level of the cluster has services */
+        bool level_known; /* an attached host without a session since its start does not know it */
         Named *own; /* OwnEndpoint, by unit */
         size_t n_listed;
         bool withdrawing; /* a transaction is under way */
@@ -60,6 +61,8 @@ typedef struct ServicesSelf {
 /* -- files.c -- */
 
 ServicesSelf services_self(const Services *s);
+/* Decide about all own endpoints again. */
+void services_wake_all(Services *s);
 /* Read what a former daemon has written: each of its own endpoints is a former one. 0 or -ENOMEM. */
 int services_read_files(Services *s);
 /* The files of these services are to be written; SERVICES_MAX names, "" after the last one. */
