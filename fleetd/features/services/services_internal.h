@@ -34,7 +34,7 @@ typedef struct Services {
         RegistryObserver observer;
         bool level;       /* the feature level of the cluster has services */
         bool level_known; /* an attached host without a session since its start does not know it */
-        Named *own; /* OwnEndpoint, by unit */
+        Named *own;       /* OwnEndpoint, by unit */
         size_t n_listed;
         bool withdrawing; /* a transaction is under way */
         Deferred withdraw;
