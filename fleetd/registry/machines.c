@@ -81,17 +81,17 @@ static void machines_withdraw(Transaction *t, const Cluster *c, const ClusterMac
 
         (void) kind_endpoint.each(c, &e, machines_on_removed_key,
                                   &(Removal) { t, m, t->n_writes + ENDPOINTS_MAX });
-        for (const ClusterAssignment *a = m->assignments; a && t->error == 0; a = a->hh.next) {
+        for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next) {
+                const Transaction before = *t;
+
                 if (!a->of->unit || a->of->unit->placement.service.names.n == 0 ||
                     cluster_endpoint(c, m->id, a->unit) ||
                     cluster_is_unreadable(c, kv_string(layout_key(key, LAYOUT_ENDPOINT, a->unit,
                                                                   m->id)))) /* deleted above */
                         continue;
                 transaction_check(t, KV_CHECK_ABSENT, 0, LAYOUT_ENDPOINT, a->unit, m->id);
-                if (t->error == 0 && !transaction_fits(t)) {
-                        t->n_checks--;
+                if (!transaction_fits(t, &before))
                         return;
-                }
         }
 }
 
@@ -124,17 +124,14 @@ static size_t machines_add_presences(Transaction *t, Registry *r, uint64_t term,
         };
 
         for (size_t i = 0; i < n; i++) {
-                const size_t n_checks = t->n_checks, n_writes = t->n_writes;
+                const Transaction before = *t;
                 const PresenceChange *c = &changes[i];
                 _cleanup_text_ Text reason = {};
 
                 verdict_append(&reason, &c->verdict);
                 machines_add_presence(t, r, c, &reason);
-                if (i > 0 && t->error == 0 && !transaction_fits(t)) {
-                        t->n_checks = n_checks;
-                        t->n_writes = n_writes;
+                if (i > 0 && !transaction_fits(t, &before))
                         return i;
-                }
                 log_notice(((LogFields) { .machine = c->machine,
                                           .term = term,
                                           .message_id = history_message_id(HISTORY_PRESENCE) }),

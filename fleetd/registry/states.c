@@ -133,7 +133,7 @@ static void states_register(Registry *r, Transaction *t, const StateChange *chan
         size_t n_set = 0;
 
         for (size_t i = 0; i < n; i++) {
-                const size_t n_checks = t->n_checks, n_writes = t->n_writes;
+                const Transaction before = *t;
 
                 if (changes[i].endpoint_write != ENDPOINT_SET || registry_endpoint_wait_ms(r) > 0)
                         continue;
@@ -141,14 +141,9 @@ static void states_register(Registry *r, Transaction *t, const StateChange *chan
                         transaction_check(t, KV_CHECK_MODIFIED, self->presence_index, LAYOUT_PRESENCE, NULL,
                                           self->id);
                 transaction_put(t, LAYOUT_ENDPOINT, changes[i].unit, self->id, &changes[i].endpoint);
-                if (t->error < 0)
-                        return;
-                if (transaction_fits(t)) {
+                if (transaction_fits(t, &before)) {
                         endpoints_take(registry_cluster(r), self->id, 1);
                         n_set++;
-                } else {
-                        t->n_checks = n_checks;
-                        t->n_writes = n_writes;
                 }
         }
 }

@@ -38,6 +38,7 @@ void transaction_check(Transaction *t, KvCheckKind kind, uint64_t index, LayoutK
                 return;
         }
         t->checks[t->n_checks++] = (KvCheck) { .kind = kind, .key = path, .index = index };
+        t->size += kv_transaction_size(&(KvCommand) { .checks = &t->checks[t->n_checks - 1], .n_checks = 1 });
 }
 
 void transaction_check_index(Transaction *t, uint64_t index, LayoutKind key, const char *unit,
@@ -73,8 +74,10 @@ void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, c
                              KvBytes value) {
         value = transaction_copy(t, value);
         transaction_check(t, KV_CHECK_VALUE, 0, key, unit, machine);
-        if (t->error >= 0)
+        if (t->error >= 0) {
                 t->checks[t->n_checks - 1].value = value;
+                t->size += value.size;
+        }
 }
 
 void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine,
@@ -88,6 +91,7 @@ void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit
                 return;
         }
         t->writes[t->n_writes++] = write;
+        t->size += kv_transaction_size(&(KvCommand) { .writes = &write, .n_writes = 1 });
         if (op != KV_DELETE)
                 t->level = MAX(t->level, kinds[key]->level);
 }
@@ -256,6 +260,7 @@ static int transaction_append(Transaction *to, const Transaction *from) {
             GROW(to->writes, to->writes_capacity, to->n_writes + from->n_writes) < 0)
                 return -ENOMEM;
         to->level = MAX(to->level, from->level);
+        to->size += from->size;
         for (size_t i = 0; i < from->n_checks; i++)
                 to->checks[to->n_checks++] = from->checks[i];
         for (size_t i = 0; i < from->n_writes; i++)
@@ -271,12 +276,13 @@ size_t transaction_size(const Transaction *t) {
                                                   .n_writes = t->n_writes });
 }
 
-bool transaction_fits(const Transaction *t) {
-        size_t size = transaction_size(t);
-
-        for (size_t i = 0; i < t->n_writes; i++)
-                size -= t->writes[i].note.body.size > 0 ? t->writes[i].note.body.size + 10 : 0;
-        return size <= KV_COMMAND_MAX && t->n_checks + t->n_writes <= KV_TXN_ITEMS_MAX;
+bool transaction_fits(Transaction *t, const Transaction *before) {
+        if (t->error < 0 || (t->size <= KV_COMMAND_MAX && t->n_checks + t->n_writes <= KV_TXN_ITEMS_MAX))
+                return true;
+        t->n_checks = before->n_checks;
+        t->n_writes = before->n_writes;
+        t->size = before->size;
+        return false;
 }
 
 int transaction_send_after(Registry *r, Transaction *former, Transaction *t, RegistryDone done,

@@ -15,6 +15,7 @@ typedef struct Transaction {
         KvCommand *writes;
         size_t n_writes, writes_capacity;
         size_t n_notes;
+        size_t size;    /* upper bound of the encoded size, without rows of the history */
         unsigned level; /* the highest of the kinds of its keys */
         Names strings;  /* copies of keys, values and bodies of notes */
         bool later;     /* of low priority (KvCommand.later) */
@@ -58,8 +59,9 @@ void transaction_say_former(Transaction *t, const Registry *r, Verdict *v);
 /* Return an upper bound of the encoded size: at most KV_COMMAND_MAX is accepted, with fewer rows of the
  * history if need be. */
 size_t transaction_size(const Transaction *t);
-/* Return whether it is accepted with what it has, without rows of the history. */
-bool transaction_fits(const Transaction *t);
+/* Return whether it is accepted with what it has, without rows of the history. If not, keep what it had
+ * 'before', a copy. */
+bool transaction_fits(Transaction *t, const Transaction *before);
 /* Return the text as a value. If it has failed, so does the transaction. */
 KvBytes transaction_text(Transaction *t, const Text *text);
 /* Propose the transaction, valid in 'term' (0: any). Return 0, -ENOMEM or -E2BIG; the result follows through
