@@ -37,8 +37,9 @@ typedef struct RunningUnit {
 /* A unit of the host in its files of services. */
 typedef struct SimListed {
         char unit[64];
-        uint64_t at_ms;   /* when it was listed last; 0: never */
-        uint64_t dead_ms; /* when it was listed and ran last, or its daemon may not have known */
+        uint64_t at_ms;               /* when it was listed last; 0: never */
+        uint64_t dead_ms;             /* when it was listed and ran last, or its daemon may not have known */
+        uint64_t key_ms, key_seen_ms; /* the same of its key; when it was seen last */
 } SimListed;
 
 typedef struct SimMachine {

@@ -1,7 +1,10 @@
 #include "tests/sim/services.h"
 
+#include "fleetd/agent/agent.h"
+
 enum {
         DEAD_MS = 2000,  /* until a daemon has removed a unit that has ended from its files */
+        KEY_MS = 3000,   /* from the end of a unit until its key is deleted, while its host can write */
         SHOWN_MS = 2500, /* until the files show a cluster view */
 };
 
@@ -77,7 +80,33 @@ void services_check_stop(SimMachine *m, const char *unit) {
 
 /* -- Endpoints of others: they change with the view of the host alone -- */
 
+/* A key of a unit that has ended is deleted as soon as its host can write. */
+static void services_watch_keys(SimCluster *c) {
+        SimMachine *leader = cluster_leader(c);
+        uint64_t now_ms = world_now_ms(c->world);
+
+        for (unsigned i = 0; leader && i < c->n; i++) {
+                SimMachine *m = &c->machines[i];
+                const ClusterServer *server = cluster_server(
+                        registry_cluster(daemon_host(leader->daemon)->registry), m->machine_id);
+
+                for (const ClusterEndpoint *e = server ? server->endpoints : NULL; e; e = e->hh.next) {
+                        SimListed *listed = services_listed(m, e->unit);
+
+                        if (sim_systemd_runs(m->systemd, e->unit) || !machine_serves(m) || !m->power ||
+                            !agent_is_fresh(daemon_host(m->daemon)->agent) ||
+                            now_ms <= m->absent_until_ms + DEAD_MS || now_ms > listed->key_seen_ms + SHOWN_MS)
+                                listed->key_ms = now_ms;
+                        else if (now_ms - listed->key_ms > KEY_MS)
+                                world_failed(c->world, "no-key-of-a-unit-that-has-ended", "%s on %s", e->unit,
+                                             m->name);
+                        listed->key_seen_ms = now_ms;
+                }
+        }
+}
+
 void services_watch(SimCluster *c) {
+        services_watch_keys(c);
         for (unsigned i = 0; i < c->n; i++) {
                 SimMachine *m = &c->machines[i];
                 uint64_t now_ms = world_now_ms(c->world), index = 0;

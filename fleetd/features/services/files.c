@@ -43,6 +43,11 @@ ServicesSelf services_self(const Services *s) {
         return self;
 }
 
+void services_wake_all(Services *s) {
+        for (const Named *n = s->host->agent ? s->own : NULL; n; n = n->hh.next)
+                agent_wake_unit(s->host->agent, n->name);
+}
+
 /* -- What is to be written -- */
 
 static void files_wake(Services *s) {
@@ -213,6 +218,7 @@ static int files_write(Services *s, const char *service) {
                 return -ENOMEM;
         TRY(f->ops->write(f, service, t.chars, t.size));
         file->hash = hash;
+        loop_count(s->host->io.loop, 0, t.size);
         return 1;
 }
 

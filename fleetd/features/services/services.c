@@ -7,11 +7,6 @@
 
 enum { WITHDRAW_WAIT_MS = 1000 }; /* at most, for the acknowledgement of a withdrawal */
 
-void services_wake_all(Services *s) {
-        for (const Named *n = s->host->agent ? s->own : NULL; n; n = n->hh.next)
-                agent_wake_unit(s->host->agent, n->name);
-}
-
 /* -- What is listed -- */
 
 /* 'record': owned, taken; NULL: it is not listed. */
@@ -208,7 +203,7 @@ static void services_on_change(void *userdata, const RegistryChange *change) {
         bool own = change->machine && streq(change->machine, s->host->settings->machine_id);
         const ClusterEndpoint *endpoint;
 
-        if (change->kind == CHANGED_ALL || change->kind == CHANGED_CLUSTER)
+        if (change->kind == CHANGED_ALL)
                 services_all_files_due(s);
         if (change->kind == CHANGED_ALL ||
             (own && (change->kind == CHANGED_MACHINE || change->kind == CHANGED_PRESENCE)))
