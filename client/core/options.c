@@ -315,7 +315,7 @@ static int flag_set(Options *o, const Flag *flag, const char *value) {
 }
 
 void options_init(Options *o) {
-        *o = (Options) { .endpoint = "unix:///run/fleet.sock",
+        *o = (Options) { .endpoint = ENDPOINT_DEFAULT,
                          .driver = "API",
                          .output = "",
                          .journal_output = "short",

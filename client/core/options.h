@@ -12,7 +12,9 @@ enum {
         FOLLOW_LINES = 10,  /* past ones before new ones, as in journalctl */
         LINES_MAX = 100000, /* fleetd's limit for a number of lines; with a time, it reads all of them */
 };
-#define LINES_ALL UINT64_MAX
+#define LINES_ALL        UINT64_MAX
+
+#define ENDPOINT_DEFAULT "unix:///run/fleet.sock"
 
 typedef struct Options {
         /* Global flags. All strings are borrowed from arguments and environment. */

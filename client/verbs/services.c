@@ -77,7 +77,7 @@ static int services_print(const Client *c, bool of_one, const Listing *l) {
 static int services_print_resolver(const Client *c, const char *name, const Listing *l) {
         _cleanup_text_ Text t = {}, host = {};
 
-        if (c->tunnel || !starts_with(c->options.endpoint, "unix://") || c->options.no_legend)
+        if (c->tunnel || !streq(c->options.endpoint, ENDPOINT_DEFAULT) || c->options.no_legend)
                 return EXIT_DONE;
         text_append(&host, "ns.fleet");
         for (size_t i = 0; i < l->n; i++)

@@ -85,17 +85,20 @@ static void the_next_step_is_what_the_host_lacks(void **state) {
         }
 }
 
-static void a_name_that_this_host_resolves_is_said_so(void **state) {
+static void the_resolver_of_this_host_is_asked(void **state) {
         _cleanup_text_ Text t = {};
 
         resolver_append(&t, "127.0.0.1");
         assert_string_equal(t.chars, "this host resolves 127.0.0.1");
+        text_clear(&t);
+        resolver_append(&t, "shop.service.invalid"); /* RFC 6761: no name */
+        assert_true(starts_with(t.chars, "this host does not resolve shop.service.invalid: "));
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_next_step_is_what_the_host_lacks),
-                cmocka_unit_test(a_name_that_this_host_resolves_is_said_so),
+                cmocka_unit_test(the_resolver_of_this_host_is_asked),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
