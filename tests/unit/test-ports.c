@@ -109,6 +109,17 @@ static void numbers_are_delivered_by_type(void **state) {
         }
 }
 
+/* An empty Environment= would delete that of the unit's file. */
+static void without_address_and_numbers_the_environment_stays(void **state) {
+        static const char text[] = "[X-Fleet]\nPort=web:auto\n";
+        _cleanup_unit_ Unit *unit = NULL;
+        _cleanup_text_ Text t = {};
+
+        assert_int_equal(unit_read("shop.service", text, strlen(text), &unit, NULL), 0);
+        ports_append_drop_in(&t, unit, "", &(RecordPorts) {});
+        assert_string_equal(t.chars, "# Written by fleetd: Port=. Numbers that it selected:\n[Service]\n");
+}
+
 static void a_number_is_read_from_a_line_of_a_drop_in_only(void **state) {
         static const struct {
                 const char *drop_in;
@@ -206,6 +217,7 @@ int main(void) {
                 cmocka_unit_test(the_first_free_number_of_the_range_is_chosen),
                 cmocka_unit_test(a_unit_that_returns_gets_its_former_number),
                 cmocka_unit_test(numbers_are_delivered_by_type),
+                cmocka_unit_test(without_address_and_numbers_the_environment_stays),
                 cmocka_unit_test(a_number_is_read_from_a_line_of_a_drop_in_only),
                 cmocka_unit_test(a_port_that_any_socket_has_is_not_free),
                 cmocka_unit_test(a_port_whose_connections_have_ended_is_free),
