@@ -20,6 +20,8 @@ extern const Component services_component;
         "\"protocol\":"                                                                          \
         "\"tcp\"}],\"services\":[\"shop\"],\"zone\":\"zone b\"}"
 
+enum { STARTS = 100 };
+
 static SimServiceFiles files;
 static void *self;
 
@@ -110,46 +112,31 @@ static void write_endpoint(Fixture *fixture, const char *unit, const char *machi
 
 /* -- Pure -- */
 
+#define EXPECT(member, value, code)                               \
+        do {                                                      \
+                EndpointFacts facts = good;                       \
+                                                                  \
+                facts.member = value;                             \
+                assert_int_equal(endpoint_why_not(&facts), code); \
+        } while (false)
+
 static void a_unit_is_registered_unless_there_is_a_reason(void **state) {
-        static const struct {
-                EndpointFacts facts;
-                VerdictCode code;
-        } rows[] = {
-                { { .level = true, .runs = true, .passing = true, .address = "10.0.0.2" }, VERDICT_NONE },
-                { { .runs = true, .passing = true, .address = "10.0.0.2" }, VERDICT_ENDPOINT_LEVEL },
-                { { .level = true, .passing = true, .address = "10.0.0.2" }, VERDICT_ENDPOINT_NOT_ASSIGNED },
-                { { .level = true, .runs = true, .address = "10.0.0.2" }, VERDICT_ENDPOINT_NOT_PASSING },
-                { { .level = true, .runs = true, .passing = true, .crashed = true, .address = "10.0.0.2" },
-                  VERDICT_ENDPOINT_CRASHED },
-                { { .level = true, .runs = true, .passing = true, .address = "" },
-                  VERDICT_ENDPOINT_NO_ADDRESS },
-                { { .level = true,
-                    .runs = true,
-                    .passing = true,
-                    .address = "10.0.0.2",
-                    .n_others = ENDPOINTS_MAX - 1 },
-                  VERDICT_NONE },
-                { { .level = true,
-                    .runs = true,
-                    .passing = true,
-                    .address = "10.0.0.2",
-                    .n_others = ENDPOINTS_MAX },
-                  VERDICT_ENDPOINTS_FULL },
-        };
         _cleanup_unit_ Unit *unit = NULL, *plain = NULL;
-        EndpointFacts none = rows[0].facts;
+        EndpointFacts good = { .level = true, .runs = true, .passing = true, .address = "10.0.0.2" };
 
         assert_int_equal(unit_read("a.service", SHOP(""), strlen(SHOP("")), &unit, NULL), 0);
         assert_int_equal(unit_read("a.service", "[Service]\n", 10, &plain, NULL), 0);
-        for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                EndpointFacts facts = rows[i].facts;
-
-                facts.text = unit;
-                assert_int_equal(endpoint_why_not(&facts), rows[i].code);
-        }
-        assert_int_equal(endpoint_why_not(&none), VERDICT_ENDPOINT_NO_SERVICE);
-        none.text = plain;
-        assert_int_equal(endpoint_why_not(&none), VERDICT_ENDPOINT_NO_SERVICE);
+        good.text = unit;
+        EXPECT(level, true, VERDICT_NONE);
+        EXPECT(level, false, VERDICT_ENDPOINT_LEVEL);
+        EXPECT(text, NULL, VERDICT_ENDPOINT_NO_SERVICE);
+        EXPECT(text, plain, VERDICT_ENDPOINT_NO_SERVICE);
+        EXPECT(runs, false, VERDICT_ENDPOINT_NOT_ASSIGNED);
+        EXPECT(passing, false, VERDICT_ENDPOINT_NOT_PASSING);
+        EXPECT(crashed, true, VERDICT_ENDPOINT_CRASHED);
+        EXPECT(address, "", VERDICT_ENDPOINT_NO_ADDRESS);
+        EXPECT(n_others, ENDPOINTS_MAX - 1, VERDICT_NONE);
+        EXPECT(n_others, ENDPOINTS_MAX, VERDICT_ENDPOINTS_FULL);
 }
 
 /* -- Registration -- */
@@ -211,28 +198,22 @@ static void until_the_feature_level_is_known_a_registration_stays(void **state) 
 static void starts_with_services_make_no_more_transactions(void **state) {
         Fixture *fixture = *state;
         uint64_t n[2];
+        char unit[32];
 
         for (unsigned services = 0; services < 2; services++) {
                 uint64_t before = registry_counts(fixture->host->registry)->done;
 
-                for (unsigned i = 0; i < 20; i++) {
-                        char unit[32];
-
+                for (unsigned i = 0; i < STARTS; i++) {
                         snprintf(unit, sizeof(unit), "%s@%u.service", services ? "shop" : "plain", i);
                         assign_to(fixture, unit, services ? SHOP("") : "[Service]\nExecStart=/bin/one\n",
                                   ASSIGNMENT_RUN);
                         UNTIL(fixture, is_published(fixture, unit, "active"));
+                        assert_int_equal(endpoint_of(fixture, unit) != NULL, services);
                 }
                 run_pending(fixture);
                 n[services] = registry_counts(fixture->host->registry)->done - before;
         }
         assert_int_equal(n[0], n[1]);
-        for (unsigned i = 0; i < 20; i++) {
-                char unit[32];
-
-                snprintf(unit, sizeof(unit), "shop@%u.service", i);
-                assert_non_null(endpoint_of(fixture, unit));
-        }
 }
 
 static void a_unit_that_ends_leaves_the_file_at_once_and_then_its_key(void **state) {
