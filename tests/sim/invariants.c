@@ -370,7 +370,7 @@ static void check_endpoints_stay(SimMachine *m, const Cluster *cluster) {
         unsigned n = server ? HASH_COUNT(server->endpoints) : 0;
         uint64_t now_ms = world_now_ms(m->cluster->world);
 
-        if (machine_serves(m) || !known || presence_is_down(known->presence))
+        if (!known || presence_is_down(known->presence))
                 m->served_ms = now_ms;
         if (now_ms - m->served_ms <= CATCH_UP_MS)
                 m->n_endpoints = n;
@@ -398,6 +398,9 @@ static void check_server(SimCluster *c, const Cluster *cluster, const ClusterSer
 void check_endpoints(SimCluster *c) {
         SimMachine *leader = cluster_leader(c);
 
+        for (unsigned i = 0; i < c->n; i++)
+                if (machine_serves(&c->machines[i]) || !leader) /* without a leader, nothing takes effect */
+                        c->machines[i].served_ms = world_now_ms(c->world);
         for (unsigned i = 0; i < c->n; i++) {
                 SimMachine *m = &c->machines[i];
                 const Registry *r = machine_serves(m) && !machine_is_attached(m) ?
