@@ -440,10 +440,12 @@ static void count_changes(SimCluster *c, unsigned begun, bool by_token) {
         faults_count(CHANGE_ROTATED, c->rotates && !view->ca_rotation);
 }
 
-/* Those of hosts that returned a moment ago take their watch time. */
+/* Those of hosts that returned a moment ago take their watch time. So does a unit whose failed start has
+ * paused one. */
 static void wait_for_rollouts(SimCluster *c) {
         for (unsigned i = 0; i < IDLE_MS / 1000 && rolls(c); i++)
                 world_run(c->world, world_now_ms(c->world) + 1000);
+        world_run(c->world, world_now_ms(c->world) + UPDATE_WATCH_MS);
 }
 
 static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowledged) {

@@ -278,7 +278,7 @@ static void files_look(Services *s) {
 
         kv_state(host->store, &state);
         s->level |= state.level >= KV_LEVEL_SERVICES;
-        s->level_known |= state.level > 0;
+        s->level_known |= state.ready;
         s->sees_others |= s->level && state.ready && registry_ready(host->registry) &&
                           (!host->agent || agent_is_fresh(host->agent));
         s->complete |= s->sees_others;

@@ -33,7 +33,7 @@ typedef struct Services {
         ComponentHost *host; /* borrowed */
         RegistryObserver observer;
         bool level;       /* the feature level of the cluster has services */
-        bool level_known; /* an attached host without a session since its start does not know it */
+        bool level_known; /* since the start; before, an attached host has no store */
         Named *own;       /* OwnEndpoint, by unit */
         size_t n_listed;
         bool withdrawing; /* a transaction is under way */
