@@ -42,6 +42,14 @@ static int services_describe(const Services *s, const DutyUnit *unit, const Serv
         return endpoint_describe(text, numbers, self->address, self->name, self->zone, ret);
 }
 
+static void services_begin_withdrawal(Services *s, OwnEndpoint *own) {
+        own->again = own->stage == WITHDRAW_ENDED;
+        own->stage = WITHDRAW_DUE;
+        own->stop_ms = loop_now_ms(s->host->io.loop) + WITHDRAW_WAIT_MS + own->withdraw_ms;
+        services_list(s, own, NULL);
+        loop_defer(s->host->io.loop, &s->withdraw);
+}
+
 /* Decide whether the unit is an endpoint, as long as this machine is not lost. */
 static void services_decide(Services *s, OwnEndpoint *own, const DutyUnit *unit, const ServicesSelf *self) {
         EndpointFacts facts = { .text = unit->record ? unit->record->unit : NULL,
@@ -64,6 +72,10 @@ static void services_decide(Services *s, OwnEndpoint *own, const DutyUnit *unit,
                 own->stage = WITHDRAW_NONE;
         if (facts.text)
                 own->withdraw_ms = service_withdraw_ms(&facts.text->placement.service);
+        if (own->listed && unit->passing && !unit->runs) {
+                services_begin_withdrawal(s, own); /* its stop may be planned later */
+                return;
+        }
         if (endpoint_why_not(&facts) != VERDICT_NONE || services_describe(s, unit, self, &record) < 0) {
                 services_list(s, own, NULL);
                 return;
@@ -174,13 +186,8 @@ static int services_stopping(void *self, const char *unit, bool at_once) {
         if (!own || (own->stage == WITHDRAW_NONE && !own->listed && !key))
                 return 0;
         /* A second time if its registration was under way when the first one began. */
-        if (own->stage == WITHDRAW_NONE || (own->stage == WITHDRAW_ENDED && key && !own->again)) {
-                own->again = own->stage == WITHDRAW_ENDED;
-                own->stage = WITHDRAW_DUE;
-                own->stop_ms = loop_now_ms(loop) + WITHDRAW_WAIT_MS + own->withdraw_ms;
-                services_list(s, own, NULL);
-                loop_defer(loop, &s->withdraw);
-        }
+        if (own->stage == WITHDRAW_NONE || (own->stage == WITHDRAW_ENDED && key && !own->again))
+                services_begin_withdrawal(s, own);
         if (at_once || own->stop_ms <= loop_now_ms(loop))
                 return 0;
         (void) timer_start_by(&s->stops, loop, own->stop_ms, 0);
