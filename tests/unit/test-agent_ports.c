@@ -266,6 +266,21 @@ static void a_fixed_number_that_was_selected_for_another_unit_is_refused(void **
         assert_int_equal(n_starts, 1);
 }
 
+/* The cluster does not know the ports of a unit that was destroyed, and has not stopped. */
+static void a_fixed_number_of_a_unit_that_has_not_stopped_is_refused_until_it_has(void **state) {
+        static const char text[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nPort=x:8080\n";
+        Fixture *fixture = *state;
+
+        run_web(fixture, "first.service", text);
+        assign_to(fixture, "second.service", text, ASSIGNMENT_RUN);
+        UNTIL(fixture, state_of(fixture, "second.service") && state_of(fixture, "second.service")->job[0]);
+        assert_string_equal(state_of(fixture, "second.service")->reason,
+                            "8080/tcp is the port of first.service");
+        assert_int_equal(n_starts, 1);
+        host_order(fixture->host, "first.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, is_published(fixture, "second.service", "active"));
+}
+
 static void the_number_of_a_running_unit_is_found_when_the_records_are_lost(void **state) {
         Fixture *fixture = *state;
         _cleanup_free_ char *path = scratch_path(fixture->host->agent_path, "assignment");
@@ -309,6 +324,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_unit_does_not_start_before_systemd_has_its_new_number),
                 TEST(without_a_free_port_the_start_is_refused_until_there_is_one),
                 TEST(a_fixed_number_that_was_selected_for_another_unit_is_refused),
+                TEST(a_fixed_number_of_a_unit_that_has_not_stopped_is_refused_until_it_has),
                 TEST(the_number_of_a_running_unit_is_found_when_the_records_are_lost),
                 TEST(a_drop_in_that_was_removed_is_written_again),
         };
