@@ -4,7 +4,7 @@
 It reports to systemd when it accepts connections, and answers each GET with its revision. It appends a line to /run/instances for each
 event: MILLISECONDS EVENT PORT REVISION, with the events start, stop, reload, and 503 for a check (/ready) that failed. KIND: "exits",
 it exits at once with status 1; "unready", its checks always
-fail; "sick", they fail from the fifth second on. At its end it first answers what the kernel has accepted for it."""
+fail; "sick", they fail from the fifth second on. They also fail while /run/unready exists. At its end it first answers what the kernel has accepted for it."""
 import os
 import select
 import signal
@@ -22,7 +22,7 @@ def record(event):
 
 
 def is_ready():
-    return kind == "good" or (kind == "sick" and time.monotonic() - began < 5)
+    return not os.path.exists("/run/unready") and (kind == "good" or (kind == "sick" and time.monotonic() - began < 5))
 
 
 def answer(connection):
