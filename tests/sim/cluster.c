@@ -340,6 +340,7 @@ void machine_crash_daemon(SimMachine *m) {
         if (!m->daemon || m->dying)
                 return;
         world_trace(m->cluster->world, m->name, "daemon crashes");
+        services_watch_end(m);
         world_loop_drop_work(m->loop, false);
         sim_host_dropped(m->host);
         daemon_crash(m->daemon, machine_on_gone, m);
@@ -350,6 +351,7 @@ void machine_stop_daemon(SimMachine *m) {
         if (!m->daemon || m->dying)
                 return;
         world_trace(m->cluster->world, m->name, "daemon stops");
+        services_watch_end(m);
         daemon_stop(m->daemon, "stop", machine_on_gone, m);
         machine_bury(m);
 }

@@ -105,16 +105,22 @@ static void services_watch_keys(SimCluster *c) {
         }
 }
 
+static uint64_t services_index(const SimMachine *m) {
+        return machine_serves(m) ? registry_cluster(daemon_host(m->daemon)->registry)->index : 0;
+}
+
+void services_watch_end(SimMachine *m) {
+        m->listed_index = services_index(m);
+}
+
 void services_watch(SimCluster *c) {
         services_watch_keys(c);
         for (unsigned i = 0; i < c->n; i++) {
                 SimMachine *m = &c->machines[i];
-                uint64_t now_ms = world_now_ms(c->world), index = 0;
+                uint64_t now_ms = world_now_ms(c->world), index = services_index(m);
                 unsigned n = 0;
 
                 services_each(m, services_watch_line, &n);
-                if (machine_serves(m))
-                        index = registry_cluster(daemon_host(m->daemon)->registry)->index;
                 if (index != m->listed_index || !m->power)
                         m->listed_ms = now_ms;
                 else if (n < m->n_listed && now_ms - m->listed_ms > SHOWN_MS)
