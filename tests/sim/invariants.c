@@ -284,9 +284,13 @@ static unsigned running_on(const SimCluster *c, const char *unit, char *ret, siz
         return n;
 }
 
-/* While the rollout of its text is paused, a unit that moves starts with the text that was completed last. */
+/* While the rollout of its text is paused, a unit that moves starts with the text that was completed last. If
+ * none was (its machine was lost before it was available), the unit keeps its own. */
 static bool is_held_back(const ClusterUnit *u, const char *hash) {
-        return u->rollout && u->rollout->state == ROLLOUT_PAUSED && streq(hash, u->rollout->completed.hash);
+        const RolloutRecord *r = u->rollout;
+
+        return r && r->state == ROLLOUT_PAUSED &&
+               (r->completed.number == 0 || streq(hash, r->completed.hash));
 }
 
 static void check_unit(SimCluster *c, const Cluster *cluster, const SchedulerView *view,
