@@ -53,13 +53,6 @@ static bool plan_lacks_file(const SystemdUnit *seen) {
                (agent_is_started(seen) && streq(seen->load, "error"));
 }
 
-/* Return whether a process with the recorded text may go on with the assigned one. Units that are loaded are
- * not reloaded. */
-static bool plan_runs_on(const AgentView *v) {
-        return unit_effect(v->record->unit, v->text) <=
-               (v->assignment->kind == ASSIGNMENT_LOAD ? EFFECT_LIVE : EFFECT_RELOAD);
-}
-
 /* A stop is under way: wait for its end before the unit counts as running. */
 static bool plan_is_stopping(const SystemdUnit *seen) {
         return streq(seen->active, "deactivating") && seen->job;
@@ -178,6 +171,15 @@ static bool plan_reloads(const AgentView *v) {
                (record->reloading && effect_can_reload(&v->text->file));
 }
 
+/* Return whether a process with the recorded text may go on with the assigned one. It is reloaded for the
+ * assignment with which it was started: for a new one, it was to stop in between. Units that are loaded are
+ * not reloaded. */
+static bool plan_runs_on(const AgentView *v) {
+        bool may_reload = v->assignment->kind != ASSIGNMENT_LOAD && plan_was_started(v);
+
+        return unit_effect(v->record->unit, v->text) <= (may_reload ? EFFECT_RELOAD : EFFECT_LIVE);
+}
+
 /* The unit was started by its record, and need not be restarted for its assigned text. The record keeps the
  * former text until the new one is in force: then a crash at any step is followed by the steps that are left.
  * 'differs': the file has another text. */
@@ -236,7 +238,8 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         differs = !seen->has_file || !streq(seen->hash, v->text->hash);
         other = record ? (record->replacing && !streq(record->started_boot, v->boot_id)) || !plan_runs_on(v) :
                          seen->has_file;
-        if (differs && other && agent_is_started(seen) && !plan_is_run_of_another(v))
+        if (other && (differs || (record && plan_reloads(v))) && agent_is_started(seen) &&
+            !plan_is_run_of_another(v))
                 return plan_step(AGENT_STOP,
                                  plan_is_inherited(v) ? "the restored or recovered cluster has another text" :
                                                         "its text has changed",

@@ -1826,6 +1826,43 @@ static void a_new_reload_trigger_reloads_a_running_unit_once(void **state) {
         assert_step(s, AGENT_RECORD);
 }
 
+/* Its former assignment ended, but the unit was not stopped yet: the daemon has crashed before, for example. A
+ * process is reloaded for the assignment with which it was started, and for no other one. */
+static void a_unit_that_was_to_stop_does_not_go_on_with_the_text_of_its_former_assignment(void **state) {
+        static const struct {
+                const char *of;
+                uint64_t since_ms;
+                AssignmentKind kind;
+                bool stopping, written;
+                const char *booted;
+                AgentStep step;
+        } rows[] = {
+                { "a reload of one assignment", 5, ASSIGNMENT_RUN, false, false, boot_now, AGENT_WRITE },
+                { "the same, written", 5, ASSIGNMENT_RUN, false, true, boot_now, AGENT_RELOAD },
+                { "a new assignment", 6, ASSIGNMENT_RUN, false, false, boot_now, AGENT_STOP },
+                { "the same, written", 6, ASSIGNMENT_RUN, false, true, boot_now, AGENT_STOP },
+                { "a recorded stop", 6, ASSIGNMENT_LOAD, true, false, boot_now, AGENT_STOP },
+                { "the same, written", 6, ASSIGNMENT_LOAD, true, true, boot_now, AGENT_STOP },
+                { "a start by another one", 5, ASSIGNMENT_RUN, false, false, "", AGENT_STOP },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Scene *s = replaced(state, ((Scene *) *state)->former, ((Scene *) *state)->reload);
+
+                print_message("%s\n", rows[i].of);
+                s->assignment.since_ms = rows[i].since_ms;
+                recorded(s, rows[i].kind, rows[i].booted);
+                s->record.stopping = rows[i].stopping;
+                if (rows[i].written)
+                        in_force(s, s->reload, "active");
+                assert_step(s, rows[i].step);
+
+                s->unit.unit = s->former; /* the same text again */
+                in_force(s, s->former, "active");
+                assert_step(s, rows[i].step == AGENT_STOP ? AGENT_ADOPT : AGENT_RECORD);
+        }
+}
+
 static void a_crash_in_any_step_of_a_reload_ends_with_a_reload(void **state) {
         Scene *s = *state;
 
@@ -1966,6 +2003,7 @@ int main(int argc, char *argv[]) {
                 row(only_assigned_and_written_units_that_do_not_run_are_started),
                 row(the_process_goes_on_with_a_text_of_a_weaker_effect),
                 row(a_new_reload_trigger_reloads_a_running_unit_once),
+                row(a_unit_that_was_to_stop_does_not_go_on_with_the_text_of_its_former_assignment),
                 row(a_crash_in_any_step_of_a_reload_ends_with_a_reload),
                 row(a_crash_in_any_step_of_a_start_ends_in_one_start),
                 row(a_crash_in_any_step_of_an_update_ends_in_one_stop_and_one_start),
