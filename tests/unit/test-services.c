@@ -14,6 +14,8 @@
 extern const Component services_component;
 
 #define SHOP(options) "[Service]\nExecStart=/bin/shop\n[X-Fleet]\nService=shop\nPort=http:8080\n" options
+#define AUTO_SHOP     "[Service]\nExecStart=/bin/shop\n[X-Fleet]\nService=shop\nPort=http:auto\n"
+#define CHECKED_SHOP  SHOP("HealthTcp=8080\nHealthIntervalSec=1s\nHealthFailures=1\n")
 #define OTHER         "fedcba9876543210fedcba9876543210"
 #define OTHER_RECORD                                                                             \
         "{\"address\":\"10.0.0.9\",\"name\":\"beta\",\"ports\":[{\"name\":\"http\",\"port\":80," \
@@ -35,6 +37,8 @@ static void open_services(Fixture *fixture) {
         host->selves = &self;
         host->io.service_files = &files.base;
         snprintf(fixture->host->settings.service_address, ENDPOINT_ADDRESS_SIZE, "10.0.0.2");
+        fixture->host->settings.port_first = PORT_RANGE_FIRST;
+        fixture->host->settings.port_last = PORT_RANGE_LAST;
         open_agent(fixture);
         fixture->components.agent = fixture->agent;
         assert_int_equal(services_component.open(&fixture->components, &fixture->host->settings, &self, NULL),
@@ -88,7 +92,7 @@ static bool lists(const char *unit) {
 }
 
 static void run_shop(Fixture *fixture, const char *unit) {
-        assign_to(fixture, unit, SHOP(""), ASSIGNMENT_RUN);
+        assign_to(fixture, unit, AUTO_SHOP, ASSIGNMENT_RUN);
         UNTIL(fixture, endpoint_of(fixture, unit) && lists(unit));
         run_pending(fixture);
 }
@@ -107,6 +111,17 @@ static void write_endpoint(Fixture *fixture, const char *unit, const char *machi
 
         assert_int_equal(host_wait(fixture->host, kv_propose(fixture->host->store, &cmd, on_written,
                                                              fixture->host, &number)),
+                         KV_OK);
+}
+
+static void set_presence(Fixture *fixture, Presence presence) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(fixture->host->registry),
+                                                  fixture->host->id);
+        PresenceChange change = { .presence = presence, .expected_index = m->presence_index };
+
+        snprintf(change.machine, sizeof(change.machine), "%s", m->id);
+        assert_int_equal(host_wait(fixture->host, registry_presence(fixture->host->registry, 0, &change, 1,
+                                                                    host_on_done, fixture->host)),
                          KV_OK);
 }
 
@@ -195,6 +210,26 @@ static void until_the_feature_level_is_known_a_registration_stays(void **state) 
                                streq(endpoint_of(fixture, "shop@1.service")->record.address, "10.0.0.2"));
 }
 
+/* A daemon that starts may have a tree of long ago. */
+static void until_the_tree_is_current_its_feature_level_removes_no_line(void **state) {
+        Fixture *fixture = *state;
+
+        run_shop(fixture, "shop@1.service");
+        leader.gone = true;
+        leader.level = KV_LEVEL_SERVICES - 1;
+        close_services(fixture);
+        open_services(fixture);
+        run_ms(fixture, 5000);
+        leader.gone = false;
+        leader.level = 0;
+        for (unsigned i = 0; i < 5000; i++) {
+                assert_true(lists("shop@1.service"));
+                run_ms(fixture, 1);
+        }
+        run_pending(fixture);
+        assert_true(endpoint_of(fixture, "shop@1.service"));
+}
+
 static void starts_with_services_make_no_more_transactions(void **state) {
         Fixture *fixture = *state;
         uint64_t n[2];
@@ -205,7 +240,7 @@ static void starts_with_services_make_no_more_transactions(void **state) {
 
                 for (unsigned i = 0; i < STARTS; i++) {
                         snprintf(unit, sizeof(unit), "%s@%u.service", services ? "shop" : "plain", i);
-                        assign_to(fixture, unit, services ? SHOP("") : "[Service]\nExecStart=/bin/one\n",
+                        assign_to(fixture, unit, services ? AUTO_SHOP : "[Service]\nExecStart=/bin/one\n",
                                   ASSIGNMENT_RUN);
                         UNTIL(fixture, is_published(fixture, unit, "active"));
                         assert_int_equal(endpoint_of(fixture, unit) != NULL, services);
@@ -243,10 +278,9 @@ static void a_unit_that_crashes_in_a_loop_is_registered_when_it_is_available(voi
 }
 
 static void a_check_that_fails_withdraws(void **state) {
-        static const char text[] = SHOP("HealthTcp=8080\nHealthIntervalSec=1s\nHealthFailures=1\n");
         Fixture *fixture = *state;
 
-        assign_to(fixture, "shop@1.service", text, ASSIGNMENT_RUN);
+        assign_to(fixture, "shop@1.service", CHECKED_SHOP, ASSIGNMENT_RUN);
         UNTIL(fixture, endpoint_of(fixture, "shop@1.service") && lists("shop@1.service"));
         run_ms(fixture, UPDATE_WATCH_MS + 1000);
         fixture->probed.passed = false;
@@ -272,29 +306,15 @@ static void a_unit_that_ended_while_the_daemon_was_down_is_withdrawn_when_units_
 
 static void a_host_that_is_not_up_registers_when_it_is(void **state) {
         Fixture *fixture = *state;
-        PresenceChange change = { .presence = PRESENCE_AWAY };
-        const ClusterMachine *m = cluster_machine(registry_cluster(fixture->host->registry),
-                                                  fixture->host->id);
 
         run_shop(fixture, "shop@1.service");
-        snprintf(change.machine, sizeof(change.machine), "%s", m->id);
-        for (; change.presence <= PRESENCE_LOST; change.presence++) {
-                bool stays = change.presence == PRESENCE_AWAY;
-
-                change.expected_index = m->presence_index;
-                assert_int_equal(
-                        host_wait(fixture->host, registry_presence(fixture->host->registry, 0, &change, 1,
-                                                                   host_on_done, fixture->host)),
-                        KV_OK);
+        for (Presence presence = PRESENCE_AWAY; presence <= PRESENCE_LOST; presence++) {
+                set_presence(fixture, presence);
                 run_pending(fixture);
-                assert_int_equal(endpoint_of(fixture, "shop@1.service") != NULL, stays);
+                assert_int_equal(endpoint_of(fixture, "shop@1.service") != NULL, presence == PRESENCE_AWAY);
                 assert_true(lists("shop@1.service"));
         }
-        change.expected_index = m->presence_index;
-        change.presence = PRESENCE_UP;
-        assert_int_equal(host_wait(fixture->host, registry_presence(fixture->host->registry, 0, &change, 1,
-                                                                    host_on_done, fixture->host)),
-                         KV_OK);
+        set_presence(fixture, PRESENCE_UP);
         UNTIL(fixture, endpoint_of(fixture, "shop@1.service"));
 }
 
@@ -504,6 +524,7 @@ int main(int argc, char **argv) {
                                                 setup_below, teardown),
                 cmocka_unit_test_setup_teardown(until_the_feature_level_is_known_a_registration_stays,
                                                 setup_below, teardown),
+                in_a_host(until_the_tree_is_current_its_feature_level_removes_no_line),
                 in_a_host(starts_with_services_make_no_more_transactions),
                 in_a_host(a_unit_that_ends_leaves_the_file_at_once_and_then_its_key),
                 in_a_host(a_unit_that_crashes_in_a_loop_is_registered_when_it_is_available),
