@@ -401,6 +401,35 @@ static void a_withdrawal_that_nothing_acknowledges_delays_the_stop_for_a_second(
         assert_false(was_listed);
 }
 
+/* Other hosts know the key, this host has the line: the later one counts. */
+static void a_stop_after_another_withdrawal_waits_for_the_rest_of_the_time(void **state) {
+        Fixture *fixture = *state;
+        uint64_t withdrawn_ms;
+
+        bent.stop = stop_checked;
+        for (unsigned lost = 0; lost < 2; lost++) {
+                fixture->probed.passed = true;
+                assign_to(fixture, "shop@1.service", CHECKED_SHOP, ASSIGNMENT_RUN);
+                UNTIL(fixture, endpoint_of(fixture, "shop@1.service") && lists("shop@1.service"));
+                if (lost)
+                        set_presence(fixture, PRESENCE_LOST);
+                else
+                        leader.gone = true;
+                fixture->probed.passed = false;
+                while (lists("shop@1.service"))
+                        run_ms(fixture, 1);
+                if (!lost)
+                        run_ms(fixture, 5000);
+                assert_int_equal(endpoint_of(fixture, "shop@1.service") == NULL, lost);
+                leader.gone = false;
+                UNTIL(fixture, !endpoint_of(fixture, "shop@1.service"));
+                withdrawn_ms = world_now_ms(fixture->world);
+                host_order(fixture->host, "shop@1.service", ASSIGNMENT_STOP);
+                UNTIL(fixture, is_gone(fixture, "shop@1.service"));
+                assert_in_range(stopped_ms - withdrawn_ms, WITHDRAW_MS, WITHDRAW_MS + 200);
+        }
+}
+
 static void a_stop_that_is_not_wanted_any_more_registers_the_unit_again(void **state) {
         Fixture *fixture = *state;
 
@@ -536,6 +565,7 @@ int main(int argc, char **argv) {
                 in_a_host(a_registration_that_is_under_way_is_withdrawn_too),
                 in_a_host(a_new_text_withdraws_and_registers),
                 in_a_host(a_withdrawal_that_nothing_acknowledges_delays_the_stop_for_a_second),
+                in_a_host(a_stop_after_another_withdrawal_waits_for_the_rest_of_the_time),
                 in_a_host(a_stop_that_is_not_wanted_any_more_registers_the_unit_again),
                 in_a_host(endpoints_of_others_are_listed_while_the_daemon_is_restarted),
                 in_a_host(an_idle_host_writes_nothing_and_a_folder_that_was_removed_is_made_again),

@@ -22,6 +22,9 @@ static void services_list(Services *s, OwnEndpoint *own, EndpointRecord *record)
         s->n_listed -= own->listed;
         if (own->listed && !record && s->n_listed == ENDPOINTS_MAX - 1)
                 services_wake_all(s); /* there is room for another one */
+        if (own->listed && !record)
+                /* The file has its line until the next pass. */
+                own->stop_ms = MAX(loop_now_ms(s->host->io.loop), s->next_ms) + own->withdraw_ms;
         own->listed = record != NULL;
         own->former = false;
         if (!record)
@@ -40,14 +43,6 @@ static int services_describe(const Services *s, const DutyUnit *unit, const Serv
         for (size_t i = 0; i < MIN(text->placement.service.n_ports, (size_t) PORTS_MAX); i++)
                 numbers[i] = record_ports_number(&unit->record->ports, &text->placement.service.ports[i]);
         return endpoint_describe(text, numbers, self->address, self->name, self->zone, ret);
-}
-
-static void services_begin_withdrawal(Services *s, OwnEndpoint *own) {
-        own->again = own->stage == WITHDRAW_ENDED;
-        own->stage = WITHDRAW_DUE;
-        own->stop_ms = loop_now_ms(s->host->io.loop) + WITHDRAW_WAIT_MS + own->withdraw_ms;
-        services_list(s, own, NULL);
-        loop_defer(s->host->io.loop, &s->withdraw);
 }
 
 /* Decide whether the unit is an endpoint, as long as this machine is not lost. */
@@ -72,10 +67,6 @@ static void services_decide(Services *s, OwnEndpoint *own, const DutyUnit *unit,
                 own->stage = WITHDRAW_NONE;
         if (facts.text)
                 own->withdraw_ms = service_withdraw_ms(&facts.text->placement.service);
-        if (own->listed && unit->passing && !unit->runs) {
-                services_begin_withdrawal(s, own); /* its stop may be planned later */
-                return;
-        }
         if (endpoint_why_not(&facts) != VERDICT_NONE || services_describe(s, unit, self, &record) < 0) {
                 services_list(s, own, NULL);
                 return;
@@ -183,11 +174,18 @@ static int services_stopping(void *self, const char *unit, bool at_once) {
                 if (own)
                         own->withdraw_ms = WITHDRAW_MS;
         }
-        if (!own || (own->stage == WITHDRAW_NONE && !own->listed && !key))
+        if (!own)
                 return 0;
         /* A second time if its registration was under way when the first one began. */
-        if (own->stage == WITHDRAW_NONE || (own->stage == WITHDRAW_ENDED && key && !own->again))
-                services_begin_withdrawal(s, own);
+        if (own->stage == WITHDRAW_NONE ? own->listed || key :
+                                          own->stage == WITHDRAW_ENDED && key && !own->again) {
+                own->again = own->stage == WITHDRAW_ENDED;
+                own->stage = WITHDRAW_DUE;
+                services_list(s, own, NULL);
+                own->stop_ms = loop_now_ms(loop) + WITHDRAW_WAIT_MS + own->withdraw_ms;
+                loop_defer(loop, &s->withdraw);
+        } else if (own->stage == WITHDRAW_NONE)
+                own->stage = WITHDRAW_ENDED; /* before the stop was planned: the rest of the time is left */
         if (at_once || own->stop_ms <= loop_now_ms(loop))
                 return 0;
         (void) timer_start_by(&s->stops, loop, own->stop_ms, 0);
@@ -215,9 +213,16 @@ static void services_on_change(void *userdata, const RegistryChange *change) {
         if (change->kind == CHANGED_ALL ||
             (own && (change->kind == CHANGED_MACHINE || change->kind == CHANGED_PRESENCE)))
                 services_wake_all(s);
-        if (change->kind != CHANGED_ENDPOINT || own)
+        if (change->kind != CHANGED_ENDPOINT)
                 return;
         endpoint = cluster_endpoint(registry_cluster(s->host->registry), change->machine, change->unit);
+        if (own) {
+                OwnEndpoint *e = endpoint ? NULL : named_find(s->own, change->unit);
+
+                if (e) /* others know it from now on */
+                        e->stop_ms = loop_now_ms(s->host->io.loop) + e->withdraw_ms;
+                return;
+        }
         if (endpoint)
                 services_files_due(s, endpoint->record.services);
         if (change->former_services)

@@ -26,7 +26,7 @@ typedef struct OwnEndpoint {
         char invocation[INVOCATION_ID_SIZE]; /* that is, or was listed */
         WithdrawStage stage;
         bool again;                    /* it is withdrawn for the second time */
-        uint64_t withdraw_ms, stop_ms; /* WithdrawSec=; the assigned stop is made at this time */
+        uint64_t withdraw_ms, stop_ms; /* WithdrawSec=; no assigned stop before this time */
 } OwnEndpoint;
 
 typedef struct Services {
