@@ -90,6 +90,7 @@ typedef struct SimMachine {
         SimListed listed[CLUSTER_RUNS_MAX];
         unsigned n_listed;                /* lines of other hosts in them, when they were looked at, */
         uint64_t listed_index, listed_ms; /* with this index of the view, which is since then */
+        bool listed_fresh;                /* the view had the word of a majority then */
 } SimMachine;
 
 /* A client that writes one key after the other. A write with an unknown outcome may take effect at any later

@@ -118,15 +118,18 @@ void services_watch(SimCluster *c) {
         for (unsigned i = 0; i < c->n; i++) {
                 SimMachine *m = &c->machines[i];
                 uint64_t now_ms = world_now_ms(c->world), index = services_index(m);
+                bool fresh = machine_serves(m) && agent_is_fresh(daemon_host(m->daemon)->agent);
                 unsigned n = 0;
 
                 services_each(m, services_watch_line, &n);
-                if (index != m->listed_index || !m->power)
+                /* With the word of a majority, the view replaces what a former daemon has listed. */
+                if (index != m->listed_index || !m->power || (fresh && !m->listed_fresh))
                         m->listed_ms = now_ms;
                 else if (n < m->n_listed && now_ms - m->listed_ms > SHOWN_MS)
                         world_failed(c->world, "endpoints-of-others-stay-without-a-change",
                                      "%s lists %u of %u", m->name, n, m->n_listed);
                 m->listed_index = index;
+                m->listed_fresh = fresh;
                 m->n_listed = n;
         }
 }

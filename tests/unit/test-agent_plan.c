@@ -1826,8 +1826,8 @@ static void a_new_reload_trigger_reloads_a_running_unit_once(void **state) {
         assert_step(s, AGENT_RECORD);
 }
 
-/* Its former assignment ended, but the unit was not stopped yet: the daemon has crashed before, for example. A
- * process is reloaded for the assignment with which it was started, and for no other one. */
+/* Its former assignment ended, but the unit was not stopped yet: the daemon has crashed before, for example.
+ * A process is reloaded for the assignment with which it was started, and for no other one. */
 static void a_unit_that_was_to_stop_does_not_go_on_with_the_text_of_its_former_assignment(void **state) {
         static const struct {
                 const char *of;
