@@ -894,7 +894,7 @@ static void a_command_runs_in_a_slice_with_limits_and_ends_with_its_job(void **s
 
         n_begun = 0;
         run_check(fixture, "web");
-        await_signals(fixture);
+        UNTIL(fixture, strstr(text_chars(&fixture->fake->call_log), "a b; "));
         assert_string_equal(fixture->fake->call_log.chars, SLICE "0; " COMMAND(" User=web"));
         assert_int_equal(fixture->done, 0);
         fake_bus_job_removed(fixture->fake, 1, "fleet-checks.slice", "done");
