@@ -213,9 +213,10 @@ bool agent_is_stale(const AgentUnit *u);
 
 /* Find the units whose triggers run here, and leave this host, too: a trigger stops first. */
 void agent_find_triggered(Agent *a);
-/* Return whether a step waits for another unit on this host, with the reason: the start of a trigger until
- * its unit is loaded, and the stop of a unit for that of its trigger. The latter waits for TRIGGER_MS only:
- * the engine may leave the trigger here (Move=no), or be of a version that does not let it follow. */
+/* Return whether a step waits for another unit on this host, with the reason: a start until the unit that has
+ * its port has stopped, the start of a trigger until its unit is loaded, and the stop of a unit for that of
+ * its trigger. The last one waits for TRIGGER_MS only: the engine may leave the trigger here (Move=no), or be
+ * of a version that does not let it follow. */
 bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s, const char **ret_awaited);
 /* Return agent_plan() for the present state. */
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason);

@@ -49,6 +49,24 @@ void agent_find_triggered(Agent *a) {
         }
 }
 
+/* Return whether a unit that runs here, and is about to stop, has the fixed port. The cluster does not count
+ * the ports of a unit that was destroyed. */
+static bool agent_port_is_held(Agent *a, const char *unit, const char *port) {
+        for (const AssignmentRecord *r = a->records.table; r; r = r->hh.next) {
+                bool has = names_have(&r->unit->placement.ports, port) && !streq(r->name, unit);
+                const AgentUnit *other = has ? agent_unit(a, r->name, false) : NULL;
+                const ClusterAssignment *assignment = other ? agent_assignment(a, r->name) : NULL;
+                const Unit *text = assignment && assignment->kind != ASSIGNMENT_STOP ?
+                                           agent_assigned_text(a, other) :
+                                           NULL;
+
+                if (other && other->seen.owner == SYSTEMD_OURS && agent_is_started(&other->seen) &&
+                    !(text && names_have(&text->placement.ports, port)))
+                        return true;
+        }
+        return false;
+}
+
 bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s, const char **ret_awaited) {
         const ClusterAssignment *assignment;
         const AssignmentRecord *record;
@@ -69,7 +87,13 @@ bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s, const char **ret_
         }
         record = records_get(&a->records, u->name);
         text = agent_assigned_text(a, u) ?: (record ? record->unit : NULL);
-        if (s != AGENT_START || !text || !unit_triggered(text))
+        if (s != AGENT_START || !text)
+                return false;
+        *ret_awaited = "a unit that has its port stops first";
+        for (size_t i = 0; i < text->placement.ports.n; i++)
+                if (agent_port_is_held(a, u->name, text->placement.ports.items[i]))
+                        return true;
+        if (!unit_triggered(text))
                 return false;
         triggered = agent_unit(a, unit_triggered(text), false);
         assignment = triggered ? agent_assignment(a, triggered->name) : NULL;

@@ -28,7 +28,8 @@ static int no_local_ports(uint16_t *ret_first, uint16_t *ret_last) {
 
 static const PortProber prober = { is_free, no_local_ports };
 
-static unsigned n_late; /* starts of units whose port is not on disk, or not the one of systemd */
+static unsigned n_late;   /* starts of units whose port is not on disk, or not the one of systemd */
+static unsigned n_shared; /* starts while another unit has port 8081 */
 
 static uint16_t read_number(const char *drop_in) {
         const char *at = drop_in ? strstr(drop_in, "# http=") : NULL;
@@ -46,7 +47,8 @@ static int start_checked(Systemd *s, const char *name, SystemdDone done, void *u
 
         (void) real_ops->get_drop_in(s, name, DROP_IN_PORTS, &drop_in);
         snprintf(field, sizeof(field), "\"ports\":{\"http\":%u}", read_number(drop_in));
-        n_late += drop_in && !records_contain(running, field);
+        n_late += drop_in && strstr(drop_in, "# http=") && !records_contain(running, field);
+        n_shared += sim_systemd_port_owner(running->systemd, 8081, name) != NULL;
         return real_ops->start(s, name, done, userdata);
 }
 
@@ -75,7 +77,7 @@ static int setup(void **state) {
         int r = faulty_fixture_setup(state);
 
         memset(held, 0, sizeof(held));
-        n_late = 0;
+        n_late = n_shared = 0;
         bent.start = start_checked;
         close_agent(*state);
         open_host(*state);
@@ -266,19 +268,38 @@ static void a_fixed_number_that_was_selected_for_another_unit_is_refused(void **
         assert_int_equal(n_starts, 1);
 }
 
-/* The cluster does not know the ports of a unit that was destroyed, and has not stopped. */
-static void a_fixed_number_of_a_unit_that_has_not_stopped_is_refused_until_it_has(void **state) {
-        static const char text[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nPort=x:8080\n";
+static struct {
+        SystemdDone done;
+        void *userdata;
+} held_stop;
+
+static int stop_held(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        held_stop.done = done;
+        held_stop.userdata = userdata;
+        return 0;
+}
+
+static void a_unit_starts_when_the_one_that_had_its_port_has_stopped(void **state) {
+        static const char *const units[] = { "web.service", "a.service", "x.service", "b.service" };
+        static const char text[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nPort=http:8081\n";
         Fixture *fixture = *state;
 
-        run_web(fixture, "first.service", text);
-        assign_to(fixture, "second.service", text, ASSIGNMENT_RUN);
-        UNTIL(fixture, state_of(fixture, "second.service") && state_of(fixture, "second.service")->job[0]);
-        assert_string_equal(state_of(fixture, "second.service")->reason,
-                            "8080/tcp is the port of first.service");
-        assert_int_equal(n_starts, 1);
-        host_order(fixture->host, "first.service", ASSIGNMENT_STOP);
-        UNTIL(fixture, is_published(fixture, "second.service", "active"));
+        bent.stop = stop_held;
+        run_web(fixture, units[0], text);
+        for (unsigned i = 1; i < ELEMENTS(units); i++) {
+                host_order(fixture->host, units[i - 1], ASSIGNMENT_STOP);
+                assign_to(fixture, units[i], text, ASSIGNMENT_RUN);
+                held_stop.done = NULL;
+                UNTIL(fixture, held_stop.done);
+                run_ms(fixture, 2000);
+                assert_int_equal(n_starts, i);
+                assert_true(!state_of(fixture, units[i]) || !state_of(fixture, units[i])->job[0]);
+                assert_int_equal(
+                        real_ops->stop(fixture->bus, units[i - 1], held_stop.done, held_stop.userdata), 0);
+                UNTIL(fixture, is_published(fixture, units[i], "active"));
+                assert_int_equal(n_starts, i + 1);
+        }
+        assert_int_equal(n_shared, 0);
 }
 
 static void the_number_of_a_running_unit_is_found_when_the_records_are_lost(void **state) {
@@ -324,7 +345,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_unit_does_not_start_before_systemd_has_its_new_number),
                 TEST(without_a_free_port_the_start_is_refused_until_there_is_one),
                 TEST(a_fixed_number_that_was_selected_for_another_unit_is_refused),
-                TEST(a_fixed_number_of_a_unit_that_has_not_stopped_is_refused_until_it_has),
+                TEST(a_unit_starts_when_the_one_that_had_its_port_has_stopped),
                 TEST(the_number_of_a_running_unit_is_found_when_the_records_are_lost),
                 TEST(a_drop_in_that_was_removed_is_written_again),
         };

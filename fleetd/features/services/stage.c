@@ -49,16 +49,15 @@ static bool stage_is_taken(void *userdata, uint16_t number, PortProtocol protoco
         return stage_owner(userdata, number, protocol, &is_auto) || stage_is_held(userdata, number, protocol);
 }
 
-/* A number of the text may be in the range of dynamic ports of this host, or that of a unit which was
- * destroyed, and has not stopped: the cluster does not know either of them. */
+/* A number of the text that is in the range of dynamic ports of this host. */
 static int stage_check_fixed(const Staging *s, const ServicePort *port, Error *err) {
         bool is_auto = false;
         const AssignmentRecord *owner = stage_owner(s, (uint16_t) port->number, port->protocol, &is_auto);
 
-        if (s->runs || !owner)
+        if (s->runs || !owner || !is_auto)
                 return 0;
-        return error_set(err, -EADDRINUSE, "%u/%s is the port of %s%s", (unsigned) port->number,
-                         port_protocol_to_string(port->protocol), owner->name, is_auto ? " (auto)" : "");
+        return error_set(err, -EADDRINUSE, "%u/%s is the port of %s (auto)", (unsigned) port->number,
+                         port_protocol_to_string(port->protocol), owner->name);
 }
 
 /* Add a number: 'recorded' unless another unit or program has it. 0: none yet. While the unit runs, its
