@@ -2,7 +2,7 @@
  * running instances of both. Values of Service=, Port= and WithdrawSec= of [X-Fleet] (a member of Placement),
  * and the files that list the endpoints of a service on each host. Pure.
  *
- * Source: fleet.unit(5), fleet-dns(7); the names of ports are those of RFC 6335. */
+ * Source: fleet.unit(5), fleet-dns(8); the names of ports are those of RFC 6335. */
 #pragma once
 
 #include "base/error.h"

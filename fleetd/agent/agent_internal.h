@@ -53,7 +53,7 @@ typedef struct AgentUnit {
                              before a reload */
         bool link_refused; /* not started: its file or a name in [Install] conflicts with a file of the host
                             */
-        char note[96];     /* of the history, with the next state; "": none */
+        char note[STATE_NOTE_SIZE];    /* of the history, with the next state; "": none */
         char last_error[256];          /* of the last call to systemd that failed */
         bool start_counts;             /* started by the agent, and not active since */
         bool start_refused;            /* that was a start, which systemd rejected */

@@ -142,6 +142,8 @@ typedef enum EndpointWrite {
         ENDPOINT_WITHDRAWN, /* in the same transaction as the state, as the one before */
 } EndpointWrite;
 
+enum { STATE_NOTE_SIZE = 96 };
+
 typedef struct StateChange {
         char unit[UNIT_NAME_MAX + 1];
         UnitState state;
@@ -150,7 +152,7 @@ typedef struct StateChange {
         bool stopped;  /* the assignment to stop was executed: delete its key, if its index is
                           'assignment_index' */
         uint64_t assignment_index;
-        char note[96]; /* of the history, after the state; "": none */
+        char note[STATE_NOTE_SIZE]; /* of the history, after the state; "": none */
         EndpointWrite endpoint_write;
         EndpointRecord endpoint; /* owned; of ENDPOINT_SET */
 } StateChange;
