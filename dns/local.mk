@@ -39,7 +39,7 @@ DNS_TESTS = tests/unit/test-dns_zone tests/unit/test-dns_message tests/unit/test
 	tests/unit/test-dns_server tests/unit/test-dns_memory
 check_PROGRAMS += $(DNS_TESTS)
 TESTS += $(DNS_TESTS)
-EXTRA_DIST += tests/dns/decoder.h tests/dns/queries.h
+EXTRA_DIST += tests/dns/asking.h tests/dns/decoder.h tests/dns/queries.h
 tests_unit_test_dns_zone_LDADD = $(DNS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_dns_message_LDADD = $(DNS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_dns_sources_LDADD = $(DNS_LIBS) $(CMOCKA_LIBS)
