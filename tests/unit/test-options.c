@@ -490,177 +490,176 @@ static void a_stored_unit_with_invalid_values_stays_readable(void **state) {
         assert_int_equal(faults.n, 3);
 }
 
-#define SERVICE   "[Service]\nExecStart=/bin/true\n[X-Fleet]\n"
-#define CONTAINER "[Container]\nImage=a\n[X-Fleet]\n"
-#define EIGHT     "Port=a:1\nPort=b:1\nPort=c:1\nPort=d:1\nPort=e:1\nPort=f:1\nPort=g:1\nPort=h:auto\n"
-#define ONLY      "is for .service, .socket, .container, .pod and .kube files"
+#define SERVICE            "[Service]\nExecStart=/bin/true\n[X-Fleet]\n"
+#define CONTAINER          "[Container]\nImage=a\n[X-Fleet]\n"
+#define EIGHT              "Port=a:1\nPort=b:1\nPort=c:1\nPort=d:1\nPort=e:1\nPort=f:1\nPort=g:1\nPort=h:auto\n"
+#define ONLY               "is for .service, .socket, .container, .pod and .kube files"
+
+#define NO_NAME(what, max) ": invalid " what " name; use up to " max " of a-z, 0-9 and \"-\", for example "
+#define NAMED              ": the service would be named \""
+#define ADD                "; add Service= with a-z, 0-9 and \"-\""
+#define NUMBER             ": expected 1 to 65535 or auto"
+#define END                ": expected /tcp, /udp or the end after the number"
+#define DYNAMIC            " is in the range of dynamic ports (20000 to 31999): choose another number, or auto"
 
 /* The options of services are in the lines from the fourth on. */
 static void a_service_or_port_that_a_unit_cannot_have_is_rejected_with_its_line(void **state) {
         static const struct {
-                const char *name, *text, *message; /* "": accepted */
+                const char *name, *text; /* without a section: of SERVICE */
+                unsigned line;           /* 0: accepted */
+                const char *message;     /* after the line */
         } rows[] = {
-                { "a.service", SERVICE "Port=Web_1:80",
-                  "line 4: Port=Web_1:80: invalid port name; use up to 15 of a-z, 0-9 and \"-\", for example "
-                  "web-1" },
-                { "a.service", SERVICE "Port=-:80",
-                  "line 4: Port=-:80: invalid port name; use up to 15 of a-z, "
-                  "0-9 and \"-\", for example http" },
-                { "a.service", SERVICE "Port=abcdefghijklmnop:80",
-                  "line 4: Port=abcdefghijklmnop:80: invalid port name; use up to 15 of a-z, 0-9 and \"-\", "
-                  "for "
-                  "example abcdefghijklmno" },
-                { "a.service", SERVICE "Port=abcdefghijklmno:80", "" },
-                { "a.service", SERVICE "Service=\303\234ber_A-",
-                  "line 4: Service=\303\234ber_A-: invalid service name; use up to 63 of a-z, 0-9 and \"-\", "
-                  "for example ber-a" },
-                { "a.service", SERVICE "Service=" SIXTY_THREE, "" },
-                { "a.service", SERVICE "Service=" SIXTY_THREE "4",
-                  "line 4: Service=" SIXTY_THREE
-                  "4: invalid service name; use up to 63 of a-z, 0-9 and \"-\", "
-                  "for example " SIXTY_THREE },
-                { "my_app.service", SERVICE "Port=http:80",
-                  "line 4: Port=http:80: the service would be named \"my_app\"; add Service= with a-z, 0-9 "
-                  "and "
-                  "\"-\"" },
-                { "my_app@.service", SERVICE "WithdrawSec=0\nPort=http:80",
-                  "line 5: Port=http:80: the service would be named \"my_app\"; add Service= with a-z, 0-9 "
-                  "and "
-                  "\"-\"" },
-                { "my_app.service", SERVICE "Port=http:80\nService=app", "" },
-                { "ns.service", SERVICE "Port=http:80",
-                  "line 4: Port=http:80: the service would be named \"ns\", a reserved name; add Service= "
-                  "with "
-                  "a-z, 0-9 and \"-\"" },
-                { "a.service", SERVICE "Service=near", "line 4: Service=near: reserved name" },
-                { "a.service", SERVICE "Service=ns", "line 4: Service=ns: reserved name" },
-                { "a.service", SERVICE "Service=service", "line 4: Service=service: reserved name" },
-                { "a.service", SERVICE "Port=http:0", "line 4: Port=http:0: expected 1 to 65535 or auto" },
-                { "a.service", SERVICE "Port=http:65536",
-                  "line 4: Port=http:65536: expected 1 to 65535 or auto" },
-                { "a.service", SERVICE "Port=http:automatic",
-                  "line 4: Port=http:automatic: expected 1 to 65535 or auto" },
-                { "a.service", SERVICE "Port=http:", "line 4: Port=http:: expected 1 to 65535 or auto" },
-                { "a.service", SERVICE "Port=8080",
-                  "line 4: Port=8080: expected NAME:NUMBER or NAME:auto, for example http:8080" },
-                { "a.service", SERVICE "Port=http:80/sctp",
-                  "line 4: Port=http:80/sctp: expected /tcp, /udp or the end after the number" },
-                { "a.service", SERVICE "Port=http:65535/udp", "" },
-                { "a.container", CONTAINER "Port=http:80:0",
-                  "line 4: Port=http:80:0: expected 1 to 65535 as the port of the container" },
-                { "a.container", CONTAINER "Port=http:80:80:80",
-                  "line 4: Port=http:80:80:80: expected /tcp, /udp or the end after the number" },
-                { "a@.container", CONTAINER "Port=http:auto:80/udp\nPort=b:8080:80", "" },
-                { "a@.service", SERVICE "Port=http:8080:80",
-                  "line 4: Port=http:8080:80: only Quadlet files publish ports; in a service the program "
-                  "listens at the port" },
-                { "a.socket", "[Socket]\nListenStream=80\n[X-Fleet]\nPort=http:auto",
-                  "line 4: Port=http:auto: a .socket unit needs a number" },
-                { "a.socket", "[Socket]\nListenStream=80\n[X-Fleet]\nPort=http:80", "" },
-                { "a.service", SERVICE EIGHT, "" },
-                { "a.service", SERVICE EIGHT "Port=i:1", "line 12: more than 8 ports" },
-                { "a.service", SERVICE "Service=a\nService=\"b\" \"c\"\nService=d", "" },
-                { "a.service", SERVICE "Service=a\nService=\"b\" \"c\"\nService=d\nService=e",
-                  "line 7: more than 4 services" },
-                { "a.service", SERVICE "Port=http:80\nPort=b:1\nPort=http:auto/udp",
-                  "line 6: Port=http: duplicate of line 4" },
-                { "a.service", SERVICE "Service=a\nPort=a:1\nService=a",
-                  "line 6: Service=a: duplicate of line 4" },
-                { "a.service", SERVICE "Port=http:19999\nPort=b:32000", "" },
-                { "a.service", SERVICE "Port=http:20000",
-                  "line 4: Port=http:20000 is in the range of dynamic ports (20000 to 31999): choose another "
-                  "number, or auto" },
-                { "a.service", SERVICE "Port=http:31999",
-                  "line 4: Port=http:31999 is in the range of dynamic ports (20000 to 31999): choose another "
-                  "number, or auto" },
-                { "a.timer", "[Timer]\nOnBootSec=1\n[X-Fleet]\nService=a", "line 4: Service= " ONLY },
-                { "a.timer", "[Timer]\nOnBootSec=1\n[X-Fleet]\nPort=a:1\nPort=", "line 4: Port= " ONLY },
-                { "a.volume", "[Volume]\nDriver=a\n[X-Fleet]\nPort=a:1", "line 4: Port= " ONLY },
-                { "a.kube", "[Kube]\nYaml=a\n[X-Fleet]\nPort=a:auto:1", "" },
-                { "a.pod", "[Pod]\nPodName=a\n[X-Fleet]\nService=b", "" },
-                { "a.service", SERVICE "WithdrawSec=601s\nService=a",
-                  "line 4: WithdrawSec=601s: expected at most 10min" },
-                { "a.service", SERVICE "WithdrawSec=soon\nService=a",
-                  "line 4: WithdrawSec=soon: expected a time span, for example 2s" },
-                { "a.service", SERVICE "HealthHttp=web/ready",
-                  "line 4: HealthHttp=web/ready: the unit has no tcp port \"web\" (Port=)" },
-                { "a.service", SERVICE "HealthTcp=[::1]:dns\nPort=web:80\nPort=dns:53/udp",
-                  "line 4: HealthTcp=[::1]:dns: the unit has no tcp port \"dns\" (Port=)" },
-                { "a.service", SERVICE "HealthTcp=localhost:web\nPort=web:80",
-                  "line 4: HealthTcp=localhost:web: expected [ADDR:]PORT with an address of the unit's own "
-                  "host, "
-                  "for example 8080" },
-                { "a@.service", SERVICE "HealthTcp=%i\nHealthTcp=%p\nPort=%i:80\nPort=a:auto", "" },
-                { "a@b.service", SERVICE "HealthTcp=%i\nHealthTcp=%p\nPort=%i:80",
-                  "line 5: HealthTcp=a: the unit has no tcp port \"a\" (Port=)" },
+                { "a.service", "Port=Web_1:80", 4, "Port=Web_1:80" NO_NAME("port", "15") "web-1" },
+                { "a.service", "Port=-:80", 4, "Port=-:80" NO_NAME("port", "15") "http" },
+                { "a.service", "Port=abcdefghijklmnop:80", 4,
+                  "Port=abcdefghijklmnop:80" NO_NAME("port", "15") "abcdefghijklmno" },
+                { "a.service", "Port=abcdefghijklmno:80" },
+                { "a.service", "Service=\303\234ber_A-", 4,
+                  "Service=\303\234ber_A-" NO_NAME("service", "63") "ber-a" },
+                { "a.service", "Service=" SIXTY_THREE },
+                { "a.service", "Service=" SIXTY_THREE "4", 4,
+                  "Service=" SIXTY_THREE "4" NO_NAME("service", "63") SIXTY_THREE },
+                { "my_app.service", "Port=http:80", 4, "Port=http:80" NAMED "my_app\"" ADD },
+                { "my_app@.service", "WithdrawSec=0\nPort=http:80", 5, "Port=http:80" NAMED "my_app\"" ADD },
+                { "my_app.service", "Port=http:80\nService=app" },
+                { "ns.service", "Port=http:80", 4, "Port=http:80" NAMED "ns\", a reserved name" ADD },
+                { "a.service", "Service=near", 4, "Service=near: reserved name" },
+                { "a.service", "Service=ns", 4, "Service=ns: reserved name" },
+                { "a.service", "Service=service", 4, "Service=service: reserved name" },
+                { "a.service", "Port=http:0", 4, "Port=http:0" NUMBER },
+                { "a.service", "Port=http:65536", 4, "Port=http:65536" NUMBER },
+                { "a.service", "Port=http:automatic", 4, "Port=http:automatic" NUMBER },
+                { "a.service", "Port=http:", 4, "Port=http:" NUMBER },
+                { "a.service", "Port=8080", 4,
+                  "Port=8080: expected NAME:NUMBER or NAME:auto, for example http:8080" },
+                { "a.service", "Port=http:80/sctp", 4, "Port=http:80/sctp" END },
+                { "a.service", "Port=http:65535/udp" },
+                { "a.container", CONTAINER "Port=http:80:0", 4,
+                  "Port=http:80:0: expected 1 to 65535 as the port of the container" },
+                { "a.container", CONTAINER "Port=http:80:80:80", 4, "Port=http:80:80:80" END },
+                { "a@.container", CONTAINER "Port=http:auto:80/udp\nPort=b:8080:80" },
+                { "a@.service", "Port=http:8080:80", 4,
+                  "Port=http:8080:80: only Quadlet files publish ports; in a service the program listens at "
+                  "the port" },
+                { "a.socket", "[Socket]\nListenStream=80\n[X-Fleet]\nPort=http:auto", 4,
+                  "Port=http:auto: a .socket unit needs a number" },
+                { "a.socket", "[Socket]\nListenStream=80\n[X-Fleet]\nPort=http:80" },
+                { "a.service", EIGHT },
+                { "a.service", EIGHT "Port=i:1", 12, "more than 8 ports" },
+                { "a.service", "Service=a\nService=\"b\" \"c\"\nService=d" },
+                { "a.service", "Service=a\nService=\"b\" \"c\"\nService=d\nService=e", 7,
+                  "more than 4 services" },
+                { "a.service", "Port=http:80\nPort=b:1\nPort=http:auto/udp", 6,
+                  "Port=http: duplicate of line 4" },
+                { "a.service", "Service=a\nPort=a:1\nService=a", 6, "Service=a: duplicate of line 4" },
+                { "a.service", "Port=http:19999\nPort=b:32000" },
+                { "a.service", "Port=http:20000", 4, "Port=http:20000" DYNAMIC },
+                { "a.service", "Port=http:31999", 4, "Port=http:31999" DYNAMIC },
+                { "a.timer", "[Timer]\nOnBootSec=1\n[X-Fleet]\nService=a", 4, "Service= " ONLY },
+                { "a.timer", "[Timer]\nOnBootSec=1\n[X-Fleet]\nPort=a:1\nPort=", 4, "Port= " ONLY },
+                { "a.volume", "[Volume]\nDriver=a\n[X-Fleet]\nPort=a:1", 4, "Port= " ONLY },
+                { "a.kube", "[Kube]\nYaml=a\n[X-Fleet]\nPort=a:auto:1" },
+                { "a.pod", "[Pod]\nPodName=a\n[X-Fleet]\nService=b" },
+                { "a.service", "WithdrawSec=601s\nService=a", 4, "WithdrawSec=601s: expected at most 10min" },
+                { "a.service", "WithdrawSec=soon\nService=a", 4,
+                  "WithdrawSec=soon: expected a time span, for example 2s" },
+                { "a.service", "HealthHttp=web/ready", 4,
+                  "HealthHttp=web/ready: the unit has no tcp port \"web\" (Port=)" },
+                { "a.service", "HealthTcp=[::1]:dns\nPort=web:80\nPort=dns:53/udp", 4,
+                  "HealthTcp=[::1]:dns: the unit has no tcp port \"dns\" (Port=)" },
+                { "a.service", "HealthTcp=localhost:web\nPort=web:80", 4,
+                  "HealthTcp=localhost:web: expected [ADDR:]PORT with an address of the unit's own host, for "
+                  "example 8080" },
+                { "a@.service", "HealthTcp=%i\nHealthTcp=%p\nPort=%i:80\nPort=a:auto" },
+                { "a@b.service", "HealthTcp=%i\nHealthTcp=%p\nPort=%i:80", 5,
+                  "HealthTcp=a: the unit has no tcp port \"a\" (Port=)" },
                 /* With specifiers, the instance decides. */
-                { "a@.service", SERVICE "Port=%i:80\nService=%i", "" },
-                { "a@http.service", SERVICE "Port=%i:80\nPort=http:81",
-                  "line 5: Port=http: duplicate of line 4" },
-                { "a@x_y.service", SERVICE "Service=%p-%i",
-                  "line 4: Service=a-x_y: invalid service name; use up to 63 of a-z, 0-9 and \"-\", for "
-                  "example a-x-y" },
-                { "a@20.service", SERVICE "Port=http:%i017",
-                  "line 4: Port=http:20017 is in the range of dynamic ports (20000 to 31999): choose another "
-                  "number, or auto" },
+                { "a@.service", "Port=%i:80\nService=%i" },
+                { "a@http.service", "Port=%i:80\nPort=http:81", 5, "Port=http: duplicate of line 4" },
+                { "a@x_y.service", "Service=%p-%i", 4, "Service=a-x_y" NO_NAME("service", "63") "a-x-y" },
+                { "a@20.service", "Port=http:%i017", 4, "Port=http:20017" DYNAMIC },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 _cleanup_warnings_ Warnings faults = {}, warnings = {};
                 _cleanup_unit_ Unit *unit = NULL, *stored = NULL;
-                size_t size = strlen(rows[i].text);
+                _cleanup_text_ Text text = {}, message = {};
                 Error err = {};
 
-                assert_int_equal(unit_parse(rows[i].name, rows[i].text, size, &unit, &err),
-                                 *rows[i].message ? -EINVAL : 0);
-                assert_string_equal(err.message, rows[i].message);
-                assert_int_equal(unit_verify(rows[i].name, rows[i].text, size, &faults, &warnings), 0);
-                assert_int_equal(faults.n, *rows[i].message ? 1 : 0);
+                text_printf(&text, "%s%s", rows[i].text[0] == '[' ? "" : SERVICE, rows[i].text);
+                if (rows[i].line > 0)
+                        text_printf(&message, "line %u: %s", rows[i].line, rows[i].message);
+                assert_int_equal(unit_parse(rows[i].name, text.chars, text.size, &unit, &err),
+                                 rows[i].line > 0 ? -EINVAL : 0);
+                assert_string_equal(err.message, text_chars(&message));
+                assert_int_equal(unit_verify(rows[i].name, text.chars, text.size, &faults, &warnings), 0);
+                assert_int_equal(faults.n, rows[i].line > 0);
                 assert_int_equal(warnings.n, 0);
                 /* Former versions took these options for unknown ones. */
-                assert_int_equal(unit_read(rows[i].name, rows[i].text, size, &stored, NULL), 0);
+                assert_int_equal(unit_read(rows[i].name, text.chars, text.size, &stored, NULL), 0);
         }
+}
+
+static const char *text_of(const Names *names, char **ret) {
+        *ret = joined(names);
+        return *ret ?: "";
 }
 
 static void a_unit_has_the_services_and_ports_that_its_name_completes(void **state) {
         static const struct {
-                const char *name, *text, *services, *ports; /* NAME:NUMBER:CONTAINER/PROTOCOL */
-                uint64_t withdraw_ms;
+                const char *name, *text, *services, *ports; /* NAME:NUMBER:CONTAINER/PROTOCOL; NULL: none */
+                const char *fixed, *published;
+                uint64_t withdraw_ms; /* 0: the default */
         } rows[] = {
-                { "shop@1.service", SERVICE "Port=http:8080", "shop|", "http:8080:0/tcp ", WITHDRAW_MS },
+                { "shop@1.service", "Port=http:8080", "shop|", "http:8080:0/tcp ", "8080/tcp|" },
                 { "shop@.container", CONTAINER "Port=http:auto:80\nWithdrawSec=0", "shop|", "http:0:80/tcp ",
-                  1 },
-                { "my_app.service", SERVICE "Service=app\nService=b\nWithdrawSec=10min", "app|b|", "",
-                  600000 },
-                { "a@http.service", SERVICE "Port=%i:80/udp\nService=%p-%i", "a-http|", "http:80:0/udp ",
-                  WITHDRAW_MS },
-                { "a.service", SERVICE "Port=\"a:1\" \"b:2\"\nPort=\nService=\nWithdrawSec=", "a|",
-                  "a:1:0/tcp b:2:0/tcp ", WITHDRAW_MS },
-                { "a.service", SERVICE, "", "", WITHDRAW_MS },
+                  .withdraw_ms = 1 },
+                { "my_app.service", "Service=app\nService=b\nWithdrawSec=10min", "app|b|",
+                  .withdraw_ms = 600000 },
+                { "a@http.service", "Port=%i:80/udp\nService=%p-%i", "a-http|", "http:80:0/udp ", "80/udp|" },
+                { "a@1.service", "Port=a:80%i", "a|", "a:801:0/tcp ", "801/tcp|" },
+                { "a.service", "Port=\"a:1\" \"b:2\"\nPort=\nService=\nWithdrawSec=", "a|",
+                  "a:1:0/tcp b:2:0/tcp ", "1/tcp|2/tcp|" },
+                { "a.service", "" },
                 /* Stored by a former version: what is invalid counts as absent. */
-                { "my_app.service", SERVICE "Port=http:80", "", "", WITHDRAW_MS },
-                { "a.timer", SERVICE "Service=a\nPort=a:1", "", "", WITHDRAW_MS },
-                { "a.service", SERVICE EIGHT "Port=a:2\nPort=i:1\nPort=\nWithdrawSec=x", "a|",
+                { "my_app.service", "Port=http:80" },
+                { "a.timer", "Service=a\nPort=a:1" },
+                { "a.service", EIGHT "Port=a:2\nPort=i:1\nPort=\nWithdrawSec=x", "a|",
                   "a:1:0/tcp b:1:0/tcp c:1:0/tcp d:1:0/tcp e:1:0/tcp f:1:0/tcp g:1:0/tcp h:0:0/tcp ",
-                  WITHDRAW_MS },
+                  "1/tcp|1/tcp|1/tcp|1/tcp|1/tcp|1/tcp|1/tcp|" },
+                /* PublishPort= of Quadlet files. */
+                { "a.container",
+                  "[Container]\nImage=a\nPublishPort=8080:80\nPublishPort=127.0.0.1:81:80/udp\n"
+                  "PublishPort=[::1]:82:80\nPublishPort=80\nPublishPort=127.0.0.1::80\n"
+                  "PublishPort=90-91:80-81\nPublishPort=83:80/sctp\nPublishPort=0:80\nPublishPort=65536:1\n",
+                  .published = "8080/tcp|81/udp|82/tcp|" },
+                { "a@1.container",
+                  "[Container]\nImage=a\nPublishPort=1:1\nPublishPort=\nPublishPort=80%i:80\n",
+                  .published = "801/tcp|" },
+                { "a.kube", "[Kube]\nYaml=a\nPublishPort=1:1\n" },
+                { "a.service", "[Container]\nPublishPort=1:1\n" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_free_ char *services = NULL, *fixed = NULL, *published = NULL;
+                _cleanup_text_ Text text = {}, ports = {};
                 _cleanup_unit_ Unit *unit = NULL;
-                _cleanup_free_ char *services = NULL;
-                _cleanup_text_ Text ports = {};
+                const Placement *p;
                 const ServicePolicy *s;
 
-                assert_int_equal(unit_read(rows[i].name, rows[i].text, strlen(rows[i].text), &unit, NULL), 0);
-                s = &unit->placement.service;
-                services = joined(&s->names);
-                assert_string_equal(services ?: "", rows[i].services);
+                text_printf(&text, "%s%s", rows[i].text[0] == '[' ? "" : SERVICE, rows[i].text);
+                assert_int_equal(unit_read(rows[i].name, text.chars, text.size, &unit, NULL), 0);
+                p = &unit->placement;
+                s = &p->service;
                 for (size_t k = 0; k < s->n_ports; k++)
                         text_printf(&ports, "%s:%u:%u/%s ", s->ports[k].name, (unsigned) s->ports[k].number,
                                     (unsigned) s->ports[k].container,
                                     port_protocol_to_string(s->ports[k].protocol));
-                assert_string_equal(ports.chars ?: "", rows[i].ports);
-                assert_int_equal(service_withdraw_ms(s), rows[i].withdraw_ms);
+                assert_string_equal(text_of(&s->names, &services), rows[i].services ?: "");
+                assert_string_equal(text_chars(&ports), rows[i].ports ?: "");
+                assert_string_equal(text_of(&p->ports, &fixed), rows[i].fixed ?: "");
+                assert_string_equal(text_of(&p->published, &published), rows[i].published ?: "");
+                assert_int_equal(service_withdraw_ms(s), rows[i].withdraw_ms ?: WITHDRAW_MS);
         }
 }
 
@@ -694,36 +693,6 @@ static void a_check_has_the_port_that_it_names(void **state) {
         assert_int_equal(health->checks[1].port, 8080);
         unit_check_describe(&health->checks[2], &selected);
         assert_string_equal(selected.chars, "127.0.0.1:20017");
-}
-
-static void the_fixed_ports_of_a_unit_are_listed(void **state) {
-        static const struct {
-                const char *name, *text, *ports, *published;
-        } rows[] = {
-                { "a.service", SERVICE "Port=a:80\nPort=b:auto\nPort=c:80/udp", "80/tcp|80/udp|", "" },
-                { "a@1.service", SERVICE "Port=a:80%i", "801/tcp|", "" },
-                { "a.container",
-                  "[Container]\nImage=a\nPublishPort=8080:80\nPublishPort=127.0.0.1:81:80/udp\n"
-                  "PublishPort=[::1]:82:80\nPublishPort=80\nPublishPort=127.0.0.1::80\n"
-                  "PublishPort=90-91:80-81\nPublishPort=83:80/sctp\nPublishPort=0:80\nPublishPort=65536:1\n",
-                  "", "8080/tcp|81/udp|82/tcp|" },
-                { "a@1.container",
-                  "[Container]\nImage=a\nPublishPort=1:1\nPublishPort=\nPublishPort=80%i:80\n", "",
-                  "801/tcp|" },
-                { "a.kube", "[Kube]\nYaml=a\nPublishPort=1:1\n", "", "" },
-                { "a.service", SERVICE "[Container]\nPublishPort=1:1\n", "", "" },
-        };
-
-        for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                _cleanup_unit_ Unit *unit = NULL;
-                _cleanup_free_ char *ports = NULL, *published = NULL;
-
-                assert_int_equal(unit_read(rows[i].name, rows[i].text, strlen(rows[i].text), &unit, NULL), 0);
-                ports = joined(&unit->placement.ports);
-                published = joined(&unit->placement.published);
-                assert_string_equal(ports ?: "", rows[i].ports);
-                assert_string_equal(published ?: "", rows[i].published);
-        }
 }
 
 static void after_some_warnings_the_others_are_counted(void **state) {
@@ -765,7 +734,6 @@ int main(void) {
                 cmocka_unit_test(a_service_or_port_that_a_unit_cannot_have_is_rejected_with_its_line),
                 cmocka_unit_test(a_unit_has_the_services_and_ports_that_its_name_completes),
                 cmocka_unit_test(a_check_has_the_port_that_it_names),
-                cmocka_unit_test(the_fixed_ports_of_a_unit_are_listed),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),
         };
 
