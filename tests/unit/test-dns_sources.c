@@ -1,6 +1,7 @@
 /* Who may ask: the pure decision, and the interfaces of this machine. */
 #include "tests/lib/test.h"
 #include "dns/sources.h"
+#include "units/service.h"
 
 #include <arpa/inet.h>
 
@@ -41,91 +42,82 @@ static int teardown(void **state) {
         return 0;
 }
 
-static SourceKind udp(const char *source, unsigned arrived) {
-        return sources_decide(&list, address(source), false, arrived, 0);
-}
-
-static SourceKind tcp(const char *source, unsigned route) {
-        return sources_decide(&list, address(source), true, 0, route);
-}
-
-static void own_addresses_by_lo_are_the_host(void **state) {
-        assert_int_equal(udp("127.0.0.1", LO), SOURCE_HOST);
-        assert_int_equal(udp("127.9.8.7", LO), SOURCE_HOST);
-        assert_int_equal(udp("169.254.23.79", LO), SOURCE_HOST);
-        assert_int_equal(udp("192.168.1.10", LO), SOURCE_HOST);
-        assert_int_equal(udp("10.88.0.1", LO), SOURCE_HOST);
-        assert_int_equal(udp("169.254.23.79", LINK), SOURCE_HOST); /* systemd-resolved */
-        assert_int_equal(tcp("192.168.1.10", ETH), SOURCE_HOST);
-        assert_int_equal(tcp("127.0.0.1", LO), SOURCE_HOST);
-}
-
-static void networks_of_bridges_by_that_bridge_are_containers(void **state) {
-        assert_int_equal(udp("10.88.3.4", PODMAN), SOURCE_CONTAINER);
-        assert_int_equal(udp("172.17.0.2", DOCKER), SOURCE_CONTAINER);
-        assert_int_equal(udp("172.18.15.255", BR), SOURCE_CONTAINER);
-        assert_int_equal(tcp("10.88.3.4", PODMAN), SOURCE_CONTAINER);
-}
-
-static void sources_of_other_hosts_get_nothing(void **state) {
-        assert_int_equal(udp("192.168.1.11", ETH), SOURCE_FOREIGN);
-        assert_int_equal(udp("8.8.8.8", ETH), SOURCE_FOREIGN);
-        assert_int_equal(tcp("192.168.1.11", ETH), SOURCE_FOREIGN);
-        assert_int_equal(udp("172.18.16.0", BR), SOURCE_FOREIGN); /* behind the network */
-        assert_int_equal(udp("10.1.0.2", OTHER), SOURCE_FOREIGN); /* a bridge of other things */
-}
-
-static void forged_sources_get_nothing(void **state) {
-        assert_int_equal(udp("127.0.0.1", ETH), SOURCE_FOREIGN);
-        assert_int_equal(udp("192.168.1.10", ETH), SOURCE_FOREIGN);
-        assert_int_equal(udp("169.254.23.79", ETH), SOURCE_FOREIGN);
-        assert_int_equal(udp("10.88.0.1", ETH), SOURCE_FOREIGN);
-        assert_int_equal(udp("10.88.3.4", ETH), SOURCE_FOREIGN);
-        assert_int_equal(udp("10.88.3.4", DOCKER), SOURCE_FOREIGN); /* one container as another one */
-        assert_int_equal(udp("127.0.0.1", PODMAN), SOURCE_FOREIGN);
-        assert_int_equal(udp("10.88.3.4", 0), SOURCE_FOREIGN); /* without information */
-        assert_int_equal(udp("127.0.0.1", 0), SOURCE_FOREIGN);
-        assert_int_equal(tcp("10.88.3.4", ETH), SOURCE_FOREIGN);
-        assert_int_equal(tcp("10.88.3.4", 0), SOURCE_FOREIGN);
-}
-
-static void only_these_names_are_bridges_of_containers(void **state) {
+static void a_source_counts_by_its_address_and_the_interface(void **state) {
+        enum { UDP, TCP };
         static const struct {
-                const char *name;
-                bool is_bridge;
+                const char *source;
+                int protocol;
+                unsigned input, route; /* input: of UDP */
+                SourceKind kind;
         } rows[] = {
-                { "podman0", true },         { "podman12", true },
-                { "cni-podman0", true },     { "docker0", true },
-                { "docker_gwbridge", true }, { "br-00ff00ff00ff", true },
-                { "br-00ff00ff00f", false }, { "br-00FF00ff00ff", false },
-                { "docker1", false },        { "br0", false },
-                { "virbr0", false },         { "eth0", false },
+                /* Own addresses by lo, or by the link of systemd-resolved. */
+                { "127.0.0.1", UDP, LO, 0, SOURCE_HOST },
+                { "127.9.8.7", UDP, LO, 0, SOURCE_HOST },
+                { "169.254.23.79", UDP, LO, 0, SOURCE_HOST },
+                { "192.168.1.10", UDP, LO, 0, SOURCE_HOST },
+                { "10.88.0.1", UDP, LO, 0, SOURCE_HOST },
+                { "169.254.23.79", UDP, LINK, 0, SOURCE_HOST },
+                { "192.168.1.10", TCP, 0, ETH, SOURCE_HOST },
+                { "127.0.0.1", TCP, 0, LO, SOURCE_HOST },
+                /* Networks of bridges by that bridge. */
+                { "10.88.3.4", UDP, PODMAN, 0, SOURCE_CONTAINER },
+                { "172.17.0.2", UDP, DOCKER, 0, SOURCE_CONTAINER },
+                { "172.18.15.255", UDP, BR, 0, SOURCE_CONTAINER },
+                { "10.88.3.4", TCP, 0, PODMAN, SOURCE_CONTAINER },
+                /* Other hosts, and what is behind a network, or behind a bridge of other things. */
+                { "192.168.1.140", UDP, ETH, ETH, SOURCE_FOREIGN },
+                { "8.8.8.8", UDP, ETH, ETH, SOURCE_FOREIGN },
+                { "192.168.1.140", TCP, 0, ETH, SOURCE_FOREIGN },
+                { "172.18.16.0", UDP, BR, BR, SOURCE_FOREIGN },
+                { "10.1.0.2", UDP, OTHER, OTHER, SOURCE_FOREIGN },
+                /* Forged sources, one container as another one, and no information. */
+                { "127.0.0.1", UDP, ETH, LO, SOURCE_FOREIGN },
+                { "192.168.1.10", UDP, ETH, LO, SOURCE_FOREIGN },
+                { "169.254.23.79", UDP, ETH, LO, SOURCE_FOREIGN },
+                { "10.88.0.1", UDP, ETH, LO, SOURCE_FOREIGN },
+                { "10.88.3.4", UDP, ETH, PODMAN, SOURCE_FOREIGN },
+                { "10.88.3.4", UDP, DOCKER, PODMAN, SOURCE_FOREIGN },
+                { "127.0.0.1", UDP, PODMAN, LO, SOURCE_FOREIGN },
+                { "10.88.3.4", UDP, 0, 0, SOURCE_FOREIGN },
+                { "127.0.0.1", UDP, 0, 0, SOURCE_FOREIGN },
+                { "10.88.3.4", TCP, 0, ETH, SOURCE_FOREIGN },
+                { "10.88.3.4", TCP, 0, 0, SOURCE_FOREIGN },
+                /* --allow=192.168.1.0/25 --allow=10.7.7.7, by the route back. */
+                { "192.168.1.11", UDP, ETH, ETH, SOURCE_ALLOWED },
+                { "192.168.1.11", TCP, 0, ETH, SOURCE_ALLOWED },
+                { "10.7.7.7", UDP, ETH, ETH, SOURCE_ALLOWED },
+                { "10.7.7.8", UDP, ETH, ETH, SOURCE_FOREIGN },
+                { "192.168.1.11", UDP, PODMAN, ETH, SOURCE_FOREIGN },
+                { "192.168.1.11", UDP, ETH, 0, SOURCE_FOREIGN },
         };
+        Error err = {};
 
-        for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                list.n = 0;
-                add(rows[i].name, 9, "10.99.0.1", 24);
-                assert_int_equal(udp("10.99.0.2", 9), rows[i].is_bridge ? SOURCE_CONTAINER : SOURCE_FOREIGN);
+        for (int allows = 0; allows < 2; allows++) {
+                for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                        SourceKind kind = sources_decide(&list, address(rows[i].source),
+                                                         rows[i].protocol == TCP, rows[i].input,
+                                                         rows[i].route);
+
+                        if (kind !=
+                            (allows == 0 && rows[i].kind == SOURCE_ALLOWED ? SOURCE_FOREIGN : rows[i].kind))
+                                fail_msg("row %zu: %d", i, kind);
+                }
+                assert_int_equal(sources_allow(&list, "192.168.1.0/25", &err), 0);
+                assert_int_equal(sources_allow(&list, "10.7.7.7", &err), 0);
         }
 }
 
-static SourceKind allowed(const char *source, unsigned arrived, unsigned route) {
-        return sources_decide(&list, address(source), false, arrived, route);
-}
+static void only_these_names_are_bridges_of_containers(void **state) {
+        static const char bridges[][16] = { "podman0", "podman12",        "cni-podman0",
+                                            "docker0", "docker_gwbridge", "br-00ff00ff00ff" },
+                          others[][16] = { "br-00ff00ff00f", "br-00FF00ff00ff",
+                                           "docker1",        "br0",
+                                           "virbr0",         "eth0" };
 
-static void allowed_networks_by_the_route_back_may_ask_for_services(void **state) {
-        Error err = {};
-
-        assert_int_equal(sources_allow(&list, "192.168.1.0/25", &err), 0);
-        assert_int_equal(sources_allow(&list, "10.7.7.7", &err), 0);
-        assert_int_equal(allowed("192.168.1.11", ETH, ETH), SOURCE_ALLOWED);
-        assert_int_equal(allowed("10.7.7.7", ETH, ETH), SOURCE_ALLOWED);
-        assert_int_equal(allowed("10.7.7.8", ETH, ETH), SOURCE_FOREIGN);
-        assert_int_equal(allowed("192.168.1.128", ETH, ETH), SOURCE_FOREIGN);
-        assert_int_equal(allowed("192.168.1.11", PODMAN, ETH), SOURCE_FOREIGN);
-        assert_int_equal(allowed("192.168.1.11", ETH, 0), SOURCE_FOREIGN);
-        assert_int_equal(tcp("192.168.1.11", ETH), SOURCE_ALLOWED);
-        assert_int_equal(udp("192.168.1.10", LO), SOURCE_HOST);
+        for (size_t i = 0; i < ELEMENTS(bridges); i++) {
+                assert_true(interface_is_of_containers(bridges[i]));
+                assert_false(interface_is_of_containers(others[i]));
+        }
 }
 
 static void wrong_networks_are_errors(void **state) {
@@ -171,12 +163,8 @@ static void an_unknown_source_reads_the_interfaces_again(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(own_addresses_by_lo_are_the_host),
-                TEST(networks_of_bridges_by_that_bridge_are_containers),
-                TEST(sources_of_other_hosts_get_nothing),
-                TEST(forged_sources_get_nothing),
-                TEST(only_these_names_are_bridges_of_containers),
-                TEST(allowed_networks_by_the_route_back_may_ask_for_services),
+                TEST(a_source_counts_by_its_address_and_the_interface),
+                cmocka_unit_test(only_these_names_are_bridges_of_containers),
                 TEST(wrong_networks_are_errors),
                 cmocka_unit_test(an_unknown_source_reads_the_interfaces_again),
         };
