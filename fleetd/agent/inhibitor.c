@@ -41,15 +41,15 @@ static void inhibitor_on_withdrawn(void *userdata, KvStatus status, const char *
 /* Withdraw the endpoints that are left, once: clients use others before the units end. Return whether that is
  * under way. */
 static bool inhibitor_withdraws(Inhibitor *in) {
-        const ClusterServer *server = cluster_server(registry_cluster(in->registry), in->machine_id);
-        size_t n = server ? HASH_COUNT(server->endpoints) : 0, i = 0;
+        const ClusterService *server = cluster_server(registry_cluster(in->registry), in->machine_id);
+        size_t n = server->n_endpoints;
         _cleanup_free_ const char **units = NEW0(const char *, n + 1);
 
         if (in->host->shuts_down || !units)
                 return in->withdrawing;
         in->host->shuts_down = true;
-        for (const ClusterEndpoint *e = server ? server->endpoints : NULL; e; e = e->hh.next)
-                units[i++] = e->unit;
+        for (size_t i = 0; i < n; i++)
+                units[i] = server->endpoints[i]->unit;
         in->withdrawing = n > 0 && registry_withdraw(in->registry, units, n, inhibitor_on_withdrawn, in) >= 0;
         return in->withdrawing;
 }

@@ -87,15 +87,15 @@ const ClusterAssignment *agent_assignment(const Agent *a, const char *name) {
 void agent_collect(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         const ClusterMachine *self = cluster_machine(c, a->machine_id);
-        const ClusterServer *server = cluster_server(c, a->machine_id);
+        const ClusterService *server = cluster_server(c, a->machine_id);
         bool all = true;
 
         for (ClusterAssignment *o = self ? self->assignments : NULL; o; o = o->hh.next)
                 all = agent_unit(a, o->unit, true) && all;
         for (ClusterState *s = self ? self->states : NULL; s; s = s->hh.next)
                 all = agent_unit(a, s->unit, true) && all;
-        for (const ClusterEndpoint *e = server ? server->endpoints : NULL; e; e = e->hh.next)
-                all = agent_unit(a, e->unit, true) && all;
+        for (size_t i = 0; i < server->n_endpoints; i++)
+                all = agent_unit(a, server->endpoints[i]->unit, true) && all;
         for (AssignmentRecord *record = a->records.table; record; record = record->hh.next)
                 all = agent_unit(a, record->name, true) && all;
         for (AgentUnit *u = a->units; u; u = u->hh.next)

@@ -36,14 +36,10 @@ ClusterOwner *cluster_owner(const Cluster *c, const char *machine_id) {
         return TABLE_FIND(c->owners, machine_id);
 }
 
-const ClusterServer *cluster_server(const Cluster *c, const char *machine_id) {
-        return TABLE_FIND(c->servers, machine_id);
-}
+const ClusterService *cluster_server(const Cluster *c, const char *machine_id) {
+        static const ClusterService none;
 
-const ClusterEndpoint *cluster_endpoint(const Cluster *c, const char *machine_id, const char *unit) {
-        const ClusterServer *server = cluster_server(c, machine_id);
-
-        return server ? TABLE_FIND(server->endpoints, unit) : NULL;
+        return TABLE_FIND(c->servers, machine_id) ?: &none;
 }
 
 const ClusterService *cluster_service(const Cluster *c, const char *name) {

@@ -241,18 +241,11 @@ typedef struct ClusterEndpoint {
         char unit[UNIT_NAME_MAX + 1];
         char machine[MACHINE_ID_SIZE];
         EndpointRecord record;
-        uint64_t index;    /* modified index of the key */
-        UT_hash_handle hh; /* in ClusterServer.endpoints, by unit */
+        uint64_t index; /* modified index of the key */
 } ClusterEndpoint;
 
-/* A machine with endpoints. On an attached host, others have no ClusterMachine. */
-typedef struct ClusterServer {
-        char machine[MACHINE_ID_SIZE];
-        ClusterEndpoint *endpoints; /* table by unit */
-        UT_hash_handle hh;
-} ClusterServer;
-
-/* A service with endpoints. */
+/* A service with endpoints; or a machine with them, of which an attached host has no ClusterMachine, under
+ * its ID. */
 typedef struct ClusterService {
         char name[SERVICE_NAME_MAX + 1];
         ClusterEndpoint **endpoints; /* by machine ID, then by unit; owned, not the endpoints */
@@ -327,10 +320,9 @@ typedef struct Cluster {
         lists[_CLUSTER_LIST_MAX];               /* units that a change elsewhere may affect; unsorted */
         size_t conditions[_UNIT_CONDITION_MAX]; /* units by condition */
         uint64_t lineage;
-        unsigned level;           /* feature level, as of the last access; 0: not known */
-        ClusterServer *servers;   /* table by machine */
-        ClusterService *services; /* table by name */
-        bool draining;            /* it is being freed */
+        unsigned level;                     /* feature level, as of the last access; 0: not known */
+        ClusterService *services, *servers; /* tables by name, and by machine ID */
+        bool draining;                      /* it is being freed */
         bool adopting; /* new lineage, and not all hosts have reported: no unit is started, stopped or moved
                         */
         uint64_t adopting_since_ms; /* cluster time; 0: people have ended the wait */
@@ -408,7 +400,7 @@ ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char
 ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit);
 ClusterOwner *cluster_owner(const Cluster *c, const char *machine_id);
 const ClusterEndpoint *cluster_endpoint(const Cluster *c, const char *machine_id, const char *unit);
-const ClusterServer *cluster_server(const Cluster *c, const char *machine_id);
+const ClusterService *cluster_server(const Cluster *c, const char *machine_id); /* not NULL: without any */
 const ClusterService *cluster_service(const Cluster *c, const char *name);
 
 ClusterToken *cluster_token(const Cluster *c, const char *id);

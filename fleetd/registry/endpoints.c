@@ -120,9 +120,8 @@ static int endpoint_check_write(Registry *r, const ClusterMachine *m, const Layo
 static int endpoints_check(Registry *r, const char *machine_id, const KvCommand *cmd, Error *err) {
         const Cluster *c = registry_cluster(r);
         const ClusterMachine *m = cluster_machine(c, machine_id);
-        const ClusterServer *server = cluster_server(c, machine_id);
         const KvCommand *writes = cmd->op == KV_TXN ? cmd->writes : cmd;
-        size_t n = server ? HASH_COUNT(server->endpoints) : 0,
+        size_t n = cluster_server(c, machine_id)->n_endpoints,
                n_writes = cmd->op == KV_TXN ? cmd->n_writes : 1;
         uint64_t n_set = 0;
         LayoutKey k;

@@ -112,11 +112,10 @@ static void states_add(Registry *r, Transaction *t, const StateChange *change) {
 
 /* Return this machine, if it may have endpoints. */
 static const ClusterMachine *states_self(const Registry *r) {
-        const ClusterMachine *m = cluster_machine(registry_cluster(r), registry_machine_id(r));
-        KvState state;
+        const Cluster *c = registry_cluster(r);
+        const ClusterMachine *m = cluster_machine(c, registry_machine_id(r));
 
-        kv_state(registry_store(r), &state);
-        return m && m->presence == PRESENCE_UP && m->presence_index > 0 && state.level >= KV_LEVEL_SERVICES ?
+        return m && m->presence == PRESENCE_UP && m->presence_index > 0 && c->level >= KV_LEVEL_SERVICES ?
                        m :
                        NULL;
 }
@@ -135,7 +134,8 @@ static void states_register(Registry *r, Transaction *t, const StateChange *chan
         for (size_t i = 0; i < n; i++) {
                 const Transaction before = *t;
 
-                if (changes[i].endpoint_write != ENDPOINT_SET || registry_endpoint_wait_ms(r) > 0)
+                if (changes[i].endpoint_write != ENDPOINT_SET || !self ||
+                    endpoints_wait_ms(registry_cluster(r), self->id, 1) > 0)
                         continue;
                 if (n_set == 0)
                         transaction_check(t, KV_CHECK_MODIFIED, self->presence_index, LAYOUT_PRESENCE, NULL,

@@ -38,7 +38,6 @@ void transaction_check(Transaction *t, KvCheckKind kind, uint64_t index, LayoutK
                 return;
         }
         t->checks[t->n_checks++] = (KvCheck) { .kind = kind, .key = path, .index = index };
-        t->size += kv_transaction_size(&(KvCommand) { .checks = &t->checks[t->n_checks - 1], .n_checks = 1 });
 }
 
 void transaction_check_index(Transaction *t, uint64_t index, LayoutKind key, const char *unit,
@@ -74,10 +73,8 @@ void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, c
                              KvBytes value) {
         value = transaction_copy(t, value);
         transaction_check(t, KV_CHECK_VALUE, 0, key, unit, machine);
-        if (t->error >= 0) {
+        if (t->error >= 0)
                 t->checks[t->n_checks - 1].value = value;
-                t->size += value.size;
-        }
 }
 
 void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine,
@@ -91,7 +88,6 @@ void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit
                 return;
         }
         t->writes[t->n_writes++] = write;
-        t->size += kv_transaction_size(&(KvCommand) { .writes = &write, .n_writes = 1 });
         if (op != KV_DELETE)
                 t->level = MAX(t->level, kinds[key]->level);
 }
@@ -260,7 +256,6 @@ static int transaction_append(Transaction *to, const Transaction *from) {
             GROW(to->writes, to->writes_capacity, to->n_writes + from->n_writes) < 0)
                 return -ENOMEM;
         to->level = MAX(to->level, from->level);
-        to->size += from->size;
         for (size_t i = 0; i < from->n_checks; i++)
                 to->checks[to->n_checks++] = from->checks[i];
         for (size_t i = 0; i < from->n_writes; i++)
@@ -277,11 +272,11 @@ size_t transaction_size(const Transaction *t) {
 }
 
 bool transaction_fits(Transaction *t, const Transaction *before) {
-        if (t->error < 0 || (t->size <= KV_COMMAND_MAX && t->n_checks + t->n_writes <= KV_TXN_ITEMS_MAX))
+        if (t->error < 0 ||
+            (transaction_size(t) <= KV_COMMAND_MAX && t->n_checks + t->n_writes <= KV_TXN_ITEMS_MAX))
                 return true;
         t->n_checks = before->n_checks;
         t->n_writes = before->n_writes;
-        t->size = before->size;
         return false;
 }
 

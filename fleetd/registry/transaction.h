@@ -15,7 +15,6 @@ typedef struct Transaction {
         KvCommand *writes;
         size_t n_writes, writes_capacity;
         size_t n_notes;
-        size_t size;    /* upper bound of the encoded size, without rows of the history */
         unsigned level; /* the highest of the kinds of its keys */
         Names strings;  /* copies of keys, values and bodies of notes */
         bool later;     /* of low priority (KvCommand.later) */

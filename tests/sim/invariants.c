@@ -370,8 +370,7 @@ static void check_left(const SimMachine *m, const SimMachine *leader) {
  */
 static void check_endpoints_stay(SimMachine *m, const Cluster *cluster) {
         const ClusterMachine *known = cluster_machine(cluster, m->machine_id);
-        const ClusterServer *server = cluster_server(cluster, m->machine_id);
-        unsigned n = server ? HASH_COUNT(server->endpoints) : 0;
+        unsigned n = (unsigned) cluster_server(cluster, m->machine_id)->n_endpoints;
         uint64_t now_ms = world_now_ms(m->cluster->world);
 
         if (!known || presence_is_down(known->presence))
@@ -385,17 +384,17 @@ static void check_endpoints_stay(SimMachine *m, const Cluster *cluster) {
 
 /* An endpoint exists only for a unit that its machine has an assignment of, also while that is to stop it, or
  * the machine is away; and on no machine that is lost or has left. */
-static void check_server(SimCluster *c, const Cluster *cluster, const ClusterServer *s) {
-        const ClusterMachine *m = cluster_machine(cluster, s->machine);
+static void check_server(SimCluster *c, const Cluster *cluster, const ClusterService *s) {
+        const ClusterMachine *m = cluster_machine(cluster, s->name);
 
-        c->n_endpoints += HASH_COUNT(s->endpoints);
+        c->n_endpoints += s->n_endpoints;
         if (!m || presence_is_down(m->presence))
-                world_failed(c->world, "a-lost-host-has-no-endpoints", "%s has %u",
-                             cluster_name_of(cluster, s->machine), HASH_COUNT(s->endpoints));
-        for (const ClusterEndpoint *x = s->endpoints; x; x = x->hh.next)
-                if (!cluster_assignment_on(m, x->unit))
-                        world_failed(c->world, "an-endpoint-has-an-assignment", "%s on %s", x->unit,
-                                     cluster_name_of(cluster, x->machine));
+                world_failed(c->world, "a-lost-host-has-no-endpoints", "%s has %zu",
+                             cluster_name_of(cluster, s->name), s->n_endpoints);
+        for (size_t i = 0; i < s->n_endpoints; i++)
+                if (!cluster_assignment_on(m, s->endpoints[i]->unit))
+                        world_failed(c->world, "an-endpoint-has-an-assignment", "%s on %s",
+                                     s->endpoints[i]->unit, cluster_name_of(cluster, s->name));
 }
 
 /* In each complete view: the changes of an entry are in it one after the other. */
@@ -414,7 +413,7 @@ void check_endpoints(SimCluster *c) {
                                                  registry_cluster(r) :
                                                  NULL;
 
-                for (const ClusterServer *s = cluster ? cluster->servers : NULL; s; s = s->hh.next)
+                for (const ClusterService *s = cluster ? cluster->servers : NULL; s; s = s->hh.next)
                         check_server(c, cluster, s);
                 for (unsigned k = 0; cluster && m == leader && k < c->n; k++)
                         check_endpoints_stay(&c->machines[k], cluster);

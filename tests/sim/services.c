@@ -87,10 +87,11 @@ static void services_watch_keys(SimCluster *c) {
 
         for (unsigned i = 0; leader && i < c->n; i++) {
                 SimMachine *m = &c->machines[i];
-                const ClusterServer *server = cluster_server(
+                const ClusterService *server = cluster_server(
                         registry_cluster(daemon_host(leader->daemon)->registry), m->machine_id);
 
-                for (const ClusterEndpoint *e = server ? server->endpoints : NULL; e; e = e->hh.next) {
+                for (size_t k = 0; k < server->n_endpoints; k++) {
+                        const ClusterEndpoint *e = server->endpoints[k];
                         SimListed *listed = services_listed(m, e->unit);
 
                         if (sim_systemd_runs(m->systemd, e->unit) || !machine_serves(m) || !m->power ||

@@ -927,8 +927,7 @@ static bool has(const ClusterView *p, LayoutKind kind) {
         case LAYOUT_STATE:
                 return cluster_state(&p->cluster, A, "a.service") && u && !LIST_EMPTY(&u->states);
         case LAYOUT_ENDPOINT:
-                return cluster_endpoint(&p->cluster, A, "a.service") && cluster_server(&p->cluster, A) &&
-                       cluster_service(&p->cluster, "web") &&
+                return cluster_endpoint(&p->cluster, A, "a.service") && cluster_service(&p->cluster, "web") &&
                        cluster_service(&p->cluster, "web")->n_endpoints == 1;
         case LAYOUT_CLUSTER:
                 return p->cluster.adopting && p->cluster.adopting_since_ms == 77;

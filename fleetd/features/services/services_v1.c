@@ -82,8 +82,9 @@ static void service_rows_read(ServiceRows *all, const Cluster *c, const char *se
 /* -- Why a unit has no endpoint -- */
 
 static const char *service_address(const Cluster *c, const ClusterMachine *m) {
-        const ClusterServer *server = cluster_server(c, m->id);
-        const char *address = server ? server->endpoints->record.address : cluster_machine_address(m);
+        const ClusterService *server = cluster_server(c, m->id);
+        const char *address = server->n_endpoints > 0 ? server->endpoints[0]->record.address :
+                                                        cluster_machine_address(m);
 
         return address && endpoint_address_is_valid(address) ? address : "";
 }
@@ -93,7 +94,6 @@ static VerdictCode service_row_explain(const Request *request, const ServiceRow 
                                        Text *ret) {
         const Cluster *c = request_cluster(request);
         const ClusterMachine *m = row->assignment ? row->assignment->machine : NULL;
-        const ClusterServer *server = m ? cluster_server(c, m->id) : NULL;
         const UnitState *s = m && row->assignment->state ? &row->assignment->state->state : NULL;
         Verdict why = {};
 
@@ -108,14 +108,13 @@ static VerdictCode service_row_explain(const Request *request, const ServiceRow 
                 verdict_append(ret, &m->verdict);
                 return m->verdict.code;
         }
-        why.code = endpoint_why_not(
-                &(EndpointFacts) { .text = row->assignment->of->unit,
-                                   .level = request_level(request) >= KV_LEVEL_SERVICES,
-                                   .runs = true,
-                                   .passing = s && s->health == UNIT_HEALTH_PASSING,
-                                   .crashed = s && !s->available,
-                                   .address = service_address(c, m),
-                                   .n_others = server ? HASH_COUNT(server->endpoints) : 0 });
+        why.code = endpoint_why_not(&(EndpointFacts) { .text = row->assignment->of->unit,
+                                                       .level = request_level(request) >= KV_LEVEL_SERVICES,
+                                                       .runs = true,
+                                                       .passing = s && s->health == UNIT_HEALTH_PASSING,
+                                                       .crashed = s && !s->available,
+                                                       .address = service_address(c, m),
+                                                       .n_others = cluster_server(c, m->id)->n_endpoints });
         if (why.code == VERDICT_NONE)
                 why.code = VERDICT_ENDPOINT_AWAITED;
         if (why.code != VERDICT_ENDPOINT_NOT_PASSING) {

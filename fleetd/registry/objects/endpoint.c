@@ -2,47 +2,55 @@
 
 #include "fleetd/registry/cluster_parts.h"
 
-/* -- A service and its endpoints, sorted by machine and unit -- */
+/* -- Endpoints under one name, sorted by machine and unit -- */
 
-static int endpoint_compare(const ClusterEndpoint *a, const ClusterEndpoint *b) {
-        int r = strcmp(a->machine, b->machine);
-
-        return r != 0 ? r : strcmp(a->unit, b->unit);
-}
-
-/* Return whether the service has the endpoint, and its place, or that of an insertion. */
-static bool service_find(const ClusterService *s, const ClusterEndpoint *x, size_t *ret) {
-        size_t from = 0, to = s->n_endpoints;
+/* Return the endpoint, or NULL; set *ret to its place, or to that of its insertion. */
+static ClusterEndpoint *service_find(const ClusterService *s, const char *machine, const char *unit,
+                                     size_t *ret) {
+        size_t from = 0, to = s ? s->n_endpoints : 0;
 
         while (from < to) {
                 size_t middle = from + (to - from) / 2;
+                ClusterEndpoint *x = s->endpoints[middle];
+                int order = strcmp(x->machine, machine) ?: strcmp(x->unit, unit);
 
-                if (endpoint_compare(s->endpoints[middle], x) < 0)
+                *ret = middle;
+                if (order == 0)
+                        return x;
+                if (order < 0)
                         from = middle + 1;
                 else
                         to = middle;
         }
         *ret = from;
-        return from < s->n_endpoints && s->endpoints[from] == x;
+        return NULL;
 }
 
-static void service_remove(Cluster *c, ClusterService *s, const ClusterEndpoint *x) {
+const ClusterEndpoint *cluster_endpoint(const Cluster *c, const char *machine_id, const char *unit) {
         size_t at;
 
-        if (service_find(s, x, &at)) {
+        return service_find(cluster_server(c, machine_id), machine_id, unit, &at);
+}
+
+/* Remove an endpoint, if the name has it, and the name with the last one. */
+static void service_remove(ClusterService **table, const char *name, const ClusterEndpoint *x) {
+        ClusterService *s = TABLE_FIND(*table, name);
+        size_t at;
+
+        if (service_find(s, x->machine, x->unit, &at)) {
                 s->n_endpoints--;
                 memmove(s->endpoints + at, s->endpoints + at + 1,
                         (s->n_endpoints - at) * sizeof(*s->endpoints));
         }
-        if (s->n_endpoints > 0)
+        if (!s || s->n_endpoints > 0)
                 return;
-        HASH_DEL(c->services, s);
+        HASH_DEL(*table, s);
         free(s->endpoints);
         free(s);
 }
 
-static int service_add(Cluster *c, const char *name, ClusterEndpoint *x) {
-        ClusterService *s = TABLE_FIND(c->services, name);
+static int service_add(ClusterService **table, const char *name, ClusterEndpoint *x) {
+        ClusterService *s = TABLE_FIND(*table, name);
         size_t at;
 
         if (!s) {
@@ -50,14 +58,14 @@ static int service_add(Cluster *c, const char *name, ClusterEndpoint *x) {
                 if (!s)
                         return -ENOMEM;
                 snprintf(s->name, sizeof(s->name), "%s", name);
-                HASH_ADD_STR(c->services, name, s);
+                HASH_ADD_STR(*table, name, s);
                 if (!TABLE_ADDED_OR_FREED(s))
                         return -ENOMEM;
         }
-        if (service_find(s, x, &at))
+        if (service_find(s, x->machine, x->unit, &at))
                 return 0; /* the name is repeated */
         if (GROW(s->endpoints, s->capacity, s->n_endpoints + 1) < 0) {
-                service_remove(c, s, x);
+                service_remove(table, name, x);
                 return -ENOMEM;
         }
         memmove(s->endpoints + at + 1, s->endpoints + at, (s->n_endpoints - at) * sizeof(*s->endpoints));
@@ -66,100 +74,69 @@ static int service_add(Cluster *c, const char *name, ClusterEndpoint *x) {
         return 0;
 }
 
-/* -- Endpoints of a machine -- */
+/* -- One endpoint -- */
 
 /* Take the endpoint from its services, and free its record. */
 static void endpoint_clear_record(Cluster *c, ClusterEndpoint *x) {
-        for (size_t i = 0; i < SERVICES_MAX && x->record.services[i][0]; i++) {
-                ClusterService *s = TABLE_FIND(c->services, x->record.services[i]);
-
-                if (s)
-                        service_remove(c, s, x);
-        }
+        for (size_t i = 0; i < SERVICES_MAX && x->record.services[i][0]; i++)
+                service_remove(&c->services, x->record.services[i], x);
         endpoint_record_done(&x->record);
 }
 
-static void endpoint_free(Cluster *c, ClusterServer *server, ClusterEndpoint *x) {
-        HASH_DEL(server->endpoints, x);
+static void endpoint_free(Cluster *c, ClusterEndpoint *x) {
         endpoint_clear_record(c, x);
+        service_remove(&c->servers, x->machine, x);
         free(x);
-        if (server->endpoints)
-                return;
-        HASH_DEL(c->servers, server);
-        free(server);
 }
 
 size_t cluster_endpoints_free(Cluster *c, size_t n) {
         size_t freed = 0;
 
         for (; c->servers && freed < n; freed++)
-                endpoint_free(c, c->servers, c->servers->endpoints);
+                endpoint_free(c, c->servers->endpoints[c->servers->n_endpoints - 1]);
         return freed;
-}
-
-static ClusterEndpoint *endpoint_new(Cluster *c, const LayoutKey *k) {
-        ClusterServer *server = TABLE_FIND(c->servers, k->machine);
-        ClusterEndpoint *x = NEW0(ClusterEndpoint, 1);
-
-        if (!x)
-                return NULL;
-        if (!server) {
-                server = NEW0(ClusterServer, 1);
-                if (server) {
-                        memcpy(server->machine, k->machine, sizeof(server->machine));
-                        HASH_ADD_STR(c->servers, machine, server);
-                }
-                if (!server || !TABLE_ADDED_OR_FREED(server)) {
-                        free(x);
-                        return NULL;
-                }
-        }
-        memcpy(x->unit, k->unit, sizeof(x->unit));
-        memcpy(x->machine, k->machine, sizeof(x->machine));
-        HASH_ADD_STR(server->endpoints, unit, x);
-        if (TABLE_ADDED_OR_FREED(x))
-                return x;
-        if (!server->endpoints) {
-                HASH_DEL(c->servers, server);
-                free(server);
-        }
-        return NULL;
 }
 
 static int endpoint_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
         ClusterEndpoint *x = (ClusterEndpoint *) cluster_endpoint(c, k->machine, k->unit);
 
-        if (!x)
-                x = endpoint_new(c, k);
-        if (!x)
-                return -ENOMEM;
+        if (!x) {
+                x = NEW0(ClusterEndpoint, 1);
+                if (!x)
+                        return -ENOMEM;
+                memcpy(x->unit, k->unit, sizeof(x->unit));
+                memcpy(x->machine, k->machine, sizeof(x->machine));
+                if (service_add(&c->servers, k->machine, x) < 0) {
+                        free(x);
+                        return -ENOMEM;
+                }
+        }
         endpoint_clear_record(c, x);
         x->record = *(EndpointRecord *) v->record;
         free(TAKE_PTR(v->record)); /* its contents are the entry's now */
         x->index = v->modified;
         for (size_t i = 0; i < SERVICES_MAX && x->record.services[i][0]; i++)
-                TRY(service_add(c, x->record.services[i], x));
+                TRY(service_add(&c->services, x->record.services[i], x));
         return 0;
 }
 
 static int endpoint_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
-        ClusterServer *server = TABLE_FIND(c->servers, k->machine);
-        ClusterEndpoint *x = server ? TABLE_FIND(server->endpoints, k->unit) : NULL;
+        ClusterEndpoint *x = (ClusterEndpoint *) cluster_endpoint(c, k->machine, k->unit);
 
         if (x)
-                endpoint_free(c, server, x);
+                endpoint_free(c, x);
         return 0;
 }
 
 /* Those of a machine, with the unreadable ones, which the cluster view has; or all that can be read. */
 static int endpoint_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
-        const ClusterServer *server = e->machine ? cluster_server(c, e->machine->id) : c->servers;
+        const ClusterService *server = e->machine ? cluster_server(c, e->machine->id) : c->servers;
         const ClusterUnreadable *unreadable = e->machine ? LIST_FIRST(&c->unreadable) : NULL;
         int r = 0;
 
         for (; server && r == 0; server = e->machine ? NULL : server->hh.next)
-                for (const ClusterEndpoint *x = server->endpoints; x && r == 0; x = x->hh.next)
-                        r = found(userdata, LAYOUT_ENDPOINT, x->unit, x->machine);
+                for (size_t i = 0; i < server->n_endpoints && r == 0; i++)
+                        r = found(userdata, LAYOUT_ENDPOINT, server->endpoints[i]->unit, server->name);
         for (; unreadable && r == 0; unreadable = LIST_NEXT(unreadable, of_owner))
                 if (unreadable->key.kind == LAYOUT_ENDPOINT && streq(unreadable->key.machine, e->machine->id))
                         r = found(userdata, LAYOUT_ENDPOINT, unreadable->key.unit, unreadable->key.machine);
