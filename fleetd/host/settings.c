@@ -225,15 +225,15 @@ static int set_port_range(const char *value, void *field, Error *err) {
 }
 
 static_assert(offsetof(Settings, port_last) == offsetof(Settings, port_first) + sizeof(uint16_t),
-              "set_port_range() and settings_equal() use both");
+              "the row of PortRange= has both");
 
-#define FIELD(member) offsetof(Settings, member)
+#define FIELD(member) offsetof(Settings, member), sizeof(((Settings *) NULL)->member)
 
 /* One row for each key of fleetd.conf and option; fleetd.conf(5) documents the same names. */
 static const struct {
         const char *key, *option, *argument, *help;
         int (*set)(const char *value, void *field, Error *err);
-        size_t offset;
+        size_t offset, size;
         /* When a change takes effect. AT_NEXT_START: only read at a start, no restart is requested. */
         enum { AT_RESTART, AT_RELOAD, AT_NEXT_START } applied;
         const char *min, *max; /* limits, written as the setting; NULL: none */
@@ -335,7 +335,7 @@ static const struct {
           "address of the services of this host (that of ListenPeer, or its first one)", set_service_address,
           FIELD(service_address), AT_RELOAD },
         { "PortRange", "port-range", "FIRST-LAST", "ports for Port=NAME:auto (20000-31999)", set_port_range,
-          FIELD(port_first), AT_RELOAD },
+          offsetof(Settings, port_first), 2 * sizeof(uint16_t), AT_RELOAD },
         { "Debug", "debug", "BOOL", "log checks without effect, too", set_bool, FIELD(debug), AT_RELOAD },
 };
 
@@ -636,39 +636,17 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
 
 /* -- A running daemon -- */
 
-/* Return whether two values of row 'i' are equal, and their size in Settings. */
-static bool settings_equal(size_t i, const void *a, const void *b, size_t *ret_size) {
-        static const struct {
-                int (*set)(const char *value, void *field, Error *err);
-                size_t size;
-        } values[] = {
-                { set_span, sizeof(uint64_t) },
-                { set_size, sizeof(uint64_t) },
-                { set_count, sizeof(uint64_t) },
-                { set_voters, sizeof(uint64_t) },
-                { set_bool, sizeof(bool) },
-                { set_access, sizeof(ClientAccess) },
-                { seal_with_set, sizeof(SealWith) },
-                { set_service_address, ENDPOINT_ADDRESS_SIZE },
-                { set_port_range, 2 * sizeof(uint16_t) },
-        };
+static bool settings_equal(size_t i, const void *a, const void *b) {
+        bool is_number = table[i].set == set_span || table[i].set == set_size || table[i].set == set_count ||
+                         table[i].set == set_voters;
 
-        if (table[i].set == add_metadata) {
-                *ret_size = sizeof(Pairs);
+        if (table[i].set == add_metadata)
                 return pairs_equal(a, b);
-        }
         if (table[i].set == add_addresses || table[i].set == add_server_names ||
-            table[i].set == local_rights_set) {
-                *ret_size = sizeof(Names);
+            table[i].set == local_rights_set)
                 return names_equal(a, b);
-        }
-        for (size_t v = 0; v < ELEMENTS(values); v++)
-                if (table[i].set == values[v].set) {
-                        *ret_size = values[v].size;
-                        return memcmp(a, b, *ret_size) == 0;
-                }
-        *ret_size = sizeof(char *);
-        return streq(*(char *const *) a, *(char *const *) b);
+        return is_number || table[i].size != sizeof(char *) ? memcmp(a, b, table[i].size) == 0 :
+                                                              streq(*(char *const *) a, *(char *const *) b);
 }
 
 int settings_take(Settings *s, Settings *now, Names *ret_taken, Names *ret_restart) {
@@ -679,16 +657,15 @@ int settings_take(Settings *s, Settings *now, Names *ret_taken, Names *ret_resta
                 char *mine = (char *) s + table[i].offset, *other = (char *) now + table[i].offset,
                      before[MAX(MAX(sizeof(Pairs), sizeof(Names)), (size_t) ENDPOINT_ADDRESS_SIZE)];
                 Names *names = table[i].applied == AT_RELOAD ? &applied : &restart;
-                size_t size;
 
-                if (settings_equal(i, mine, other, &size) || table[i].applied == AT_NEXT_START)
+                if (settings_equal(i, mine, other) || table[i].applied == AT_NEXT_START)
                         continue;
                 r = names_add(names, table[i].key, strlen(table[i].key));
                 if (r < 0 || table[i].applied != AT_RELOAD)
                         continue;
-                memcpy(before, mine, size); /* swap them: the caller frees 'now' */
-                memcpy(mine, other, size);
-                memcpy(other, before, size);
+                memcpy(before, mine, table[i].size); /* swap them: the caller frees 'now' */
+                memcpy(mine, other, table[i].size);
+                memcpy(other, before, table[i].size);
         }
         if (r < 0)
                 return r;
