@@ -1,9 +1,8 @@
 #include "client/core/resolver.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <netdb.h>
 #include <sys/wait.h>
 
@@ -66,46 +65,30 @@ static unsigned long resolver_find_socket(const char *root, const char *file, bo
         return found;
 }
 
-/* Return whether the process has the socket: /proc/PID/fd/N is a link to "socket:[INODE]". */
-static bool resolver_has_socket(const char *root, const char *pid, const char *socket) {
-        char path[PATH_MAX], target[LINK_SIZE];
-        const struct dirent *d;
-        bool found = false;
-        DIR *dir;
-
-        snprintf(path, sizeof(path), "%s/proc/%s/fd", root, pid);
-        dir = opendir(path);
-        while (dir && !found && (d = readdir(dir))) {
-                ssize_t n = readlinkat(dirfd(dir), d->d_name, target, sizeof(target));
-
-                found = n == (ssize_t) strlen(socket) && memcmp(target, socket, (size_t) n) == 0;
-        }
-        if (dir)
-                (void) closedir(dir);
-        return found;
-}
-
-/* Append the name of the program that has a socket, or "another program": only root sees those of others. */
+/* Append the name of the program that has a socket, or "another program": only root sees those of others.
+ * /proc/PID/fd/N is a link to "socket:[INODE]". */
 static void resolver_append_owner(Text *t, const char *root, unsigned long inode) {
-        _cleanup_free_ char *path = NULL, *name = NULL, *comm = NULL;
-        const struct dirent *d;
-        char socket[LINK_SIZE];
-        DIR *dir;
+        _cleanup_free_ char *pattern = NULL, *name = NULL;
+        char socket[LINK_SIZE], target[LINK_SIZE];
+        glob_t links = {};
 
         snprintf(socket, sizeof(socket), "socket:[%lu]", inode);
-        if (asprintf(&path, "%s/proc", root) < 0) {
+        if (asprintf(&pattern, "%s/proc/[0-9]*/fd/*", root) < 0) {
                 t->error = -ENOMEM;
                 return;
         }
-        dir = opendir(path);
-        while (dir && !name && (d = readdir(dir)))
-                if (isdigit((unsigned char) d->d_name[0]) && resolver_has_socket(root, d->d_name, socket) &&
-                    asprintf(&name, "/proc/%s/comm", d->d_name) < 0)
-                        name = NULL;
-        if (dir)
-                (void) closedir(dir);
-        if (name && resolver_read(root, name, &comm) == 0)
-                text_append_printable_bytes(t, comm, strcspn(comm, "\n"), false);
+        (void) glob(pattern, GLOB_NOSORT, NULL, &links);
+        for (size_t i = 0; i < links.gl_pathc && !name; i++) {
+                ssize_t n = readlink(links.gl_pathv[i], target, sizeof(target));
+
+                if (n < 0 || strncmp(target, socket, (size_t) n) != 0 || socket[n])
+                        continue;
+                *strrchr(links.gl_pathv[i], '/') = 0;
+                (void) resolver_read(links.gl_pathv[i], "/../comm", &name);
+        }
+        globfree(&links);
+        if (name)
+                text_append_printable_bytes(t, name, strcspn(name, "\n"), false);
         else
                 text_append(t, "another program");
 }
