@@ -3,7 +3,7 @@
 #include <ldns/ldns.h>
 
 enum {
-        SRV_SIZE = 6,         /* before the target */
+        RECORD_MAX = 256,     /* bytes; above the size of any */
         OPT_SIZE = 11,        /* with the name of the root, without options */
         POINTER_MAX = 0x3fff, /* the last offset to which a name can point */
         EDNS_DO = 0x8000,
@@ -96,7 +96,8 @@ int message_answers(const uint8_t *query, size_t query_size, const uint8_t *answ
 /* -- Writing -- */
 
 /* An answer that is being written. All names end in that of the question or of a target that was written
- * before, so that their offsets are known. The targets of SRV are never compressed (RFC 2782). */
+ * before, so that their offsets are known. The targets of SRV are never compressed (RFC 2782). The buffer has
+ * room for one record above 'max', which is then taken back. */
 typedef struct MessageWriter {
         ldns_buffer *buffer;
         size_t max;         /* bytes, without OPT */
@@ -122,106 +123,79 @@ static void writer_target(MessageWriter *w, const DnsRecord *r) {
         ldns_buffer_write(w->buffer, "\7service\5fleet", 15);
 }
 
-static size_t target_size(const DnsRecord *r) {
-        return 1 + strlen(r->line->endpoint.endpoint) + 1 + strlen(r->service) + 15;
-}
-
-static void writer_head(MessageWriter *w, unsigned type, size_t data_size) {
-        ldns_buffer_write_u16(w->buffer, (uint16_t) type);
-        ldns_buffer_write_u16(w->buffer, ns_c_in);
-        ldns_buffer_write_u32(w->buffer, ZONE_TTL);
-        ldns_buffer_write_u16(w->buffer, (uint16_t) data_size);
-}
-
-static bool writer_fits(const MessageWriter *w, size_t size) {
-        return ldns_buffer_position(w->buffer) + size <= w->max;
-}
-
-static void writer_address(MessageWriter *w, const DnsRecord *r) {
-        bool is_ip4 = IN6_IS_ADDR_V4MAPPED(&r->line->address);
-        size_t size = is_ip4 ? 4 : 16;
-
-        writer_head(w, is_ip4 ? ns_t_a : ns_t_aaaa, size);
-        ldns_buffer_write(w->buffer, r->line->address.s6_addr + 16 - size, size);
-}
-
-static size_t address_size(const DnsRecord *r) {
-        return NS_RRFIXEDSZ + (r->line && !IN6_IS_ADDR_V4MAPPED(&r->line->address) ? 16 : 4);
-}
-
-/* The names of SOA and NS are relative to "fleet", the end of the question. */
-static void writer_apex(MessageWriter *w, ns_type type) {
+static void writer_data(MessageWriter *w, ns_type type, DnsRecord *r) {
         static const uint32_t times[] = { 60, 30, 3600, ZONE_TTL }; /* refresh, retry, expire, minimum */
 
-        writer_head(w, type, type == ns_t_ns ? 5 : 5 + 13 + 20);
-        writer_label(w, "ns");
-        writer_pointer(w, w->apex);
-        if (type == ns_t_ns)
-                return;
-        writer_label(w, "hostmaster");
-        writer_pointer(w, w->apex);
-        ldns_buffer_write_u32(w->buffer, w->serial);
-        for (size_t i = 0; i < ELEMENTS(times); i++)
-                ldns_buffer_write_u32(w->buffer, times[i]);
-}
-
-/* Write a record of the answer section, whose owner is that of the question. */
-static void writer_record(MessageWriter *w, const DnsRecord *r) {
-        writer_pointer(w, NS_HFIXEDSZ);
-        switch (r->type) {
+        switch (type) {
         case ns_t_a:
+                ldns_buffer_write(w->buffer, r->line->address.s6_addr + 12, 4);
+                break;
         case ns_t_aaaa:
-                writer_address(w, r);
+                ldns_buffer_write(w->buffer, r->line->address.s6_addr, 16);
                 break;
         case ns_t_srv:
-                writer_head(w, ns_t_srv, SRV_SIZE + target_size(r));
                 ldns_buffer_write_u16(w->buffer, ZONE_SRV_PRIORITY);
                 ldns_buffer_write_u16(w->buffer, ZONE_SRV_WEIGHT);
                 ldns_buffer_write_u16(w->buffer, r->line->endpoint.port);
+                r->offset = (uint16_t) ldns_buffer_position(w->buffer);
                 writer_target(w, r);
                 break;
         case ns_t_hinfo:
-                writer_head(w, ns_t_hinfo, 9);
                 writer_label(w, "RFC8482");
                 writer_label(w, "");
                 break;
-        default:
-                writer_apex(w, r->type);
-                break;
+        default: /* the names of SOA and NS are relative to "fleet", the end of the question */
+                writer_label(w, "ns");
+                writer_pointer(w, w->apex);
+                if (type == ns_t_ns)
+                        break;
+                writer_label(w, "hostmaster");
+                writer_pointer(w, w->apex);
+                ldns_buffer_write_u32(w->buffer, w->serial);
+                for (size_t i = 0; i < ELEMENTS(times); i++)
+                        ldns_buffer_write_u32(w->buffer, times[i]);
         }
 }
 
-/* The answer section. One record always fits, and so does SOA. */
-static void writer_answers(MessageWriter *w, DnsAnswer *answer) {
-        for (DnsRecord *r = answer->records; r < answer->records + answer->n_records; r++) {
-                bool is_srv = r->type == ns_t_srv;
+/* Write a record, whose owner is at the offset 'owner', or beyond the reach of pointers is the target of 'r'.
+ * Return false, and take the record back, if it does not fit. One record always fits, and so does SOA. */
+static bool writer_record(MessageWriter *w, int section, unsigned owner, ns_type type, DnsRecord *r) {
+        size_t start = ldns_buffer_position(w->buffer), data;
 
-                if (!writer_fits(w,
-                                 2 + (is_srv ? NS_RRFIXEDSZ + SRV_SIZE + target_size(r) : address_size(r)))) {
-                        w->truncated |= is_srv;
-                        continue;
-                }
-                writer_record(w, r);
-                w->counts[1]++;
-                if (is_srv)
-                        r->offset = (uint16_t) (ldns_buffer_position(w->buffer) - target_size(r));
+        if (owner <= POINTER_MAX)
+                writer_pointer(w, owner);
+        else
+                writer_target(w, r);
+        ldns_buffer_write_u16(w->buffer, (uint16_t) type);
+        ldns_buffer_write_u16(w->buffer, ns_c_in);
+        ldns_buffer_write_u32(w->buffer, ZONE_TTL);
+        ldns_buffer_write_u16(w->buffer, 0); /* the size of the data, which follows */
+        data = ldns_buffer_position(w->buffer);
+        writer_data(w, type, r);
+        if (ldns_buffer_position(w->buffer) > w->max) {
+                ldns_buffer_set_position(w->buffer, start);
+                return false;
         }
+        ldns_buffer_write_u16_at(w->buffer, data - 2, (uint16_t) (ldns_buffer_position(w->buffer) - data));
+        w->counts[section]++;
+        return true;
+}
+
+/* The answer section. */
+static void writer_answers(MessageWriter *w, DnsAnswer *answer) {
+        for (DnsRecord *r = answer->records; r < answer->records + answer->n_records; r++)
+                if (!writer_record(w, 1, NS_HFIXEDSZ, r->type, r)) {
+                        w->truncated |= r->type == ns_t_srv;
+                        r->offset = 0;
+                }
 }
 
 /* The additional section: the addresses of targets that were written. */
-static void writer_additional(MessageWriter *w, const DnsAnswer *answer) {
-        for (const DnsRecord *r = answer->records; r < answer->records + answer->n_records; r++) {
-                bool is_near = r->offset <= POINTER_MAX;
-
-                if (r->offset == 0 || !writer_fits(w, (is_near ? 2 : target_size(r)) + address_size(r)))
-                        continue;
-                if (is_near)
-                        writer_pointer(w, r->offset);
-                else
-                        writer_target(w, r);
-                writer_address(w, r);
-                w->counts[3]++;
-        }
+static void writer_additional(MessageWriter *w, DnsAnswer *answer) {
+        for (DnsRecord *r = answer->records; r < answer->records + answer->n_records; r++)
+                if (r->offset > 0)
+                        (void) writer_record(w, 3, r->offset,
+                                             IN6_IS_ADDR_V4MAPPED(&r->line->address) ? ns_t_a : ns_t_aaaa, r);
 }
 
 static void writer_opt(MessageWriter *w, const DnsQuery *q, ns_rcode rcode) {
@@ -236,7 +210,7 @@ static void writer_opt(MessageWriter *w, const DnsQuery *q, ns_rcode rcode) {
 int message_write(const DnsQuery *q, DnsAnswer *answer, bool recursive, bool tcp, uint8_t **ret,
                   size_t *ret_size) {
         size_t max = tcp ? (size_t) NS_MAXMSG : MIN(MAX(q->udp_size, NS_PACKETSZ), MESSAGE_UDP_MAX);
-        MessageWriter w = { ldns_buffer_new(max), max - (q->has_edns ? OPT_SIZE : 0),
+        MessageWriter w = { ldns_buffer_new(max + RECORD_MAX), max - (q->has_edns ? OPT_SIZE : 0),
                             .serial = answer->serial };
         uint8_t *bytes;
 
@@ -247,11 +221,8 @@ int message_write(const DnsQuery *q, DnsAnswer *answer, bool recursive, bool tcp
         ldns_buffer_skip(w.buffer, NS_HFIXEDSZ);
         ldns_buffer_write(w.buffer, q->bytes + NS_HFIXEDSZ, q->question_size);
         writer_answers(&w, answer);
-        if (answer->negative) {
-                writer_pointer(&w, w.apex);
-                writer_apex(&w, ns_t_soa);
-                w.counts[2]++;
-        }
+        if (answer->negative)
+                (void) writer_record(&w, 2, w.apex, ns_t_soa, NULL);
         writer_additional(&w, answer);
         if (q->has_edns)
                 writer_opt(&w, q, answer->rcode);
