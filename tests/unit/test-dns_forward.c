@@ -153,46 +153,27 @@ static void the_bytes_stay_but_for_the_id(void **state) {
         assert_int_equal(forward_process(forward, now_ms), UINT64_MAX);
 }
 
-static void an_answer_counts_only_with_the_id_and_the_question(void **state) {
-        uint8_t query[8192], wrong[8192];
+/* test-dns_message has each byte that matters. */
+static void an_answer_to_another_query_does_not_count(void **state) {
+        uint8_t query[8192], other[8192];
         size_t size;
 
         ask("a.example");
+        ask("b.example");
         size = received(0, query);
+        assert_int_equal(received(1, other), size);
         query[2] |= 0x80;
-        for (int i = 0; i < 4; i++) {
-                memcpy(wrong, query, size);
-                switch (i) {
-                case 0:
-                        wrong[1] ^= 1; /* another ID */
-                        break;
-                case 1:
-                        wrong[13] = 'b'; /* another question */
-                        break;
-                case 2:
-                        wrong[2] &= 0x7f; /* a query */
-                        break;
-                default:
-                        break;
-                }
-                assert_true(send(world.opened[0].fd, wrong, i < 3 ? size : 11, 0) > 0);
-        }
+        other[2] |= 0x80;
+        assert_int_equal(send(world.opened[0].fd, other, size, 0), size);
+        pass(0);
+        memcpy(other, query, 2); /* the ID is right, and the question is not */
+        assert_int_equal(send(world.opened[0].fd, other, size, 0), size);
         pass(0);
         assert_int_equal(world.n_answers, 0);
         assert_int_equal(send(world.opened[0].fd, query, size, 0), size);
         pass(0);
         assert_int_equal(world.n_answers, 1);
-        assert_int_equal(world.n_opened, 1);
-}
-
-static void each_query_has_an_id_and_a_socket_of_its_own(void **state) {
-        uint8_t a[8192], b[8192];
-
-        ask("a.example");
-        ask("b.example");
         assert_int_equal(world.n_opened, 2);
-        assert_true(received(0, a) > 0 && received(1, b) > 0);
-        assert_memory_not_equal(a, b, 2);
 }
 
 static void a_server_that_answers_nothing_is_followed_by_the_next_one(void **state) {
@@ -228,9 +209,8 @@ static void one_server_is_asked_again_by_the_same_socket(void **state) {
         pass(100);
         assert_int_equal(world.n_answers, 1);
         ask("b.example");
-        pass(1500);
-        pass(1500);
-        pass(1500);
+        for (int i = 0; i < 3; i++)
+                pass(1500);
         assert_int_equal(world.n_answers, 2);
         assert_int_equal(world.answers[1].rcode, ns_r_servfail);
 }
@@ -256,15 +236,11 @@ static void the_last_failure_is_passed_on(void **state) {
         assert_int_equal(world.answers[0].rcode, ns_r_refused);
         assert_true(world.answers[0].size > 100);
         assert_int_equal(world.n_opened, 3);
-}
-
-static void the_failure_of_the_only_server_is_passed_on_at_once(void **state) {
-        servers("nameserver 10.0.0.9\n");
-        ask("a.example");
-        answer_with(0, ns_r_servfail, 10);
-        assert_int_equal(world.n_answers, 1);
-        assert_int_equal(world.answers[0].rcode, ns_r_servfail);
-        assert_int_equal(world.n_opened, 1);
+        servers("nameserver 10.0.0.9\n"); /* the only one: at once */
+        ask("b.example");
+        answer_with(3, ns_r_servfail, 10);
+        assert_int_equal(world.n_answers, 2);
+        assert_int_equal(world.n_opened, 4);
 }
 
 static void an_error_of_the_socket_leads_to_the_next_server(void **state) {
@@ -300,7 +276,8 @@ static void equal_queries_share_one_for_64_clients(void **state) {
                 assert_int_equal(ask_of(i, "a.example", false), 0);
         assert_int_equal(world.n_opened, 2); /* the 65th has another one */
         ask_of(70, "A.example", false);      /* another byte */
-        assert_int_equal(world.n_opened, 3);
+        ask_of(71, "a.example", true);       /* over TCP */
+        assert_int_equal(world.n_opened, 4);
         answer_with(0, 0, 0);
         assert_int_equal(world.n_answers, 64);
         for (unsigned i = 0; i < 64; i++)
@@ -319,9 +296,8 @@ static void a_loop_ends_by_itself(void **state) {
         size = received(0, bytes);
         assert_int_equal(forward_query(forward, &c, bytes, size, now_ms), 0);
         assert_int_equal(world.n_opened, 1);
-        pass(1500);
-        pass(1500);
-        pass(1500);
+        for (int i = 0; i < 3; i++)
+                pass(1500);
         assert_int_equal(world.n_answers, 2);
         assert_int_equal(world.answers[0].rcode, ns_r_servfail);
 }
@@ -349,9 +325,8 @@ static void clients_in_flight_are_limited(void **state) {
         assert_int_equal(ask_of(20, "more.example", false), ns_r_servfail);
         assert_int_equal(world.n_answers, 0);
         /* Deadlines end all of them. */
-        pass(1500);
-        pass(1500);
-        pass(1500);
+        for (int i = 0; i < 3; i++)
+                pass(1500);
         assert_int_equal(world.n_answers, 1024);
         assert_int_equal(forward_process(forward, now_ms), UINT64_MAX);
         assert_int_equal(ask_of(20, "more.example", false), 0);
@@ -373,11 +348,6 @@ static void bytes_in_flight_are_limited(void **state) {
         for (int i = 0; i < 3; i++)
                 pass(1500);
         assert_int_equal(forward_query(forward, &c, query, sizeof(query), now_ms), ns_r_noerror);
-}
-
-static void without_servers_names_are_refused(void **state) {
-        servers("# none\n");
-        assert_int_equal(ask("a.example"), ns_r_refused);
 }
 
 static void queries_in_flight_keep_their_servers(void **state) {
@@ -517,38 +487,27 @@ static void over_tcp_errors_lead_to_the_next_server(void **state) {
         assert_int_equal(world.answers[0].rcode, ns_r_servfail);
 }
 
-static void queries_over_tcp_are_apart_from_udp(void **state) {
-        assert_int_equal(ask_of(1, "a.example", true), 0);
-        assert_int_equal(ask_of(2, "a.example", false), 0);
-        assert_int_equal(ask_of(3, "a.example", true), 0);
-        assert_int_equal(world.n_opened, 2);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(the_bytes_stay_but_for_the_id),
-                TEST(an_answer_counts_only_with_the_id_and_the_question),
-                TEST(each_query_has_an_id_and_a_socket_of_its_own),
+                TEST(an_answer_to_another_query_does_not_count),
                 TEST(a_server_that_answers_nothing_is_followed_by_the_next_one),
                 TEST(one_server_is_asked_again_by_the_same_socket),
                 TEST(servfail_and_refused_lead_to_the_next_server),
                 TEST(the_last_failure_is_passed_on),
-                TEST(the_failure_of_the_only_server_is_passed_on_at_once),
                 TEST(an_error_of_the_socket_leads_to_the_next_server),
                 TEST(the_server_that_answered_last_is_first_for_30_seconds),
                 TEST(equal_queries_share_one_for_64_clients),
                 TEST(a_loop_ends_by_itself),
                 TEST(clients_in_flight_are_limited),
                 TEST(bytes_in_flight_are_limited),
-                TEST(without_servers_names_are_refused),
                 TEST(queries_in_flight_keep_their_servers),
                 TEST(servers_are_the_first_three_without_the_own_address),
                 TEST(over_tcp_the_answer_may_come_byte_by_byte),
                 TEST(over_tcp_64_kib_are_passed_on),
                 TEST(over_tcp_errors_lead_to_the_next_server),
-                TEST(queries_over_tcp_are_apart_from_udp),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
