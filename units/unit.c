@@ -117,23 +117,16 @@ int unit_check_expanded(const Unit *unit, const char *name, Error *err) {
         UnitFile file = { .options = options };
         _cleanup_placement_ Placement placement = {};
         _cleanup_warnings_ Warnings ignored = {};
-        const HealthPolicy *health = &unit->placement.health;
-        bool depends = false; /* on the name, or on other options */
 
         if (!options)
                 return -ENOMEM;
-        for (size_t i = 0; i < health->n_checks; i++)
-                depends = depends || health->checks[i].port_name[0];
         for (size_t i = 0; i < unit->file.n_options; i++) {
                 const UnitOption *o = &unit->file.options[i];
-                unsigned level = unit_file_section_is_ours(o->section) ? options_level(o->name) : 0;
 
-                if (level == 0)
-                        continue;
-                options[file.n_options++] = *o;
-                depends = depends || level == OPTION_LEVEL_SERVICES || strchr(o->value, '%');
+                if (unit_file_section_is_ours(o->section) && options_level(o->name) > 0)
+                        options[file.n_options++] = *o;
         }
-        return depends ? options_read(&file, name, &placement, &ignored, err) : 0;
+        return options_read(&file, name, &placement, &ignored, err);
 }
 
 int unit_check(Unit *unit, size_t *steps, Error *err) {

@@ -205,6 +205,12 @@ static ConflictSearch conflict_search(const Candidate *c) {
         return s;
 }
 
+static int conflict_refuse(const ConflictSearch *s, VerdictCode code, Refusal *ret) {
+        if (ret)
+                ret->conflict = s->found;
+        return s->found ? refusal_set(ret, code, "%s" VERDICT_NEXT "%s", s->found->name, s->glob) : 0;
+}
+
 static int filter_conflicts(const Candidate *c, Refusal *ret) {
         const Names *own = &c->placement->conflicts;
         ConflictSearch s = conflict_search(c);
@@ -217,9 +223,7 @@ static int filter_conflicts(const Candidate *c, Refusal *ret) {
                 scheduler_view_each_naming(c->view, c->machine, CLUSTER_CONFLICTS, c->unit->name,
                                            conflict_on_unit, &s);
         }
-        if (ret)
-                ret->conflict = s.found;
-        return !s.found ? 0 : refusal_set(ret, code, "%s" VERDICT_NEXT "%s", s.found->name, s.glob);
+        return conflict_refuse(&s, code, ret);
 }
 
 /* Add a unit that excludes the other one. More than one option may name it. */
@@ -255,18 +259,11 @@ static void ports_each(const SchedulerView *view, const ClusterUnit *unit, const
         }
 }
 
-static bool port_on_unit(void *userdata, const Placed *other, const char *port) {
-        return !((ConflictSearch *) userdata)->found && conflict_on_unit(userdata, other, port);
-}
-
 static int filter_port(const Candidate *c, Refusal *ret) {
         ConflictSearch s = conflict_search(c);
 
-        ports_each(c->view, c->unit, c->machine, c->staying, port_on_unit, &s);
-        if (ret)
-                ret->conflict = s.found;
-        return !s.found ? 0 :
-                          refusal_set(ret, VERDICT_PORT_TAKEN, "%s" VERDICT_NEXT "%s", s.found->name, s.glob);
+        ports_each(c->view, c->unit, c->machine, c->staying, conflict_on_unit, &s);
+        return conflict_refuse(&s, VERDICT_PORT_TAKEN, ret);
 }
 
 size_t scheduler_conflicts_on(const SchedulerView *view, const ClusterUnit *unit,
