@@ -491,8 +491,8 @@ const AgentCounts *agent_counts(const Agent *a) {
         return &a->counts;
 }
 
-const AssignmentRecord *agent_records(const Agent *a) {
-        return a->records.table;
+const HeldPort *agent_port_holders(const Agent *a, uint16_t number, PortProtocol protocol, size_t *ret_n) {
+        return records_holders(&a->records, number, protocol, ret_n);
 }
 
 const ChecksCounts *agent_checks(const Agent *a) {

@@ -50,7 +50,8 @@ void agent_each_unit(const Agent *agent, void (*each)(void *userdata, const Syst
 void agent_wake_unit(Agent *agent, const char *unit);
 /* Return whether the assignments of this host count: its view is not older than a check by a majority. */
 bool agent_is_fresh(const Agent *agent);
-/* Return the assignment records of this host, of which 'hh' leads to the next; NULL: none. */
-const AssignmentRecord *agent_records(const Agent *agent);
+/* records_holders() of this host. */
+const struct HeldPort *agent_port_holders(const Agent *agent, uint16_t number, PortProtocol protocol,
+                                          size_t *ret_n);
 /* Return whether the last listing had a conflicting unit of this name. */
 bool agent_has_conflict(Agent *agent, const char *unit);

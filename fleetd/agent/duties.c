@@ -26,13 +26,14 @@ int agent_stage_duties(Agent *a, AgentUnit *u, const Unit *text, Error *err) {
 
         for (size_t i = 0; a->host->components && a->host->components[i] && r >= 0; i++) {
                 const Duty *d = agent_duty(a, i);
-                int changed = d && d->stage ? d->stage(a->host->selves[i], text, record,
+                int changed = d && d->stage ? d->stage(a->host->selves[i], text, &ports,
                                                        agent_is_started(&u->seen), err) :
                                               0;
 
                 r = changed == 0 ? r : changed;
         }
-        a->records.dirty |= record && memcmp(&ports, &record->ports, sizeof(ports)) != 0;
+        if (record && r >= 0)
+                TRY(records_set_ports(&a->records, record, &ports));
         if (r > 0 && streq(u->seen.load, "loaded"))
                 u->must_reload = u->seen.need_reload = true;
         return r;

@@ -19,6 +19,105 @@ AssignmentRecord *records_get(const AssignmentRecords *records, const char *name
         return record;
 }
 
+/* -- Ports of units -- */
+
+uint16_t record_ports_number(const RecordPorts *ports, const ServicePort *port) {
+        for (size_t i = 0; port->number == 0 && i < ports->n; i++)
+                if (streq(ports->items[i].name, port->name))
+                        return ports->items[i].number;
+        return (uint16_t) port->number;
+}
+
+void record_ports_add(RecordPorts *ports, const char *name, uint16_t number) {
+        struct RecordPort *port = &ports->items[ports->n++];
+
+        snprintf(port->name, sizeof(port->name), "%s", name);
+        port->number = number;
+}
+
+bool record_ports_have(const RecordPorts *ports, const ServicePolicy *service, uint16_t number,
+                       PortProtocol protocol) {
+        for (size_t i = 0; i < service->n_ports; i++)
+                if (record_ports_number(ports, &service->ports[i]) == number &&
+                    service->ports[i].protocol == protocol)
+                        return true;
+        return false;
+}
+
+/* Return the place of the first row of a port, or where it would be. */
+static size_t records_held_place(const AssignmentRecords *records, unsigned number, unsigned protocol) {
+        size_t low = 0, high = records->n_held;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                const HeldPort *held = &records->held[middle];
+
+                if (held->number < number || (held->number == number && held->protocol < protocol))
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low;
+}
+
+const HeldPort *records_holders(const AssignmentRecords *records, uint16_t number, PortProtocol protocol,
+                                size_t *ret_n) {
+        size_t first = records_held_place(records, number, protocol);
+
+        *ret_n = records_held_place(records, number, protocol + 1U) - first;
+        return *ret_n > 0 ? &records->held[first] : NULL;
+}
+
+/* Add the ports of a record. There is room. */
+static void records_hold(AssignmentRecords *records, const AssignmentRecord *record) {
+        const ServicePolicy *service = &record->unit->placement.service;
+
+        for (size_t i = 0; i < service->n_ports; i++) {
+                const ServicePort *port = &service->ports[i];
+                uint16_t number = record_ports_number(&record->ports, port);
+                size_t at = records_held_place(records, number, port->protocol);
+                HeldPort *held = records->held + at;
+
+                if (number == 0)
+                        continue;
+                memmove(held + 1, held, (records->n_held++ - at) * sizeof(*held));
+                *held = (HeldPort) { number, (uint8_t) port->protocol, port->number == 0, record };
+        }
+}
+
+static void records_release(AssignmentRecords *records, const AssignmentRecord *record) {
+        const ServicePolicy *service = record->unit ? &record->unit->placement.service : NULL;
+
+        for (size_t i = 0; service && i < service->n_ports; i++) {
+                uint16_t number = record_ports_number(&record->ports, &service->ports[i]);
+                size_t at = records_held_place(records, number, service->ports[i].protocol);
+
+                if (number == 0)
+                        continue;
+                while (records->held[at].record != record)
+                        at++;
+                memmove(records->held + at, records->held + at + 1,
+                        (--records->n_held - at) * sizeof(*records->held));
+        }
+}
+
+static int records_reserve_ports(AssignmentRecords *records) {
+        return GROW(records->held, records->held_capacity, records->n_held + PORTS_MAX);
+}
+
+int records_set_ports(AssignmentRecords *records, AssignmentRecord *record, const RecordPorts *ports) {
+        if (memcmp(&record->ports, ports, sizeof(*ports)) == 0)
+                return 0;
+        TRY(records_reserve_ports(records));
+        records_release(records, record);
+        record->ports = *ports;
+        records_hold(records, record);
+        records->dirty = true;
+        return 0;
+}
+
+/* -- The table -- */
+
 /* Return AssignmentRecord.checked for another text: of the commands that it has, too. */
 static uint64_t records_checked(const AssignmentRecord *record, const Unit *text) {
         const HealthPolicy *to = &text->placement.health,
@@ -40,6 +139,7 @@ int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kin
         AssignmentRecord *record = records_get(records, unit->name);
 
         TRY(unit_read(unit->name, unit->text, unit->text_size, &copy, NULL));
+        TRY(records_reserve_ports(records));
 
         if (!record) {
                 record = NEW0(AssignmentRecord, 1);
@@ -53,8 +153,10 @@ int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kin
         record->text_stored = record->text_stored && unit_equal(record->unit, copy);
         records->dirty_texts |= !record->text_stored;
         record->checked = records_checked(record, copy);
+        records_release(records, record);
         unit_free(record->unit);
         record->unit = TAKE_PTR(copy);
+        records_hold(records, record);
         record->kind = kind;
         record->unit_index = unit_index;
         record->index = index;
@@ -73,6 +175,7 @@ void records_remove(AssignmentRecords *records, const char *name) {
                 return;
         records->dirty_texts |= record->text_stored;
         HASH_DEL(records->table, record);
+        records_release(records, record);
         unit_free(record->unit);
         free(record->template);
         free(record);
@@ -156,20 +259,6 @@ RecordsWrite *records_write_free(RecordsWrite *w) {
 DEFINE_CLEANUP(RecordsWrite *, records_write_free)
 
 /* -- Ports: {"http":20017} -- */
-
-uint16_t record_ports_number(const RecordPorts *ports, const ServicePort *port) {
-        for (size_t i = 0; port->number == 0 && i < ports->n; i++)
-                if (streq(ports->items[i].name, port->name))
-                        return ports->items[i].number;
-        return (uint16_t) port->number;
-}
-
-void record_ports_add(RecordPorts *ports, const char *name, uint16_t number) {
-        struct RecordPort *port = &ports->items[ports->n++];
-
-        snprintf(port->name, sizeof(port->name), "%s", name);
-        port->number = number;
-}
 
 static void record_ports_write(Text *t, const char *name, const void *field) {
         const RecordPorts *ports = field;
@@ -465,7 +554,9 @@ static int records_read_one(AssignmentRecords *records, const JsonValue *v, Erro
         read->unit = record->unit;
         read->text_stored = stored != NULL;
         read->hh = record->hh;
+        records_release(records, record);
         *record = *read;
+        records_hold(records, record);
         return 0;
 }
 
@@ -585,4 +676,6 @@ void records_close(AssignmentRecords *records) {
                 close(records->dir_fd);
         records->dir_fd = -1;
         records->path = (free(records->path), NULL);
+        records->held = (free(records->held), NULL);
+        records->held_capacity = 0;
 }

@@ -26,6 +26,9 @@ typedef struct RecordPorts {
 uint16_t record_ports_number(const RecordPorts *ports, const ServicePort *port);
 /* Add the number of that name. At most PORTS_MAX. */
 void record_ports_add(RecordPorts *ports, const char *name, uint16_t number);
+/* Return whether a unit with these selected numbers has the port. */
+bool record_ports_have(const RecordPorts *ports, const ServicePolicy *service, uint16_t number,
+                       PortProtocol protocol);
 
 typedef struct AssignmentRecord {
         char name[UNIT_NAME_MAX + 1];
@@ -65,10 +68,20 @@ typedef struct AssignmentRecord {
         UT_hash_handle hh;
 } AssignmentRecord;
 
+/* One port of a unit with a record. */
+typedef struct HeldPort {
+        uint16_t number;
+        uint8_t protocol; /* PortProtocol */
+        bool selected;    /* by this host, for Port=NAME:auto */
+        const AssignmentRecord *record;
+} HeldPort;
+
 typedef struct AssignmentRecords {
         AssignmentRecord *table; /* by name */
-        uint64_t lineage;        /* of the registry that made the assignments; 0: none yet */
-        uint64_t acted_index;    /* highest index acted on */
+        HeldPort *held;          /* by number and protocol: derived from the table */
+        size_t n_held, held_capacity;
+        uint64_t lineage;     /* of the registry that made the assignments; 0: none yet */
+        uint64_t acted_index; /* highest index acted on */
         char boot[BOOT_ID_SIZE], era[RECORD_ERA_SIZE]; /* of the last write: the boot, and the uptime period
                                              within it (SystemdOps.era()); "": unknown */
         char machine[MACHINE_ID_SIZE]; /* whose assignments these are; "": unknown, of an older version */
@@ -104,6 +117,12 @@ AssignmentRecord *records_get(const AssignmentRecords *records, const char *name
 int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kind, uint64_t unit_index,
                 uint64_t index, AssignmentRecord **ret);
 void records_remove(AssignmentRecords *records, const char *name);
+/* Change the selected numbers of a record. 0 or -ENOMEM. */
+int records_set_ports(AssignmentRecords *records, AssignmentRecord *record, const RecordPorts *ports);
+/* Return the ports of all units with this number and protocol, which are *ret_n. Borrowed until a record
+ * changes. */
+const HeldPort *records_holders(const AssignmentRecords *records, uint16_t number, PortProtocol protocol,
+                                size_t *ret_n);
 
 /* Set boot and era of this host. In a new era of the same boot (a soft reboot, a return from rescue.target)
  * systemd has stopped all units, as in a boot. */

@@ -13,6 +13,7 @@
 
 struct Request;
 struct AssignmentRecord;
+struct RecordPorts;
 
 typedef struct DaemonIo {
         Loop *loop; /* all borrowed */
@@ -96,11 +97,11 @@ typedef struct DutyUnit {
 /* What a component does around each unit of the cluster on this host. NULL: nothing. */
 typedef struct Duty {
         /* Before its file is put in force, and again when the assignment is recorded, so before each start by
-         * the agent: write what goes with the file (systemd/drop_in.h). 'record' is that of the unit, which
-         * is on disk before the start; NULL: there is none yet. 'runs': the unit has not stopped. Return 0;
+         * the agent: write what goes with the file (systemd/drop_in.h). 'ports': the selected numbers of its
+         * record, which is on disk before the start; change them. 'runs': the unit has not stopped. Return 0;
          * 1: that has changed, so that the file is put in force again, with a message if people should know
          * it; or a negative errno with a message: it is not started now. */
-        int (*stage)(void *self, const Unit *text, struct AssignmentRecord *record, bool runs, Error *err);
+        int (*stage)(void *self, const Unit *text, struct RecordPorts *ports, bool runs, Error *err);
         int (*prepare)(void *self,
                        const char *unit); /* before its start; a negative errno: tried again later */
         /* An assigned stop is planned. 0; -EAGAIN: not yet, and agent_wake_unit() follows. It may be asked

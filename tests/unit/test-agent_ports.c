@@ -1,6 +1,7 @@
 /* The ports of units on a host: they are selected, recorded, delivered and replaced, with a systemd in
  * virtual time. */
 #include "tests/lib/test.h"
+#include "fleetd/agent/records.h"
 #include "fleetd/features/services/port_prober.h"
 #include "fleetd/registry/history.h"
 #include "tests/lib/agent_fixture.h"
@@ -268,6 +269,34 @@ static void a_fixed_number_that_was_selected_for_another_unit_is_refused(void **
         assert_int_equal(n_starts, 1);
 }
 
+static unsigned n_looks; /* at the ports of a unit */
+
+bool __real_names_have(const Names *names, const char *name);
+bool __wrap_names_have(const Names *names, const char *name);
+
+bool __wrap_names_have(const Names *names, const char *name) {
+        n_looks++;
+        return __real_names_have(names, name);
+}
+
+static void a_start_looks_at_the_ports_of_no_other_unit(void **state) {
+        static const char text[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nPort=a:auto\nPort=b:%u\n";
+        enum { UNITS = 40 };
+        Fixture *fixture = *state;
+        unsigned cost[UNITS] = {};
+        char unit[32], copy[128];
+
+        fixture->host->settings.port_last = FIRST + UNITS;
+        for (unsigned i = 0; i < UNITS; i++) {
+                snprintf(unit, sizeof(unit), "unit-%u.service", i);
+                snprintf(copy, sizeof(copy), text, 8000 + i);
+                n_looks = 0;
+                run_web(fixture, unit, copy);
+                cost[i] = n_looks;
+        }
+        assert_in_range(cost[UNITS - 1], 0, 2 * cost[0]);
+}
+
 static struct {
         SystemdDone done;
         void *userdata;
@@ -345,6 +374,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_unit_does_not_start_before_systemd_has_its_new_number),
                 TEST(without_a_free_port_the_start_is_refused_until_there_is_one),
                 TEST(a_fixed_number_that_was_selected_for_another_unit_is_refused),
+                TEST(a_start_looks_at_the_ports_of_no_other_unit),
                 TEST(a_unit_starts_when_the_one_that_had_its_port_has_stopped),
                 TEST(the_number_of_a_running_unit_is_found_when_the_records_are_lost),
                 TEST(a_drop_in_that_was_removed_is_written_again),

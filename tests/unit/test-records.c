@@ -916,6 +916,49 @@ static void records_above_the_size_limit_are_not_written(void **state) {
         records_close(&n);
 }
 
+/* Units with fixed and selected ports come, change and go. */
+static void the_holders_of_a_port_are_the_units_of_the_table_that_have_it(void **state) {
+        static const char *const texts[] = { "[X-Fleet]\nPort=a:auto\nPort=b:8001/udp\n",
+                                             "[X-Fleet]\nPort=a:8002\n", "[Service]\nType=exec\n" };
+        AssignmentRecords all;
+        unsigned n_held = 0;
+
+        assert_int_equal(records_open(&all, *state, NULL), 0);
+        for (unsigned step = 0; step < 500; step++) {
+                char name[16];
+                AssignmentRecord *x;
+
+                snprintf(name, sizeof(name), "%u.service", rand() % 9U);
+                x = records_get(&all, name);
+                if (!x || rand() % 3 == 0)
+                        (void) record(&all, name, texts[rand() % ELEMENTS(texts)], ASSIGNMENT_RUN, 2);
+                else if (rand() % 2)
+                        assert_int_equal(
+                                records_set_ports(&all, x,
+                                                  &(RecordPorts) { { { "a", 8001 + rand() % 2 } }, 1 }),
+                                0);
+                else
+                        records_remove(&all, name);
+                for (uint16_t i = 0; i < 4; i++) {
+                        uint16_t number = 8001 + i / 2;
+                        size_t n, expected = 0;
+                        const HeldPort *held = records_holders(&all, number, i % 2, &n);
+
+                        for (x = all.table; x; x = x->hh.next)
+                                expected += record_ports_have(&x->ports, &x->unit->placement.service, number,
+                                                              i % 2);
+                        assert_int_equal(n, expected);
+                        n_held += (unsigned) n;
+                        while (n-- > 0)
+                                assert_true(record_ports_have(&held[n].record->ports,
+                                                              &held[n].record->unit->placement.service,
+                                                              number, i % 2));
+                }
+        }
+        assert_true(n_held > 1000);
+        records_close(&all);
+}
+
 static void descriptor_zero_is_used_like_any_other(void **state) {
         RecordsWrite *write;
         AssignmentRecords n;
@@ -976,6 +1019,7 @@ int main(void) {
                 in_scratch(an_error_of_the_folder_of_texts_is_returned_by_the_save),
                 in_scratch(texts_that_cannot_be_listed_stay_and_leak_no_descriptor),
                 in_scratch(records_above_the_size_limit_are_not_written),
+                in_scratch(the_holders_of_a_port_are_the_units_of_the_table_that_have_it),
                 in_scratch(descriptor_zero_is_used_like_any_other),
         };
 

@@ -73,7 +73,7 @@ void services_on_pass(void *userdata);
 
 /* -- stage.c -- */
 
-int services_stage(void *self, const Unit *text, struct AssignmentRecord *record, bool runs,
+int services_stage(void *self, const Unit *text, struct RecordPorts *ports, bool runs,
                    Error *err); /* Duty.stage */
 
 /* -- services_v1.c -- */

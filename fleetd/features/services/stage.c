@@ -14,20 +14,14 @@ typedef struct Staging {
         RecordPorts ports; /* so far */
 } Staging;
 
-/* Return the record of another unit of this host that has the port, or NULL. '*ret_auto': this host has
- * selected the number for it. */
-static const AssignmentRecord *stage_owner(const Staging *s, uint16_t number, PortProtocol protocol,
-                                           bool *ret_auto) {
-        for (const AssignmentRecord *r = agent_records(s->services->host->agent); r; r = r->hh.next) {
-                const ServicePolicy *service = &r->unit->placement.service;
+/* Return the port of another unit of this host with that number, or NULL. */
+static const HeldPort *stage_owner(const Staging *s, uint16_t number, PortProtocol protocol) {
+        size_t n;
+        const HeldPort *held = agent_port_holders(s->services->host->agent, number, protocol, &n);
 
-                for (size_t i = 0; i < service->n_ports && !streq(r->name, s->text->name); i++)
-                        if (service->ports[i].protocol == protocol &&
-                            record_ports_number(&r->ports, &service->ports[i]) == number) {
-                                *ret_auto = service->ports[i].number == 0;
-                                return r;
-                        }
-        }
+        for (size_t i = 0; i < n; i++)
+                if (!streq(held[i].record->name, s->text->name))
+                        return &held[i];
         return NULL;
 }
 
@@ -39,25 +33,19 @@ static bool stage_is_held(const Staging *s, uint16_t number, PortProtocol protoc
 
 static bool stage_is_taken(void *userdata, uint16_t number, PortProtocol protocol) {
         const Staging *s = userdata;
-        const ServicePolicy *service = &s->text->placement.service;
-        bool is_auto;
 
-        for (size_t i = 0; i < service->n_ports; i++)
-                if (record_ports_number(&s->ports, &service->ports[i]) == number &&
-                    service->ports[i].protocol == protocol)
-                        return true;
-        return stage_owner(userdata, number, protocol, &is_auto) || stage_is_held(userdata, number, protocol);
+        return record_ports_have(&s->ports, &s->text->placement.service, number, protocol) ||
+               stage_owner(s, number, protocol) || stage_is_held(s, number, protocol);
 }
 
 /* A number of the text that is in the range of dynamic ports of this host. */
 static int stage_check_fixed(const Staging *s, const ServicePort *port, Error *err) {
-        bool is_auto = false;
-        const AssignmentRecord *owner = stage_owner(s, (uint16_t) port->number, port->protocol, &is_auto);
+        const HeldPort *owner = stage_owner(s, (uint16_t) port->number, port->protocol);
 
-        if (s->runs || !owner || !is_auto)
+        if (s->runs || !owner || !owner->selected)
                 return 0;
         return error_set(err, -EADDRINUSE, "%u/%s is the port of %s (auto)", (unsigned) port->number,
-                         port_protocol_to_string(port->protocol), owner->name);
+                         port_protocol_to_string(port->protocol), owner->record->name);
 }
 
 /* Add a number: 'recorded' unless another unit or program has it. 0: none yet. While the unit runs, its
@@ -85,7 +73,7 @@ static int stage_select(Staging *s, const ServicePort *port, uint16_t recorded, 
         return 0;
 }
 
-int services_stage(void *self, const Unit *text, AssignmentRecord *record, bool runs, Error *err) {
+int services_stage(void *self, const Unit *text, RecordPorts *ports, bool runs, Error *err) {
         const ServicePolicy *service = &text->placement.service;
         Staging s = { self, text, runs, {} };
         const ComponentHost *host = s.services->host;
@@ -100,15 +88,14 @@ int services_stage(void *self, const Unit *text, AssignmentRecord *record, bool 
         }
         for (size_t i = 0; i < service->n_ports; i++) {
                 const ServicePort *port = &service->ports[i];
-                uint16_t recorded = record ? record_ports_number(&record->ports, port) : 0;
+                uint16_t recorded = record_ports_number(ports, port);
 
                 if (recorded == 0 && former)
                         recorded = ports_read_drop_in(former, port->name);
                 TRY(port->number > 0 ? stage_check_fixed(&s, port, err) :
                                        stage_select(&s, port, recorded, err));
         }
-        if (record)
-                record->ports = s.ports;
+        *ports = s.ports;
         if (!(drop_in_wanted(text) & 1U << DROP_IN_PORTS))
                 return 0;
         ports_append_drop_in(&t, text, facts_service_address(host->facts, host->settings->service_address),
