@@ -34,7 +34,6 @@ struct Forward {
         void *userdata;
         int epoll_fd;
         TAILQ_HEAD(, ForwardQuery) queries;
-        size_t n_clients, n_bytes;
         Address servers[FORWARD_SERVERS_MAX];
         size_t n_servers;
         Address preferred;
@@ -145,8 +144,6 @@ static void query_end(Forward *f, ForwardQuery *q, uint8_t *answer, size_t size)
                 f->ops->answer(f->userdata, &q->clients[i], answer, size);
         }
         TAILQ_REMOVE(&f->queries, q, link);
-        f->n_clients -= q->n_clients;
-        f->n_bytes -= q->size;
         query_free(q);
 }
 
@@ -292,34 +289,43 @@ static void query_on_tcp(Forward *f, ForwardQuery *q, uint64_t now_ms) {
                 query_on_failure(f, q, now_ms);
 }
 
-/* Return whether one more query of this client may be in flight. Set *ret_equal to one that is equal, all
- * bytes after the ID, and has room, or to NULL. */
+/* Return whether one more query of this client may be in flight: each source has a share, and so have this host
+ * and all others together. Set *ret_equal to one that is equal, all bytes after the ID, and has room, or to
+ * NULL. */
 static bool forward_has_room(const Forward *f, const ForwardClient *client, const uint8_t *bytes, size_t size,
                              ForwardQuery **ret_equal) {
-        size_t n = 0;
+        bool is_host = client->kind == SOURCE_HOST;
+        size_t n = 0, n_half = 0, n_bytes = size, n_half_bytes = size;
         ForwardQuery *q;
 
         *ret_equal = NULL;
         TAILQ_FOREACH(q, &f->queries, link) {
-                for (size_t i = 0; i < q->n_clients; i++)
-                        n += forward_is_same_source(&q->clients[i], client);
+                for (size_t i = 0; i < q->n_clients; i++) {
+                        bool is_same = forward_is_same_source(&q->clients[i], client),
+                             is_half = (q->clients[i].kind == SOURCE_HOST) == is_host;
+
+                        n += is_same;
+                        n_half += is_half;
+                        n_bytes += is_same && i == 0 ? q->size : 0;
+                        n_half_bytes += is_half && i == 0 ? q->size : 0;
+                }
                 if (q->size == size && q->tcp == (client->connection > 0) &&
                     q->n_clients < FORWARD_SHARED_MAX &&
                     memcmp(q->bytes + FORWARD_HEAD_SIZE + 2, bytes + 2, size - 2) == 0)
                         *ret_equal = q;
         }
-        return f->n_clients < FORWARD_CLIENTS_MAX &&
-               n < (client->kind == SOURCE_HOST ? FORWARD_HOST_CLIENTS_MAX : FORWARD_SOURCE_CLIENTS_MAX);
+        return n_half < FORWARD_HALF_CLIENTS_MAX && (is_host || n < FORWARD_SOURCE_CLIENTS_MAX) &&
+               (*ret_equal || (n_half_bytes <= FORWARD_HALF_BYTES_MAX &&
+                               (is_host || n_bytes <= FORWARD_SOURCE_BYTES_MAX)));
 }
 
-static int query_add_client(Forward *f, ForwardQuery *q, const ForwardClient *client) {
+static int query_add_client(ForwardQuery *q, const ForwardClient *client) {
         ForwardClient *more = realloc(q->clients, (q->n_clients + 1) * sizeof(*more));
 
         if (!more)
                 return -ENOMEM;
         q->clients = more;
         q->clients[q->n_clients++] = *client;
-        f->n_clients++;
         return 0;
 }
 
@@ -333,13 +339,11 @@ ns_rcode forward_query(Forward *f, const ForwardClient *client, const uint8_t *b
         if (!forward_has_room(f, client, bytes, size, &equal))
                 return ns_r_servfail;
         if (equal)
-                return query_add_client(f, equal, client) < 0 ? ns_r_servfail : ns_r_noerror;
-        if (f->n_bytes + size > FORWARD_BYTES_MAX)
-                return ns_r_servfail;
+                return query_add_client(equal, client) < 0 ? ns_r_servfail : ns_r_noerror;
         q = calloc(1, sizeof(*q) + FORWARD_HEAD_SIZE + size);
         if (q)
                 q->fd = -1;
-        if (!q || query_add_client(f, q, client) < 0)
+        if (!q || query_add_client(q, client) < 0)
                 return ns_r_servfail;
         q->bytes[0] = (uint8_t) (size >> 8);
         q->bytes[1] = (uint8_t) size;
@@ -352,7 +356,6 @@ ns_rcode forward_query(Forward *f, const ForwardClient *client, const uint8_t *b
                            memcmp(&q->servers[0], &f->preferred, sizeof(f->preferred)) != 0;
              i++)
                 query_rotate(q, false);
-        f->n_bytes += size;
         TAILQ_INSERT_TAIL(&f->queries, q, link);
         query_ask(f, TAKE_PTR(q), now_ms);
         return ns_r_noerror;

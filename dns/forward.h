@@ -15,11 +15,12 @@ enum {
         FORWARD_ATTEMPT_MS = 1500,    /* for one server */
         FORWARD_ATTEMPTS_MAX = 3,     /* 4.5 s in all: clients give up after 5 s */
         FORWARD_PREFERRED_MS = 30000, /* the server that answered last is asked first */
-        FORWARD_CLIENTS_MAX = 1024,   /* queries of clients in flight */
-        FORWARD_SOURCE_CLIENTS_MAX = 128,
-        FORWARD_HOST_CLIENTS_MAX = 512,
+        /* Queries of clients in flight, and their bytes: of this host, and the same of all others. */
+        FORWARD_HALF_CLIENTS_MAX = 512,
+        FORWARD_HALF_BYTES_MAX = 48 * 1024,
+        FORWARD_SOURCE_CLIENTS_MAX = 128, /* of another source */
+        FORWARD_SOURCE_BYTES_MAX = 12 * 1024,
         FORWARD_SHARED_MAX = 64,       /* clients of one query to a server */
-        FORWARD_BYTES_MAX = 96 * 1024, /* of queries in flight */
         FORWARD_HEAD_SIZE = 2,         /* bytes of the size before a message over TCP */
         RESOLV_CONF_MAX = 64 * 1024,   /* bytes */
 };

@@ -39,7 +39,7 @@ int sources_allow(SourceList *list, const char *text, Error *err) {
 
 SourceKind sources_decide(const SourceList *list, struct in_addr source, bool tcp, unsigned input,
                           unsigned route) {
-        bool is_own = false, came_within = tcp, is_container = false;
+        bool is_own = false, came_within = false, is_container = false;
 
         if (tcp)
                 input = route;
@@ -89,7 +89,8 @@ static void sources_read(SourceList *list) {
         freeifaddrs(all);
 }
 
-/* Return the index of the interface that has the address from which this host sends to 'source', or 0. */
+/* Return the index of the interface that has the address from which this host sends to 'source', or 0. To an
+ * own address it sends by lo, from that address. */
 static unsigned sources_route(const SourceList *list, struct in_addr source) {
         struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr = source, .sin_port = htons(53) }, from;
         _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* sends nothing */
@@ -99,7 +100,9 @@ static unsigned sources_route(const SourceList *list, struct in_addr source) {
             getsockname(fd, (struct sockaddr *) &from, &size) < 0)
                 return 0;
         for (size_t i = 0; i < list->n; i++)
-                if (list->interfaces[i].network.address.s_addr == from.sin_addr.s_addr)
+                if (from.sin_addr.s_addr == source.s_addr ?
+                            streq(list->interfaces[i].name, "lo") :
+                            from.sin_addr.s_addr == list->interfaces[i].network.address.s_addr)
                         return list->interfaces[i].index;
         return 0;
 }

@@ -86,8 +86,11 @@ static int table_service_parse(TableService *s, size_t *ret_invalid) {
                 if (complete && table_line_parse(line, (size_t) (end - line), &s->lines[s->n_lines])) {
                         TableLine *new = &s->lines[s->n_lines++];
 
+                        /* Two endpoints may have one label: its hash has 32 bits. */
                         new->is_first = s->n_lines == 1 ||
-                                        !streq(new->endpoint.endpoint, new[-1].endpoint.endpoint);
+                                        !streq(new->endpoint.endpoint, new[-1].endpoint.endpoint) ||
+                                        !streq(new->endpoint.machine_id, new[-1].endpoint.machine_id) ||
+                                        !streq(new->endpoint.unit, new[-1].endpoint.unit);
                 } else if (*ret_invalid == 0)
                         *ret_invalid = number;
                 end += complete;

@@ -15,16 +15,16 @@ def is_label(text, size=63):
 class Line:
     def __init__(self, text):
         """ValueError: the line is invalid."""
-        self.endpoint, address, port, self.protocol, self.port_name, self.machine, self.zone, unit = text.split(" ")
+        self.endpoint, address, port, self.protocol, self.port_name, self.machine, self.zone, self.unit = text.split(" ")
         self.address = ipaddress.ip_address(address)
         if not re.fullmatch("[0-9]+", port) or int(port) > 65535 or not is_label(self.endpoint, 49):
             raise ValueError
         if self.protocol not in ("tcp", "udp") or not (self.port_name == "-" or is_label(self.port_name, 15)):
             raise ValueError
-        if not re.fullmatch("[0-9a-f]{32}", self.machine) or not all(re.fullmatch("[!-~]+", f) for f in (self.zone, unit)):
+        if not re.fullmatch("[0-9a-f]{32}", self.machine) or not all(re.fullmatch("[!-~]+", f) for f in (self.zone, self.unit)):
             raise ValueError
         self.port = int(port)
-        instance = unit[unit.index("@") + 1:unit.rindex(".")] if "@" in unit else ""
+        instance = self.unit[self.unit.index("@") + 1:self.unit.rindex(".")] if "@" in self.unit else ""
         self.instance = instance if is_label(instance) else None
 
 
@@ -117,7 +117,7 @@ class Model:
             if has == "first":
                 first = {}
                 for line in lines:
-                    first.setdefault(line.endpoint, line)
+                    first.setdefault((line.endpoint, line.machine, line.unit), line)
                 lines = [line for line in first.values() if line.port]
             return {f"SRV {line.port} {line.endpoint}.{service} {line.address}" for line in lines}
         return set()

@@ -135,6 +135,13 @@ try:
     print(len(s.recv(100)))
 except OSError:
     print(0)')"
+in_ns host ip addr add 192.168.77.50/32 dev eth0
+is_host() { dig_in host -b 192.168.77.50 +tcp +short shop.service.fleet | grep -q 10.90.0.2; }
+for _ in $(seq 30); do is_host && break; sleep 0.1; done # the interfaces are read at most once a second
+in_ns host ip addr del 192.168.77.50/32 dev eth0
+in_ns lan ip addr add 192.168.77.50/24 dev eth0
+check a_former_own_address_gets_nothing_over_tcp "" "$(dig_in lan -b 192.168.77.50 +tcp shop.service.fleet 2>&1 | status)"
+in_ns lan ip addr del 192.168.77.50/24 dev eth0
 run_in ctr timeout 15 python3 -c 'import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("10.88.9.2", 5353))

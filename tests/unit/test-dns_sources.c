@@ -57,7 +57,7 @@ static void a_source_counts_by_its_address_and_the_interface(void **state) {
                 { "192.168.1.10", UDP, LO, 0, SOURCE_HOST },
                 { "10.88.0.1", UDP, LO, 0, SOURCE_HOST },
                 { "169.254.23.79", UDP, LINK, 0, SOURCE_HOST },
-                { "192.168.1.10", TCP, 0, ETH, SOURCE_HOST },
+                { "192.168.1.10", TCP, 0, LO, SOURCE_HOST },
                 { "127.0.0.1", TCP, 0, LO, SOURCE_HOST },
                 /* Networks of bridges by that bridge. */
                 { "10.88.3.4", UDP, PODMAN, 0, SOURCE_CONTAINER },
@@ -80,6 +80,7 @@ static void a_source_counts_by_its_address_and_the_interface(void **state) {
                 { "127.0.0.1", UDP, PODMAN, LO, SOURCE_FOREIGN },
                 { "10.88.3.4", UDP, 0, 0, SOURCE_FOREIGN },
                 { "127.0.0.1", UDP, 0, 0, SOURCE_FOREIGN },
+                { "192.168.1.10", TCP, 0, ETH, SOURCE_FOREIGN }, /* a former address of this host */
                 { "10.88.3.4", TCP, 0, ETH, SOURCE_FOREIGN },
                 { "10.88.3.4", TCP, 0, 0, SOURCE_FOREIGN },
                 /* --allow=192.168.1.0/25 --allow=10.7.7.7, by the route back. */
