@@ -289,9 +289,9 @@ static void query_on_tcp(Forward *f, ForwardQuery *q, uint64_t now_ms) {
                 query_on_failure(f, q, now_ms);
 }
 
-/* Return whether one more query of this client may be in flight: each source has a share, and so have this host
- * and all others together. Set *ret_equal to one that is equal, all bytes after the ID, and has room, or to
- * NULL. */
+/* Return whether one more query of this client may be in flight: each source has a share, and so have this
+ * host and all others together. Set *ret_equal to one that is equal, all bytes after the ID, and has room, or
+ * to NULL. */
 static bool forward_has_room(const Forward *f, const ForwardClient *client, const uint8_t *bytes, size_t size,
                              ForwardQuery **ret_equal) {
         bool is_host = client->kind == SOURCE_HOST;
@@ -315,8 +315,8 @@ static bool forward_has_room(const Forward *f, const ForwardClient *client, cons
                         *ret_equal = q;
         }
         return n_half < FORWARD_HALF_CLIENTS_MAX && (is_host || n < FORWARD_SOURCE_CLIENTS_MAX) &&
-               (*ret_equal || (n_half_bytes <= FORWARD_HALF_BYTES_MAX &&
-                               (is_host || n_bytes <= FORWARD_SOURCE_BYTES_MAX)));
+               (*ret_equal ||
+                (n_half_bytes <= FORWARD_HALF_BYTES_MAX && (is_host || n_bytes <= FORWARD_SOURCE_BYTES_MAX)));
 }
 
 static int query_add_client(ForwardQuery *q, const ForwardClient *client) {

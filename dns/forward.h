@@ -20,9 +20,9 @@ enum {
         FORWARD_HALF_BYTES_MAX = 48 * 1024,
         FORWARD_SOURCE_CLIENTS_MAX = 128, /* of another source */
         FORWARD_SOURCE_BYTES_MAX = 12 * 1024,
-        FORWARD_SHARED_MAX = 64,       /* clients of one query to a server */
-        FORWARD_HEAD_SIZE = 2,         /* bytes of the size before a message over TCP */
-        RESOLV_CONF_MAX = 64 * 1024,   /* bytes */
+        FORWARD_SHARED_MAX = 64,     /* clients of one query to a server */
+        FORWARD_HEAD_SIZE = 2,       /* bytes of the size before a message over TCP */
+        RESOLV_CONF_MAX = 64 * 1024, /* bytes */
 };
 
 /* Of a server. */

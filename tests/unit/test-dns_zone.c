@@ -25,7 +25,7 @@ static const char *const files[][2] = {
                 "b-00000002 10.0.0.2 1 tcp x " THIRD_HOST " b d@2.service\n" },
         { "job", "a-00000001 10.0.0.1 0 tcp - " THIS_HOST " a job.service\n" },
         /* Two endpoints of one label. */
-        { "twin", "a-00000001 10.0.0.1 1 tcp x " THIS_HOST " a t.service\n"
+        { "pair", "a-00000001 10.0.0.1 1 tcp x " THIS_HOST " a t.service\n"
                   "a-00000001 10.0.0.2 2 tcp x " OTHER_HOST " a u.service\n" },
         { "empty", "" },
 };
@@ -118,8 +118,8 @@ static void each_name_has_its_records(void **state) {
                 { "shop.service.fleet", ns_t_any, "\"RFC8482\" \"\"" },
                 { "ShOp.SERVICE.fleeT", ns_t_a, "10.0.0.1, 10.0.0.2" },
                 { "twice.service.fleet", ns_t_a, "10.0.0.1, 10.0.0.2" },
-                { "twin.service.fleet", ns_t_srv,
-                  "10 100 1 a-00000001.twin.service.fleet., 10 100 2 a-00000001.twin.service.fleet." },
+                { "pair.service.fleet", ns_t_srv,
+                  "10 100 1 a-00000001.pair.service.fleet., 10 100 2 a-00000001.pair.service.fleet." },
                 { "job.service.fleet", ns_t_a, "10.0.0.1" },
                 { "job.service.fleet", ns_t_srv, NODATA },
                 { "shop.service.fleet", 65, NODATA },
