@@ -8,6 +8,9 @@
  *
  * The cells that fail are printed, and with SHARES=all the whole table.
  *
+ * With CHECK_ALL=yes, also what one change of an endpoint costs all hosts together, with 200 services and
+ * with 2,000: the nodes and bytes that their loops count.
+ *
  *      test-shares [--seed N] [--runs N] [--trace] */
 
 #include "fleetd/api/forward_frames.h"
@@ -37,6 +40,13 @@ enum {
         BURST_CHANGES = COST_ENTRY_MAX, /* of proposals: the store limits their cost (kvstore/budget.h) */
         BURST_ANSWERS = 64 * BODY_MAX,  /* of the answers that one host has not taken */
         REQUEST_MAX = 240 * 1024,       /* bytes of a body */
+        SERVICES = 200,                 /* each with one endpoint */
+        SERVICES_TIMES = 10,
+        SERVICE_HOSTS = 50, /* of which REPLICAS hold replicas */
+        REPLICAS = 5,
+        CHANGES = 40,
+        CHANGE_MS = 2000, /* until all hosts have it */
+        CHANGE_PERCENT_MAX = 130,
 };
 
 /* -- Work of the leader, and its children -- */
@@ -708,14 +718,148 @@ static void each_frame(void) {
         sim_guest_host_done(&host);
 }
 
-static void (*const scenarios[])(void) = { each_frame };
+/* -- One change of an endpoint -- */
+
+/* What the loops of all hosts have counted so far. */
+static TurnWork work_of_all(void) {
+        TurnWork sum = {};
+
+        for (unsigned i = 0; i < SERVICE_HOSTS; i++) {
+                const TurnWork *total = &loop_turns(world_loop(machine(i)->loop))->total;
+
+                sum.nodes += total->nodes;
+                sum.bytes += total->bytes;
+        }
+        return sum;
+}
+
+static SimMachine *host_of_service(unsigned i) {
+        return machine(i % SERVICE_HOSTS);
+}
+
+static bool is_registered(unsigned i) {
+        char unit[32];
+
+        snprintf(unit, sizeof(unit), "shop-%u.service", i);
+        return cluster_endpoint(registry_cluster(daemon_host(target->daemon)->registry),
+                                host_of_service(i)->machine_id, unit);
+}
+
+static bool all_list(unsigned n) {
+        for (unsigned i = 0; i < SERVICE_HOSTS; i++)
+                if (HASH_COUNT(machine(i)->services.files) != n + 1) /* with .host */
+                        return false;
+        return true;
+}
+
+/* A unit for each host, again and again, until there are so many services; 'failed': of former ones. */
+static void launch_services(unsigned first, unsigned end, unsigned failed) {
+        for (; first < end; first += SERVICE_HOSTS) {
+                UnitChange changes[SERVICE_HOSTS] = {};
+                Unit *units[SERVICE_HOSTS];
+                char names[SERVICE_HOSTS][32];
+                bool done = false;
+
+                for (unsigned i = 0; i < SERVICE_HOSTS; i++) {
+                        _cleanup_text_ Text text = {};
+
+                        snprintf(names[i], sizeof(names[i]), "shop-%u.service", first + i);
+                        text_printf(&text,
+                                    "[Service]\nExecStart=/bin/good 1\n[X-Fleet]\nService=shop-%u\n"
+                                    "Port=http:auto\nMachineID=%s\n",
+                                    first + i, host_of_service(first + i)->machine_id);
+                        if (text.error < 0 ||
+                            unit_parse(names[i], text.chars, text.size, &units[i], NULL) < 0)
+                                abort();
+                        changes[i] = (UnitChange) { .name = names[i],
+                                                    .unit = units[i],
+                                                    .has_target = true,
+                                                    .target = TARGET_LAUNCHED };
+                }
+                if (registry_change_units(daemon_host(target->daemon)->registry, changes, SERVICE_HOSTS,
+                                          on_asked, &done) < 0)
+                        abort();
+                UNTIL("a-request-is-answered", done);
+                for (unsigned i = 0; i < SERVICE_HOSTS; i++)
+                        unit_free(units[i]);
+                UNTIL("all-hosts-list-all-services", all_list(first + SERVICE_HOSTS - failed));
+        }
+}
+
+static int compare_numbers(const void *a, const void *b) {
+        const uint64_t *x = a, *y = b;
+
+        return (*x > *y) - (*x < *y);
+}
+
+/* Return the medians of what all hosts spend in CHANGE_MS: in some of these spans, a host moves to another
+ * replica, or the engine looks at all units. 'fails': in each span, the unit of the next service does. */
+static TurnWork measure_spans(unsigned service, bool fails) {
+        uint64_t nodes[CHANGES], bytes[CHANGES];
+        char unit[32];
+
+        for (unsigned i = 0; i < CHANGES; i++, service++) {
+                TurnWork before = work_of_all(), after;
+
+                snprintf(unit, sizeof(unit), "shop-%u.service", service);
+                if (fails)
+                        sim_systemd_end(host_of_service(service)->systemd, unit);
+                run_ms(CHANGE_MS);
+                after = work_of_all();
+                nodes[i] = after.nodes - before.nodes;
+                bytes[i] = after.bytes - before.bytes;
+                if (is_registered(service) == fails)
+                        world_failed(world, "a-unit-that-fails-is-withdrawn", "%s", unit);
+        }
+        qsort(nodes, CHANGES, sizeof(nodes[0]), compare_numbers);
+        qsort(bytes, CHANGES, sizeof(bytes[0]), compare_numbers);
+        return (TurnWork) { nodes[CHANGES / 2], bytes[CHANGES / 2] };
+}
+
+/* Return the cost of one change on all hosts, with so many services. */
+static TurnWork measure_change(unsigned service, unsigned n) {
+        TurnWork idle = measure_spans(service, false), with = measure_spans(service, true);
+
+        with.nodes -= MIN(with.nodes, idle.nodes);
+        with.bytes -= MIN(with.bytes, idle.bytes);
+        printf("with %u services on %d hosts, one change costs %llu nodes and %llu bytes\n", n, SERVICE_HOSTS,
+               (unsigned long long) with.nodes, (unsigned long long) with.bytes);
+        return with;
+}
+
+static void one_change_costs_the_same_at_ten_times_the_services(void) {
+        const unsigned n = SERVICES_TIMES * SERVICES;
+        TurnWork few, many;
+
+        found(SERVICE_HOSTS, REPLICAS);
+        target = leader_with(machine(0));
+        for (unsigned i = REPLICAS; i < SERVICE_HOSTS; i++) {
+                MadeToken token = make_token(machine(0), NULL);
+
+                join_with(machine(i), &token);
+        }
+        launch_services(0, SERVICES, 0);
+        run_ms(QUIET_MS);
+        few = measure_change(0, SERVICES);
+        launch_services(SERVICES, n, CHANGES);
+        run_ms(QUIET_MS);
+        many = measure_change(SERVICES, n);
+        if (few.nodes == 0 || few.bytes == 0 || 100 * many.nodes > CHANGE_PERCENT_MAX * few.nodes ||
+            100 * many.bytes > CHANGE_PERCENT_MAX * few.bytes)
+                world_failed(world, "one-change-costs-the-same-at-ten-times-the-services", "more than %d %%",
+                             CHANGE_PERCENT_MAX);
+        over();
+}
+
+static void (*const scenarios[])(void) = { each_frame, one_change_costs_the_same_at_ten_times_the_services };
 
 int main(int argc, char *argv[]) {
         const char *all = getenv("SHARES");
         int r;
 
         prints_all = all && streq(all, "all");
-        r = tokens_main(argc, argv, "tests/sim/test-shares", scenarios, ELEMENTS(scenarios), NULL,
+        r = tokens_main(argc, argv, "tests/sim/test-shares", scenarios,
+                        getenv("CHECK_ALL") ? ELEMENTS(scenarios) : 1, NULL,
                         "no sender has more than its share");
 
         printf("%u cells, %u above their limit\n", n_cells, n_failed);
