@@ -490,16 +490,20 @@ static void a_stored_unit_with_invalid_values_stays_readable(void **state) {
         assert_int_equal(faults.n, 3);
 }
 
-#define SERVICE            "[Service]\nExecStart=/bin/true\n[X-Fleet]\n"
-#define CONTAINER          "[Container]\nImage=a\n[X-Fleet]\n"
-#define EIGHT              "Port=a:1\nPort=b:1\nPort=c:1\nPort=d:1\nPort=e:1\nPort=f:1\nPort=g:1\nPort=h:auto\n"
+#define SERVICE   "[Service]\nExecStart=/bin/true\n[X-Fleet]\n"
+#define CONTAINER "[Container]\nImage=a\n[X-Fleet]\n"
+#define EIGHT                                      \
+        "Port=a:1\nPort=b:1\nPort=c:1\nPort=d:1\n" \
+        "Port=e:1\nPort=f:1\nPort=g:1\nPort=h:auto\n"
 #define ONLY               "is for .service, .socket, .container, .pod and .kube files"
 #define NO_NAME(what, max) ": invalid " what " name; use up to " max " of a-z, 0-9 and \"-\", for example "
 #define NAMED              ": the service would be named \""
 #define ADD                "; add Service= with a-z, 0-9 and \"-\""
 #define NUMBER             ": expected 1 to 65535 or auto"
 #define END                ": expected /tcp, /udp or the end after the number"
-#define DYNAMIC            " is in the range of dynamic ports (20000 to 31999): choose another number, or auto"
+#define DYNAMIC                                                \
+        " is in the range of dynamic ports (20000 to 31999): " \
+        "choose another number, or auto"
 
 /* The options of services are in the lines from the fourth on. */
 static void a_service_or_port_that_a_unit_cannot_have_is_rejected_with_its_line(void **state) {
