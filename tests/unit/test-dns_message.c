@@ -131,21 +131,15 @@ static unsigned rcode_of(const uint8_t *bytes, size_t size) {
         return message_read(bytes, size, &q) < 0 ? 99 : q.rcode;
 }
 
-static void a_query_cut_at_any_byte_is_malformed(void **state) {
+static void a_query_cut_at_any_byte_is_malformed_or_has_no_header(void **state) {
         size_t size = query_print(query, "shop.service.fleet", ns_t_a, 1232);
 
         assert_int_equal(rcode_of(query, size), 0);
         for (size_t n = 0; n < size; n++)
                 assert_int_equal(rcode_of(query, n), n < 12 ? 99 : ns_r_formerr);
         assert_int_equal(rcode_of(query, size + 1), ns_r_formerr); /* bytes behind it */
-}
-
-static void an_answer_and_less_than_a_header_are_dropped(void **state) {
-        size_t size = query_print(query, "shop.service.fleet", ns_t_a, 0);
-
-        query[2] |= 0x80;
+        query[2] |= 0x80;                                          /* an answer */
         assert_int_equal(rcode_of(query, size), 99);
-        assert_int_equal(rcode_of(query, 0), 99);
 }
 
 static void other_counts_are_malformed(void **state) {
@@ -207,13 +201,6 @@ static void names_with_loops_and_of_wrong_sizes_are_malformed(void **state) {
                 memcpy(query + 12 + 2 * n, "\0\0\1\0\1", 5);
                 assert_int_equal(rcode_of(query, 12 + 2 * n + 5), n == 127 ? 0 : ns_r_formerr);
         }
-}
-
-static void zeros_are_malformed(void **state) {
-        static const uint8_t zeros[65535];
-
-        assert_int_equal(rcode_of(zeros, sizeof(zeros)), ns_r_formerr);
-        assert_int_equal(rcode_of(zeros, 12), ns_r_formerr);
 }
 
 static void opt_of_another_name_is_malformed(void **state) {
@@ -296,12 +283,10 @@ int main(void) {
                 TEST(answers_are_right_around_each_size_where_one_more_record_fits),
                 TEST(no_record_is_omitted_that_fits),
                 TEST(more_srv_records_than_64_kib_set_tc_over_tcp),
-                cmocka_unit_test(a_query_cut_at_any_byte_is_malformed),
-                cmocka_unit_test(an_answer_and_less_than_a_header_are_dropped),
+                cmocka_unit_test(a_query_cut_at_any_byte_is_malformed_or_has_no_header),
                 cmocka_unit_test(other_counts_are_malformed),
                 cmocka_unit_test(two_opt_and_two_tsig_are_malformed),
                 cmocka_unit_test(names_with_loops_and_of_wrong_sizes_are_malformed),
-                cmocka_unit_test(zeros_are_malformed),
                 cmocka_unit_test(opt_of_another_name_is_malformed),
                 cmocka_unit_test(other_opcodes_are_not_implemented),
                 cmocka_unit_test(errors_have_the_header_and_the_question),
