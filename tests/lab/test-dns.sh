@@ -229,7 +229,7 @@ consumer_has() { # CONSUMER ADDRESSES
         haproxy) command=${command/PORT/8082} ;;
         caddy) command=${command/PORT/8083} ;;
         prometheus) command="curl -s '127.0.0.1:9090/api/v1/targets?state=active' | grep -o 'h[12]-00000001' | sed 's/h\(.\).*/10.90.0.\1/'" ;;
-        files) command="grep -o '10.90.0.[12]' /etc/nginx/conf.d/shop.conf" ;;
+        files) command="grep -o '10.90.0.[12]' /etc/nginx/conf.d/shop-upstream.conf" ;;
         esac
         [ "$(host_exec alpha sh -c "$command" | sort -u | xargs)" = "$2" ]
 }

@@ -160,25 +160,34 @@ prometheus_finds_the_endpoints_of_a_service() {
         host_exec alpha systemctl stop monitor
 }
 
-conf_has() { host_exec alpha grep -c '^server 10[.]90[.]0[.][0-9]*:2[0-9]*;$' /etc/nginx/conf.d/shop.conf | grep -qx "$1"; }
+conf_has() { host_exec alpha grep -c '^server 10[.]90[.]0[.][0-9]*:2[0-9]*;$' /etc/nginx/conf.d/shop-upstream.conf | grep -qx "$1"; }
+makes() { # CONTENTS LINE...: beside the files of fleetd
+        local made
+        made=$(printf '%s ID a shop.service\n' "${@:2}" | host_exec alpha unshare -m sh -c 'mount -t tmpfs none /run/fleet/services && cat >/run/fleet/services/shop && /usr/local/bin/upstream && paste -sd" " /etc/nginx/conf.d/shop-upstream.conf')
+        [ "$made" = "$1" ] || fail "it makes $made"
+}
 a_proxy_follows_the_file_of_a_service() {
         local name i
         host_exec alpha sh -c 'mkdir -p /etc/nginx/conf.d && cat >/etc/systemd/system/nginx.service' <<<$'[Service]\nExecStart=/bin/sleep infinity\nExecReload=/bin/sh -c "echo >>/run/reloads"'
         for name in /usr/local/bin/upstream /etc/systemd/system/upstream.path /etc/systemd/system/upstream.service; do
                 file_of_the_manual $name fleet-discovery.7
         done
-        host_exec alpha sh -c 'chmod 755 /usr/local/bin/upstream && systemctl daemon-reload && systemctl start nginx upstream.service upstream.path' || fail "they do not start"
-        wait_for 5 conf_has 2 || fail "$(host_exec alpha cat /etc/nginx/conf.d/shop.conf)"
+        host_exec alpha sh -c 'systemctl daemon-reload && systemctl start nginx' || fail "it does not start"
+        run_examples man/fleet-discovery.7.scd
+        wait_for 5 conf_has 2 || fail "$(host_exec alpha cat /etc/nginx/conf.d/shop-upstream.conf)"
         for i in {1..6}; do
                 fleetctl alpha restart shop@2.container >"$LAB/out" 2>&1 || fail "restart $i: $(cat "$LAB/out")"
         done
-        wait_for 5 conf_has 2 || fail "after restarts: $(host_exec alpha cat /etc/nginx/conf.d/shop.conf)"
+        wait_for 5 conf_has 2 || fail "after restarts: $(host_exec alpha cat /etc/nginx/conf.d/shop-upstream.conf)"
         host_exec alpha sh -c ': >/run/reloads'
         fleetctl alpha stop shop@2.container >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
-        wait_for 5 conf_has 1 || fail "after a stop: $(host_exec alpha cat /etc/nginx/conf.d/shop.conf)"
+        wait_for 5 conf_has 1 || fail "after a stop: $(host_exec alpha cat /etc/nginx/conf.d/shop-upstream.conf)"
         fleetctl alpha start shop@2.container >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
-        wait_for 5 conf_has 2 || fail "after a start: $(host_exec alpha cat /etc/nginx/conf.d/shop.conf)"
+        wait_for 5 conf_has 2 || fail "after a start: $(host_exec alpha cat /etc/nginx/conf.d/shop-upstream.conf)"
         [ "$(host_exec alpha cat /run/reloads | wc -l)" = 2 ] || fail "$(host_exec alpha cat /run/reloads | wc -l) reloads"
+        host_exec alpha systemctl stop upstream.path
+        makes 'upstream shop { server 10.90.0.1:80; server [fd00::2]:8080; }' 'a 10.90.0.1 80 tcp http' 'a 10.90.0.1 81 tcp admin' 'b fd00::2 8080 tcp http' 'b fd00::2 9090 tcp admin' 'c 10.90.0.3 0 tcp -'
+        makes 'upstream shop { server 10.90.0.1:80; server [fd00::2]:8080; }' 'c 10.90.0.3 0 tcp -'
 }
 
 the_past_is_read() {
