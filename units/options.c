@@ -27,6 +27,7 @@ typedef struct Reading {
         const OptionRow *row;     /* of the current option */
         Placement *placement;
         unsigned lines[PORTS_MAX]; /* of the names of the current row, which must differ */
+        bool waits;                /* a Service= or Port= is the instance's */
         Warnings *warnings;        /* may be NULL */
         Error *err;
 } Reading;
@@ -87,14 +88,16 @@ static bool options_are_stored(const Reading *r) {
         return r->name && !r->warnings;
 }
 
+/* Return whether unit_check() reads the value, with the name of the instance. */
+static bool options_wait(const Reading *r, const char *item) {
+        return r->name ? unit_name_is_template(r->name) && options_has_specifier(r->option->value) :
+                         options_has_specifier(item);
+}
+
 /* Return whether an invalid value has a meaning in this unit, which the caller has set. */
 static bool options_accept(const Reading *r, const char *item) {
-        if (r->row->stored != STORED_REJECTED && options_are_stored(r))
-                return true;
-        /* unit_check() reads it with the name of the instance. */
-        return r->row->stored == STORED_DEFAULT &&
-               (r->name ? unit_name_is_template(r->name) && options_has_specifier(r->option->value) :
-                          options_has_specifier(item));
+        return (r->row->stored != STORED_REJECTED && options_are_stored(r)) ||
+               (r->row->stored == STORED_DEFAULT && options_wait(r, item));
 }
 
 static int options_refuse_value(Reading *r, const char *item, const char *why) {
@@ -295,19 +298,20 @@ static int take_service(Reading *r, const char *item, void *field) {
         const ServiceItem i = { .option = r->row->name,
                                 .value = item,
                                 .unit = r->name,
-                                .is_part = r->file->is_part,
+                                .is_part = r->file->is_part || r->waits,
                                 .line = r->option->line,
                                 .lines = r->lines };
         Error why = {};
         int k;
 
-        if (!*item)
+        r->waits |= options_wait(r, item);
+        if (!*item || options_wait(r, item))
                 return 0;
         k = r->row->is_port ? service_policy_add_port(field, &i, &why) :
                               service_policy_add_name(field, &i, &why);
         if (k != -EINVAL)
                 return k;
-        return options_accept(r, item) ? 0 : error_set(r->err, -EINVAL, "%s", why.message);
+        return options_are_stored(r) ? 0 : error_set(r->err, -EINVAL, "%s", why.message);
 }
 
 /* Find the port that the last check names. That may be an instance's, or an option that is not read. */
@@ -319,7 +323,7 @@ static int options_find_port(Reading *r, const char *item) {
 
         if (port)
                 check->port = (unsigned) port->number;
-        if (port || !check->port_name[0] || !r->name || r->file->is_part)
+        if (port || !check->port_name[0] || !r->name || r->file->is_part || r->waits)
                 return 0;
         snprintf(why, sizeof(why), "the unit has no tcp port \"%s\" (Port=)", check->port_name);
         return options_refuse_value(r, item, why);
@@ -498,7 +502,8 @@ static const char *options_nearest(const char *name) {
 }
 
 /* Return why an option with a value has no effect beside the others; NULL: it has one. */
-static const char *options_useless(const Placement *p, const char *name) {
+static const char *options_useless(const Reading *r, const char *name) {
+        const Placement *p = r->placement;
         const struct {
                 const char *name;
                 bool useless;
@@ -515,7 +520,7 @@ static const char *options_useless(const Placement *p, const char *name) {
                 { "OnReconnect", p->keeps_old && p->singleton,
                   "OnReconnect=keep-old has no effect with Singleton=yes: two instances never run" },
                 { "Promote", p->update.canary.value == 0, "Promote= has no effect without Canary=" },
-                { "WithdrawSec", p->service.names.n + p->service.n_ports == 0,
+                { "WithdrawSec", p->service.names.n + p->service.n_ports == 0 && !r->waits,
                   "WithdrawSec= has no effect without Service= or Port=" },
         };
 
@@ -558,8 +563,7 @@ static bool options_have_check(const UnitFile *file) {
                 const UnitOption *o = &file->options[i];
 
                 if (unit_file_section_is_ours(o->section) && *o->value &&
-                    (streq(o->name, "HealthHttp") || streq(o->name, "HealthTcp") ||
-                     streq(o->name, "HealthExec")))
+                    text_has_word("HealthHttp HealthTcp HealthExec", o->name))
                         return true;
         }
         return false;
@@ -621,7 +625,7 @@ static int options_warn_option(Reading *r, const UnitFile *file) {
         if (!unit_file_section_is_ours(o->section))
                 return options_warn_section(r, file);
         if (*o->value && !file->is_part) {
-                useless = options_useless(r->placement, o->name);
+                useless = options_useless(r, o->name);
                 if (useless)
                         return options_warn(r, "%s", useless);
                 if (starts_with(o->name, "Health") && options_level(o->name) > 0 && !options_have_check(file))
@@ -637,10 +641,8 @@ static int options_warn_option(Reading *r, const UnitFile *file) {
                 if (streq(o->name, fleet_options[i].name))
                         return 0;
         nearest = r->warnings->n < WARNINGS_MAX ? options_nearest(o->name) : NULL;
-        if (nearest)
-                return options_warn(r, "[%s] has no option %.64s; did you mean %s?", o->section, o->name,
-                                    nearest);
-        return options_warn(r, "[%s] has no option %.64s", o->section, o->name);
+        return options_warn(r, "[%s] has no option %.64s%s%s%s", o->section, o->name,
+                            nearest ? "; did you mean " : "", nearest ?: "", nearest ? "?" : "");
 }
 
 /* List the ports by which units exclude each other. */

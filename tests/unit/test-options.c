@@ -574,6 +574,8 @@ static void a_service_or_port_that_a_unit_cannot_have_is_rejected_with_its_line(
                   "HealthTcp=localhost:web: expected [ADDR:]PORT with an address of the unit's own host, for "
                   "example 8080" },
                 { "a@.service", "HealthTcp=%i\nHealthTcp=%p\nPort=%i:80\nPort=a:auto" },
+                { "a@.service", "Port=http:%i\nHealthHttp=http/r\nHealthTcp=http\nWithdrawSec=5s" },
+                { "my_app@.service", "Port=a:1\nService=%i\nWithdrawSec=5s" },
                 { "a@b.service", "HealthTcp=%i\nHealthTcp=%p\nPort=%i:80", 5,
                   "HealthTcp=a: the unit has no tcp port \"a\" (Port=)" },
                 /* With specifiers, the instance decides. */
@@ -620,6 +622,7 @@ static void a_unit_has_the_services_and_ports_that_its_name_completes(void **sta
                 { "my_app.service", "Service=app\nService=b\nWithdrawSec=10min", "app|b|",
                   .withdraw_ms = 600000 },
                 { "a@http.service", "Port=%i:80/udp\nService=%p-%i", "a-http|", "http:80:0/udp ", "80/udp|" },
+                { "a@.service", "Service=cache%i\nPort=http:80", "", "http:80:0/tcp ", "80/tcp|" },
                 { "a@1.service", "Port=a:80%i", "a|", "a:801:0/tcp ", "801/tcp|" },
                 { "a.service", "Port=\"a:1\" \"b:2\"\nPort=\nService=\nWithdrawSec=", "a|",
                   "a:1:0/tcp b:2:0/tcp ", "1/tcp|2/tcp|" },
