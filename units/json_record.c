@@ -105,8 +105,8 @@ static int json_read_list(const JsonValue *object, const JsonField *f, void *rec
         int r = 0;
 
         if (array && (json_value_type(array) != JSON_VALUE_ARRAY || n > list->max))
-                return error_set(err, -EBADMSG, "%s: expected a list of at most %zu objects", f->name,
-                                 list->max);
+                return error_set(err, -EBADMSG, "%s: expected a list of at most %zu %s", f->name, list->max,
+                                 list->is_valid ? "strings" : "objects");
         if (list->owned && n > 0) {
                 items = calloc(n, list->size);
                 if (!items)
@@ -116,7 +116,15 @@ static int json_read_list(const JsonValue *object, const JsonField *f, void *rec
         items = json_list_items(f, record);
         for (size_t i = 0; i < n && r >= 0; i++) {
                 const JsonValue *item = json_value_item(array, i);
+                const char *text = json_value_string(item);
 
+                if (list->is_valid) {
+                        if (!text || !list->is_valid(text))
+                                return error_set(err, -EBADMSG, "%s: an item is invalid", f->name);
+                        snprintf(items + i * list->size, list->size, "%s", text);
+                        *ret_n = i + 1;
+                        continue;
+                }
                 if (json_value_type(item) != JSON_VALUE_OBJECT)
                         return error_set(err, -EBADMSG, "%s: expected objects", f->name);
                 *ret_n = i + 1;
@@ -287,9 +295,10 @@ static bool json_lists_equal(const JsonField *f, const void *a, const void *b) {
         size_t n = *json_list_n(f, a);
         bool equal = n == *json_list_n(f, b);
 
-        for (size_t i = 0; i < n && equal; i++)
-                equal = json_fields_equal(f->list->fields, f->list->n_fields, items_a + i * f->list->size,
-                                          items_b + i * f->list->size);
+        for (size_t i = 0; i < n * f->list->size && equal; i += f->list->size)
+                equal = f->list->is_valid ? streq(items_a + i, items_b + i) :
+                                            json_fields_equal(f->list->fields, f->list->n_fields, items_a + i,
+                                                              items_b + i);
         return equal;
 }
 
@@ -359,11 +368,14 @@ static void json_write_list(Text *t, const JsonField *f, const void *record) {
         const char *items = json_list_items(f, record);
         size_t n = *json_list_n(f, record);
 
-        if (f->list->owned && n == 0)
+        if ((f->list->owned || f->list->is_valid) && n == 0)
                 return;
         json_open(t, f->name, '[');
-        for (size_t i = 0; i < n; i++)
-                json_write_object(t, f->list->fields, f->list->n_fields, items + i * f->list->size);
+        for (size_t i = 0; i < n * f->list->size; i += f->list->size)
+                if (f->list->is_valid)
+                        json_add_item(t, items + i);
+                else
+                        json_write_object(t, f->list->fields, f->list->n_fields, items + i);
         json_close(t, ']');
 }
 

@@ -15,7 +15,7 @@ typedef enum JsonFieldType {
         JSON_FIELD_NOT,           /* bool: whether the member is false */
         JSON_FIELD_WORD,          /* enum, by its names; absent or "" if optional */
         JSON_FIELD_PAIRS,         /* Pairs */
-        JSON_FIELD_LIST,          /* structs, and their number: see JsonList */
+        JSON_FIELD_LIST,          /* structs or strings, and their number: see JsonList */
         JSON_FIELD_OTHER,         /* any type, by 'write' and 'read'; 'size' is that of the field */
 } JsonFieldType;
 
@@ -47,13 +47,14 @@ typedef struct JsonField {
 
 #define JSON_FIELDS(table) (table), ELEMENTS(table)
 
-/* A list of objects of one kind, as structs. */
+/* A list of objects of one kind, as structs; or of strings, as char[size]. */
 struct JsonList {
         const JsonField *fields;
         size_t n_fields, size, max; /* size: bytes of an item */
         size_t n;                   /* offset in the record of the number of items, a size_t */
-        bool owned; /* the field is a pointer to an array that the record owns, which is left out if it is
-                       empty; otherwise, it is an array of 'max' items */
+        bool owned; /* the field is a pointer to an array that the record owns; otherwise, it is an array of
+                       'max' items. It is left out if it is empty, and so is one of strings */
+        bool (*is_valid)(const char *s); /* a string, which is then shorter than 'size'; NULL: objects */
 };
 
 /* A type of records: structs that are stored or sent as one JSON object. */

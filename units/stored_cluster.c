@@ -70,60 +70,31 @@ bool pins_have(const Pins *pins, const char *pin) {
         return false;
 }
 
-static void pins_write(Text *t, const char *name, const void *field) {
-        const Pins *pins = field;
-
-        if (pins->n == 0)
-                return;
-        json_open(t, name, '[');
-        for (size_t i = 0; i < pins->n; i++)
-                json_add_item(t, pins->items[i]);
-        json_close(t, ']');
-}
-
-static int pins_read(const JsonValue *member, void *field, Error *err) {
-        Pins *ret = field;
-
-        if (!member)
-                return 0;
-        if (json_value_type(member) != JSON_VALUE_ARRAY || json_value_count(member) > PINS_MAX)
-                return error_set(err, -EBADMSG, "pins: expected at most %d digests", PINS_MAX);
-        for (ret->n = 0; ret->n < json_value_count(member); ret->n++) {
-                const char *pin = json_value_string(json_value_item(member, ret->n));
-
-                if (!pin || !digest_is_valid(pin))
-                        return error_set(err, -EBADMSG, "pins: expected 64 lower-case hex digits");
-                memcpy(ret->items[ret->n], pin, DIGEST_SIZE);
-        }
-        return 0;
-}
+static const JsonList host_pins = { NULL,
+                                    0,
+                                    DIGEST_SIZE,
+                                    PINS_MAX,
+                                    offsetof(HostRecord, pins.n),
+                                    .is_valid = digest_is_valid },
+                      principal_pins = { NULL,
+                                         0,
+                                         DIGEST_SIZE,
+                                         PINS_MAX,
+                                         offsetof(PrincipalRecord, pins.n),
+                                         .is_valid = digest_is_valid };
 
 /* -- Endpoints -- */
 
-void endpoint_services_write(Text *t, const char *name, const void *field) {
-        const char(*services)[SERVICE_NAME_MAX + 1] = field;
-
-        json_open(t, name, '[');
-        for (size_t i = 0; i < SERVICES_MAX && services[i][0]; i++)
-                json_add_item(t, services[i]);
-        json_close(t, ']');
+static bool service_name_is_valid(const char *s) {
+        return service_label_is_valid(s, SERVICE_NAME_MAX);
 }
 
-static int services_read(const JsonValue *member, void *field, Error *err) {
-        char(*services)[SERVICE_NAME_MAX + 1] = field;
-        size_t n = member ? json_value_count(member) : 0;
-
-        for (size_t i = 0; i < n && i < SERVICES_MAX; i++) {
-                const char *name = json_value_string(json_value_item(member, i));
-
-                if (!name || !service_label_is_valid(name, SERVICE_NAME_MAX))
-                        return error_set(err, -EBADMSG, "services: expected labels of DNS");
-                snprintf(services[i], sizeof(services[i]), "%s", name);
-        }
-        return n == 0 || n > SERVICES_MAX ?
-                       error_set(err, -EBADMSG, "services: expected 1 to %d names", SERVICES_MAX) :
-                       0;
-}
+const JsonList endpoint_services = { NULL,
+                                     0,
+                                     SERVICE_NAME_MAX + 1,
+                                     SERVICES_MAX,
+                                     offsetof(EndpointRecord, n_services),
+                                     .is_valid = service_name_is_valid };
 
 static const JsonField port_fields[] = {
         { "name", JSON_FIELD_CHARS, offsetof(ServicePort, name), true, .size = PORT_NAME_MAX + 1 },
@@ -139,9 +110,7 @@ static const JsonField endpoint_fields[] = {
           .size = ENDPOINT_ADDRESS_SIZE },
         { "name", JSON_FIELD_OWNED, offsetof(EndpointRecord, name) },
         { "ports", JSON_FIELD_LIST, offsetof(EndpointRecord, ports), .list = &ports_list },
-        { "services", JSON_FIELD_OTHER, offsetof(EndpointRecord, services),
-          .size = sizeof(((EndpointRecord *) NULL)->services), .write = endpoint_services_write,
-          .read = services_read },
+        { "services", JSON_FIELD_LIST, offsetof(EndpointRecord, services), .list = &endpoint_services },
         { "zone", JSON_FIELD_OWNED_OR_NULL, offsetof(EndpointRecord, zone) },
 };
 
@@ -150,6 +119,8 @@ static int endpoint_check(void *record, Error *err) {
 
         if (!endpoint_address_is_valid(endpoint->address))
                 return error_set(err, -EBADMSG, "address: expected a numeric address of a host");
+        if (endpoint->n_services == 0)
+                return error_set(err, -EBADMSG, "services: expected 1 to %d names", SERVICES_MAX);
         for (size_t i = 0; i < endpoint->n_ports; i++)
                 if (endpoint->ports[i].number > UINT16_MAX ||
                     !service_label_is_valid(endpoint->ports[i].name, PORT_NAME_MAX))
@@ -164,8 +135,7 @@ const JsonRecord endpoint_record = { JSON_FIELDS(endpoint_fields), sizeof(Endpoi
 static const JsonField host_fields[] = {
         { "expires", JSON_FIELD_U64, offsetof(HostRecord, expires_ms) },
         { "joined", JSON_FIELD_U64, offsetof(HostRecord, joined_ms) },
-        { "pins", JSON_FIELD_OTHER, offsetof(HostRecord, pins), .size = sizeof(Pins), .write = pins_write,
-          .read = pins_read },
+        { "pins", JSON_FIELD_LIST, offsetof(HostRecord, pins.items), .list = &host_pins },
         { "restricted", JSON_FIELD_BOOL, offsetof(HostRecord, restricted) },
         { "serial", JSON_FIELD_CHARS, offsetof(HostRecord, serial), .size = SERIAL_SIZE },
         { "start", JSON_FIELD_U64, offsetof(HostRecord, start_number) },
@@ -254,8 +224,7 @@ static const JsonList right_list = { JSON_FIELDS(right_fields), sizeof(Principal
 
 static const JsonField principal_fields[] = {
         { "expires", JSON_FIELD_U64, offsetof(PrincipalRecord, expires_ms) },
-        { "pins", JSON_FIELD_OTHER, offsetof(PrincipalRecord, pins), .size = sizeof(Pins),
-          .write = pins_write, .read = pins_read },
+        { "pins", JSON_FIELD_LIST, offsetof(PrincipalRecord, pins.items), .list = &principal_pins },
         { "rights", JSON_FIELD_LIST, offsetof(PrincipalRecord, rights), .list = &right_list },
 };
 

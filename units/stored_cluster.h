@@ -284,9 +284,9 @@ typedef struct EndpointRecord {
         ServicePort *ports;                  /* owned; 'container' is not stored */
         size_t n_ports;
         char services[SERVICES_MAX][SERVICE_NAME_MAX + 1]; /* at least one; "" for the others */
-        char *zone;                                        /* owned; metadata of the machine; NULL: none */
+        size_t n_services;
+        char *zone; /* owned; metadata of the machine; NULL: none */
 } EndpointRecord;
 
 STORED(endpoint, EndpointRecord)
-/* Write the services of an endpoint as a list (JsonField.write). */
-void endpoint_services_write(Text *t, const char *name, const void *services);
+extern const JsonList endpoint_services;

@@ -38,7 +38,7 @@ static bool ports_are_those_of(const ServicePolicy *text, const EndpointRecord *
 static const char *services_other(const ServicePolicy *text, const EndpointRecord *x) {
         size_t n = 0;
 
-        for (; n < SERVICES_MAX && x->services[n][0]; n++)
+        for (; n < x->n_services; n++)
                 if (n >= text->names.n || !streq(text->names.items[n], x->services[n]))
                         return x->services[n];
         return n < text->names.n ? "" : NULL;

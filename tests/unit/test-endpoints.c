@@ -242,10 +242,11 @@ static KvStatus publish(Fixture *f, const StateChange *changes, size_t n) {
 }
 
 static void make_change(StateChange *s, const char *unit, EndpointWrite write) {
-        *s = (StateChange) {
-                .endpoint_write = write,
-                .endpoint = { .address = "10.0.0.1", .name = (char *) "alpha", .services = { "web" } }
-        };
+        *s = (StateChange) { .endpoint_write = write,
+                             .endpoint = { .address = "10.0.0.1",
+                                           .name = (char *) "alpha",
+                                           .services = { "web" },
+                                           .n_services = 1 } };
         snprintf(s->unit, sizeof(s->unit), "%s", unit);
         assert_int_equal(unit_state_init(&s->state, "loaded", "active", "running", "h", 1, false), 0);
 }

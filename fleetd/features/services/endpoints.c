@@ -37,8 +37,8 @@ int endpoint_describe(const Unit *text, const uint16_t numbers[static PORTS_MAX]
                 if (numbers[i] == 0)
                         return -ENOENT;
         }
-        for (size_t i = 0; i < MIN(policy->names.n, (size_t) SERVICES_MAX); i++)
-                snprintf(record.services[i], sizeof(record.services[i]), "%s", policy->names.items[i]);
+        for (size_t *i = &record.n_services; *i < MIN(policy->names.n, (size_t) SERVICES_MAX); ++*i)
+                snprintf(record.services[*i], sizeof(record.services[*i]), "%s", policy->names.items[*i]);
         return json_record_copy(&endpoint_record, &record, ret);
 }
 

@@ -78,7 +78,7 @@ static int service_add(ClusterService **table, const char *name, ClusterEndpoint
 
 /* Take the endpoint from its services, and free its record. */
 static void endpoint_clear_record(Cluster *c, ClusterEndpoint *x) {
-        for (size_t i = 0; i < SERVICES_MAX && x->record.services[i][0]; i++)
+        for (size_t i = 0; i < x->record.n_services; i++)
                 service_remove(&c->services, x->record.services[i], x);
         endpoint_record_done(&x->record);
 }
@@ -115,7 +115,7 @@ static int endpoint_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, 
         x->record = *(EndpointRecord *) v->record;
         free(TAKE_PTR(v->record)); /* its contents are the entry's now */
         x->index = v->modified;
-        for (size_t i = 0; i < SERVICES_MAX && x->record.services[i][0]; i++)
+        for (size_t i = 0; i < x->record.n_services; i++)
                 TRY(service_add(&c->services, x->record.services[i], x));
         return 0;
 }
@@ -145,8 +145,7 @@ static int endpoint_each(const Cluster *c, const KindEntries *e, KindFound *foun
 
 static const JsonField endpoint_shown[] = {
         { "address", JSON_FIELD_CHARS, offsetof(EndpointRecord, address) },
-        { "services", JSON_FIELD_OTHER, offsetof(EndpointRecord, services),
-          .write = endpoint_services_write },
+        { "services", JSON_FIELD_LIST, offsetof(EndpointRecord, services), .list = &endpoint_services },
 };
 
 KIND(endpoint, "endpoint/%u/%m", "endpoint", CHANGED_ENDPOINT, OF_CLUSTER | NAMES_UNIT | NAMES_MACHINE,
