@@ -215,7 +215,7 @@ static void one_server_is_asked_again_by_the_same_socket(void **state) {
         assert_int_equal(world.answers[1].rcode, ns_r_servfail);
 }
 
-static void servfail_and_refused_lead_to_the_next_server(void **state) {
+static void servfail_and_refused_lead_to_the_next_server_and_the_last_failure_counts(void **state) {
         ask("a.example");
         answer_with(0, ns_r_servfail, 0);
         assert_int_equal(server_of(1), 2);
@@ -225,22 +225,22 @@ static void servfail_and_refused_lead_to_the_next_server(void **state) {
         answer_with(2, ns_r_nxdomain, 0);
         assert_int_equal(world.n_answers, 1);
         assert_int_equal(world.answers[0].rcode, ns_r_nxdomain);
-}
 
-static void the_last_failure_is_passed_on(void **state) {
-        ask("a.example");
-        answer_with(0, ns_r_servfail, 0);
-        answer_with(1, ns_r_refused, 100);
-        pass(1500); /* the third one answers nothing; none is left */
-        assert_int_equal(world.n_answers, 1);
-        assert_int_equal(world.answers[0].rcode, ns_r_refused);
-        assert_true(world.answers[0].size > 100);
-        assert_int_equal(world.n_opened, 3);
-        servers("nameserver 10.0.0.9\n"); /* the only one: at once */
+        now_ms += 30000; /* the third one is preferred until then */
         ask("b.example");
-        answer_with(3, ns_r_servfail, 10);
+        answer_with(3, ns_r_servfail, 0);
+        answer_with(4, ns_r_refused, 100);
+        pass(1500); /* the third one answers nothing; none is left */
         assert_int_equal(world.n_answers, 2);
-        assert_int_equal(world.n_opened, 4);
+        assert_int_equal(world.answers[1].rcode, ns_r_refused);
+        assert_true(world.answers[1].size > 100);
+
+        servers("nameserver 10.0.0.9\n"); /* the only one: at once */
+        ask("c.example");
+        answer_with(6, ns_r_servfail, 10);
+        assert_int_equal(world.n_answers, 3);
+        assert_int_equal(world.answers[2].rcode, ns_r_servfail);
+        assert_int_equal(world.n_opened, 7);
 }
 
 static void an_error_of_the_socket_leads_to_the_next_server(void **state) {
@@ -486,8 +486,7 @@ int main(void) {
                 TEST(an_answer_to_another_query_does_not_count),
                 TEST(a_server_that_answers_nothing_is_followed_by_the_next_one),
                 TEST(one_server_is_asked_again_by_the_same_socket),
-                TEST(servfail_and_refused_lead_to_the_next_server),
-                TEST(the_last_failure_is_passed_on),
+                TEST(servfail_and_refused_lead_to_the_next_server_and_the_last_failure_counts),
                 TEST(an_error_of_the_socket_leads_to_the_next_server),
                 TEST(the_server_that_answered_last_is_first_for_30_seconds),
                 TEST(equal_queries_share_one_for_64_clients),

@@ -155,8 +155,15 @@ static void the_table_stays_while_the_folder_is_absent(void **state) {
         _cleanup_free_ char *away = NULL;
         Fixture *f = *state;
 
-        make_folder(f);
         watch(f);
+        assert_false(f->table.is_known);
+        assert_true(starts_with(new_log(f), "Failed to read "));
+        pass(TABLE_LOOK_MS);
+        assert_string_equal(new_log(f), ""); /* once */
+        make_folder(f);
+        pass(TABLE_LOOK_MS);
+        run(f);
+        assert_int_equal(lines(f, "shop"), 1);
         away = scratch_path(f->scratch, "away");
         assert_int_equal(rename(f->folder, away), 0);
         run(f);
@@ -211,20 +218,6 @@ static void the_removal_of_the_folder_removes_no_service(void **state) {
         assert_int_equal(rmdir(f->folder), 0);
         run(f);
         pass(TABLE_LOOK_MS);
-        assert_int_equal(lines(f, "shop"), 1);
-}
-
-static void a_folder_that_is_absent_at_the_start_is_logged_once(void **state) {
-        Fixture *f = *state;
-
-        watch(f);
-        assert_false(f->table.is_known);
-        assert_true(starts_with(new_log(f), "Failed to read "));
-        pass(TABLE_LOOK_MS);
-        assert_string_equal(new_log(f), "");
-        make_folder(f);
-        pass(TABLE_LOOK_MS);
-        run(f);
         assert_int_equal(lines(f, "shop"), 1);
 }
 
@@ -331,7 +324,6 @@ int main(void) {
                 TEST(the_table_stays_while_the_folder_is_absent),
                 TEST(many_removals_are_one_look),
                 TEST(the_removal_of_the_folder_removes_no_service),
-                TEST(a_folder_that_is_absent_at_the_start_is_logged_once),
                 TEST(after_an_overflow_all_files_are_read),
                 TEST(a_line_that_cannot_be_read_is_skipped_and_logged_once),
                 TEST(other_files_are_no_services),
