@@ -250,6 +250,10 @@ bool endpoint_address_is_valid(const char *address) {
                !IN6_IS_ADDR_V4MAPPED(&six);
 }
 
+const char *endpoint_address(const char *address) {
+        return address && endpoint_address_is_valid(address) ? address : "";
+}
+
 bool interface_is_of_containers(const char *name) {
         return starts_with(name, "podman") || starts_with(name, "cni-podman") || streq(name, "docker0") ||
                streq(name, "docker_gwbridge") ||

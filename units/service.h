@@ -85,6 +85,8 @@ bool service_label_is_valid(const char *s, size_t max);
 /* Return whether a numeric address by which other hosts can reach one: not unspecified, loopback, link-local
  * or multicast. */
 bool endpoint_address_is_valid(const char *address);
+/* Return 'address' if it is one, else "". NULL: there is none. */
+const char *endpoint_address(const char *address);
 
 /* Return whether containers are behind an interface of this name: podman's and Docker's bridges. */
 bool interface_is_of_containers(const char *name);

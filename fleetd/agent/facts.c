@@ -191,11 +191,7 @@ void *facts_free(void *facts) {
 }
 
 const char *facts_service_address(const Facts *f, const char *configured) {
-        const char *address = f && f->machine.address ? f->machine.address : "";
-
-        if (*configured)
-                return configured;
-        return endpoint_address_is_valid(address) ? address : "";
+        return *configured ? configured : endpoint_address(f ? f->machine.address : NULL);
 }
 
 int facts_primary_address(char *ret, size_t size) {

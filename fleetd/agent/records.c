@@ -44,15 +44,18 @@ bool record_ports_have(const RecordPorts *ports, const ServicePolicy *service, u
         return false;
 }
 
+static uint32_t held_port(uint16_t number, PortProtocol protocol) {
+        return (uint32_t) number * _PORT_PROTOCOL_MAX + protocol;
+}
+
 /* Return the place of the first row of a port, or where it would be. */
-static size_t records_held_place(const AssignmentRecords *records, unsigned number, unsigned protocol) {
+static size_t records_held_place(const AssignmentRecords *records, uint32_t port) {
         size_t low = 0, high = records->n_held;
 
         while (low < high) {
                 size_t middle = low + (high - low) / 2;
-                const HeldPort *held = &records->held[middle];
 
-                if (held->number < number || (held->number == number && held->protocol < protocol))
+                if (records->held[middle].port < port)
                         low = middle + 1;
                 else
                         high = middle;
@@ -62,56 +65,44 @@ static size_t records_held_place(const AssignmentRecords *records, unsigned numb
 
 const HeldPort *records_holders(const AssignmentRecords *records, uint16_t number, PortProtocol protocol,
                                 size_t *ret_n) {
-        size_t first = records_held_place(records, number, protocol);
+        uint32_t port = held_port(number, protocol);
+        size_t first = records_held_place(records, port);
 
-        *ret_n = records_held_place(records, number, protocol + 1U) - first;
+        *ret_n = records_held_place(records, port + 1) - first;
         return *ret_n > 0 ? &records->held[first] : NULL;
 }
 
-/* Add the ports of a record. There is room. */
-static void records_hold(AssignmentRecords *records, const AssignmentRecord *record) {
-        const ServicePolicy *service = &record->unit->placement.service;
+/* Remove the rows of a record, or add them: there is room. */
+static void records_hold(AssignmentRecords *records, const AssignmentRecord *record, bool holds) {
+        const ServicePolicy *service = record->unit ? &record->unit->placement.service : NULL;
 
-        for (size_t i = 0; i < service->n_ports; i++) {
+        for (size_t i = 0; service && i < service->n_ports; i++) {
                 const ServicePort *port = &service->ports[i];
                 uint16_t number = record_ports_number(&record->ports, port);
-                size_t at = records_held_place(records, number, port->protocol);
+                HeldPort row = { held_port(number, port->protocol), port->number == 0, record };
+                size_t at = records_held_place(records, row.port);
                 HeldPort *held = records->held + at;
 
                 if (number == 0)
                         continue;
-                memmove(held + 1, held, (records->n_held++ - at) * sizeof(*held));
-                *held = (HeldPort) { number, (uint8_t) port->protocol, port->number == 0, record };
-        }
-}
-
-static void records_release(AssignmentRecords *records, const AssignmentRecord *record) {
-        const ServicePolicy *service = record->unit ? &record->unit->placement.service : NULL;
-
-        for (size_t i = 0; service && i < service->n_ports; i++) {
-                uint16_t number = record_ports_number(&record->ports, &service->ports[i]);
-                size_t at = records_held_place(records, number, service->ports[i].protocol);
-
-                if (number == 0)
+                if (holds) {
+                        memmove(held + 1, held, (records->n_held++ - at) * sizeof(row));
+                        *held = row;
                         continue;
-                while (records->held[at].record != record)
+                }
+                for (; held->record != record; held++)
                         at++;
-                memmove(records->held + at, records->held + at + 1,
-                        (--records->n_held - at) * sizeof(*records->held));
+                memmove(held, held + 1, (--records->n_held - at) * sizeof(row));
         }
-}
-
-static int records_reserve_ports(AssignmentRecords *records) {
-        return GROW(records->held, records->held_capacity, records->n_held + PORTS_MAX);
 }
 
 int records_set_ports(AssignmentRecords *records, AssignmentRecord *record, const RecordPorts *ports) {
         if (memcmp(&record->ports, ports, sizeof(*ports)) == 0)
                 return 0;
-        TRY(records_reserve_ports(records));
-        records_release(records, record);
+        TRY(GROW(records->held, records->held_capacity, records->n_held + PORTS_MAX));
+        records_hold(records, record, false);
         record->ports = *ports;
-        records_hold(records, record);
+        records_hold(records, record, true);
         records->dirty = true;
         return 0;
 }
@@ -139,7 +130,7 @@ int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kin
         AssignmentRecord *record = records_get(records, unit->name);
 
         TRY(unit_read(unit->name, unit->text, unit->text_size, &copy, NULL));
-        TRY(records_reserve_ports(records));
+        TRY(GROW(records->held, records->held_capacity, records->n_held + PORTS_MAX));
 
         if (!record) {
                 record = NEW0(AssignmentRecord, 1);
@@ -153,10 +144,10 @@ int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kin
         record->text_stored = record->text_stored && unit_equal(record->unit, copy);
         records->dirty_texts |= !record->text_stored;
         record->checked = records_checked(record, copy);
-        records_release(records, record);
+        records_hold(records, record, false);
         unit_free(record->unit);
         record->unit = TAKE_PTR(copy);
-        records_hold(records, record);
+        records_hold(records, record, true);
         record->kind = kind;
         record->unit_index = unit_index;
         record->index = index;
@@ -175,7 +166,7 @@ void records_remove(AssignmentRecords *records, const char *name) {
                 return;
         records->dirty_texts |= record->text_stored;
         HASH_DEL(records->table, record);
-        records_release(records, record);
+        records_hold(records, record, false);
         unit_free(record->unit);
         free(record->template);
         free(record);
@@ -554,9 +545,9 @@ static int records_read_one(AssignmentRecords *records, const JsonValue *v, Erro
         read->unit = record->unit;
         read->text_stored = stored != NULL;
         read->hh = record->hh;
-        records_release(records, record);
+        records_hold(records, record, false);
         *record = *read;
-        records_hold(records, record);
+        records_hold(records, record, true);
         return 0;
 }
 

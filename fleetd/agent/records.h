@@ -70,9 +70,8 @@ typedef struct AssignmentRecord {
 
 /* One port of a unit with a record. */
 typedef struct HeldPort {
-        uint16_t number;
-        uint8_t protocol; /* PortProtocol */
-        bool selected;    /* by this host, for Port=NAME:auto */
+        uint32_t port; /* number and protocol */
+        bool selected; /* by this host, for Port=NAME:auto */
         const AssignmentRecord *record;
 } HeldPort;
 

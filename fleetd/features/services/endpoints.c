@@ -20,8 +20,8 @@ VerdictCode endpoint_why_not(const EndpointFacts *f) {
         return VERDICT_NONE;
 }
 
-int endpoint_describe(const Unit *text, const uint16_t numbers[static PORTS_MAX], const char *address,
-                      const char *name, const char *zone, EndpointRecord *ret) {
+int endpoint_describe(const Unit *text, const RecordPorts *selected, const char *address, const char *name,
+                      const char *zone, EndpointRecord *ret) {
         const ServicePolicy *policy = &text->placement.service;
         ServicePort ports[PORTS_MAX];
         EndpointRecord record = { .name = (char *) name, /* borrowed, as the next */
@@ -32,9 +32,9 @@ int endpoint_describe(const Unit *text, const uint16_t numbers[static PORTS_MAX]
         snprintf(record.address, sizeof(record.address), "%s", address);
         for (size_t i = 0; i < record.n_ports; i++) {
                 ports[i] = policy->ports[i];
-                ports[i].number = numbers[i];
+                ports[i].number = record_ports_number(selected, &policy->ports[i]);
                 ports[i].container = 0;
-                if (numbers[i] == 0)
+                if (ports[i].number == 0)
                         return -ENOENT;
         }
         for (size_t *i = &record.n_services; *i < MIN(policy->names.n, (size_t) SERVICES_MAX); ++*i)

@@ -3,6 +3,7 @@
  * Pure: its host decides by it about its own units, and the API explains by it what the cluster view has. */
 #pragma once
 
+#include "fleetd/agent/records.h"
 #include "fleetd/registry/cluster.h"
 
 typedef struct EndpointFacts {
@@ -18,10 +19,10 @@ typedef struct EndpointFacts {
 /* Return VERDICT_NONE if it is registered, else the first reason. */
 VerdictCode endpoint_why_not(const EndpointFacts *facts);
 
-/* Write the record of an endpoint of 'text', whose ports have these numbers, in their order. 'zone': NULL or
- * "" for none. 0, -ENOMEM, or -ENOENT: a port has no number yet. */
-int endpoint_describe(const Unit *text, const uint16_t numbers[static PORTS_MAX], const char *address,
-                      const char *name, const char *zone, EndpointRecord *ret);
+/* Write the record of an endpoint of 'text', for which these ports were selected. 'zone': NULL or "" for
+ * none. 0, -ENOMEM, or -ENOENT: a port has no number yet. */
+int endpoint_describe(const Unit *text, const RecordPorts *selected, const char *address, const char *name,
+                      const char *zone, EndpointRecord *ret);
 
 /* Return whether it is one of the service. */
 bool endpoint_is_of(const EndpointRecord *record, const char *service);

@@ -35,11 +35,8 @@ ServicesSelf services_self(const Services *s) {
         self.zone = pairs_get(known ? &m->metadata : &settings->metadata, "zone");
         if (known)
                 self.name = cluster_machine_name(m);
-        if (known && cluster_machine_is_restricted(m)) { /* what it states grants nothing */
-                self.address = cluster_machine_address(m) ?: "";
-                if (!endpoint_address_is_valid(self.address))
-                        self.address = "";
-        }
+        if (known && cluster_machine_is_restricted(m)) /* what it states grants nothing */
+                self.address = endpoint_address(cluster_machine_address(m));
         return self;
 }
 
@@ -55,9 +52,13 @@ static void files_wake(Services *s) {
                 (void) timer_start_by(&s->pass, s->host->io.loop, s->next_ms, 0);
 }
 
+static void files_due(Services *s, const char *service) {
+        s->all_due |= !named_get(&s->due, service, sizeof(Named));
+}
+
 void services_files_due(Services *s, const char (*services)[SERVICE_NAME_MAX + 1]) {
         for (size_t i = 0; i < SERVICES_MAX && services[i][0]; i++)
-                s->all_due |= !named_get(&s->due, services[i], sizeof(Named));
+                files_due(s, services[i]);
         files_wake(s);
 }
 
@@ -66,23 +67,22 @@ void services_all_files_due(Services *s) {
         files_wake(s);
 }
 
-/* Add the files of all services that there are, and were. Return false without memory. */
-static bool files_add_all(Services *s) {
+/* Add the files of all services that there are, and were. */
+static void files_add_all(Services *s) {
         const ClusterService *services = s->sees_others ? registry_cluster(s->host->registry)->services :
                                                           NULL;
-        bool added = true;
 
+        s->all_due = false;
         for (const ClusterService *c = services; c; c = c->hh.next)
-                added = named_get(&s->due, c->name, sizeof(Named)) && added;
+                files_due(s, c->name);
         for (const Named *file = s->written; file; file = file->hh.next)
-                added = named_get(&s->due, file->name, sizeof(Named)) && added;
+                files_due(s, file->name);
         for (const Named *n = s->own; n; n = n->hh.next) {
                 const OwnEndpoint *own = (const OwnEndpoint *) n;
 
                 for (size_t i = 0; i < SERVICES_MAX && own->record.services[i][0]; i++)
-                        added = named_get(&s->due, own->record.services[i], sizeof(Named)) && added;
+                        files_due(s, own->record.services[i]);
         }
-        return added;
 }
 
 /* -- The text of a file -- */
@@ -142,55 +142,42 @@ static void files_keep_line(Services *s, const char *service, const char *text, 
                 text_printf(t, "%s\n", text);
 }
 
-static int files_compare(const void *a, const void *b) {
-        return strcmp(*(char *const *) a, *(char *const *) b);
+/* Sort the lines. */
+static int files_sort(Text *t) {
+        _cleanup_names_ Names lines = {};
+
+        TRY(t->error);
+        for (const char *at = text_chars(t), *end; (end = strchr(at, '\n')); at = end + 1)
+                TRY(names_add(&lines, at, (size_t) (end + 1 - at)));
+        if (lines.n > 0)
+                qsort(lines.items, lines.n, sizeof(*lines.items), text_compare);
+        text_clear(t);
+        for (size_t i = 0; i < lines.n; i++)
+                text_append(t, lines.items[i]);
+        return t->error;
 }
 
-/* Append the lines of 't' in their order. */
-static int files_sort(Text *t, Text *ret) {
-        _cleanup_free_ char **lines = NULL;
-        size_t n = 0;
-
-        if (t->error < 0 || t->size == 0)
-                return t->error;
-        for (const char *at = t->chars; (at = strchr(at, '\n')); at++)
-                n++;
-        lines = NEW0(char *, n);
-        if (!lines)
-                return -ENOMEM;
-        n = 0;
-        for (char *at = t->chars; *at; *at++ = 0) {
-                lines[n++] = at;
-                at = strchr(at, '\n');
-        }
-        qsort(lines, n, sizeof(*lines), files_compare);
-        for (size_t i = 0; i < n; i++)
-                text_printf(ret, "%s\n", lines[i]);
-        return ret->error;
-}
-
-static int files_text(Services *s, const char *service, Text *ret) {
+static int files_text(Services *s, const char *service, Text *t) {
         const char *self = s->host->settings->machine_id;
         const ClusterService *c = s->sees_others ?
                                           cluster_service(registry_cluster(s->host->registry), service) :
                                           NULL;
         bool keeps = !s->sees_others;
-        _cleanup_text_ Text t = {};
 
         for (const Named *n = s->own; n; n = n->hh.next) {
                 const OwnEndpoint *own = (const OwnEndpoint *) n;
 
                 keeps |= own->former;
                 if (own->listed && !own->former && endpoint_is_of(&own->record, service))
-                        files_add_endpoint(&t, &own->record, self, n->name);
+                        files_add_endpoint(t, &own->record, self, n->name);
         }
         if (keeps)
-                files_each_line(s, service, files_keep_line, &t);
+                files_each_line(s, service, files_keep_line, t);
         for (size_t i = 0; c && i < c->n_endpoints; i++)
                 if (!streq(c->endpoints[i]->machine, self))
-                        files_add_endpoint(&t, &c->endpoints[i]->record, c->endpoints[i]->machine,
+                        files_add_endpoint(t, &c->endpoints[i]->record, c->endpoints[i]->machine,
                                            c->endpoints[i]->unit);
-        return files_sort(&t, ret);
+        return files_sort(t);
 }
 
 /* -- Writing -- */
@@ -226,21 +213,18 @@ static int files_write(Services *s, const char *service) {
 static int files_write_host(Services *s) {
         ServiceFiles *f = s->host->io.service_files;
         ServicesSelf self = services_self(s);
-        EndpointHost host = { 0, self.machine_id, self.name, self.zone, s->complete };
+        EndpointHost host = { registry_cluster(s->host->registry)->index, self.machine_id, self.name,
+                              self.zone, s->complete };
         _cleanup_text_ Text t = {};
+        const char *machine;
         uint64_t hash;
 
         endpoint_host_print(&t, &host);
-        if (t.error < 0)
-                return t.error;
-        hash = XXH3_64bits(t.chars, t.size);
+        TRY(t.error);
+        machine = strchr(t.chars, ' '); /* after the index, which alone is no reason */
+        hash = XXH3_64bits(machine, strlen(machine));
         if (!s->changed && s->host_hash == hash)
                 return 0;
-        host.index = registry_cluster(s->host->registry)->index;
-        t.size = 0;
-        endpoint_host_print(&t, &host);
-        if (t.error < 0)
-                return t.error;
         TRY(f->ops->write(f, SERVICES_HOST, t.chars, t.size));
         s->host_hash = hash;
         s->changed = false;
@@ -260,7 +244,7 @@ static int files_update(Services *s) {
                 s->all_due = true;
         }
         if (s->all_due)
-                s->all_due = !files_add_all(s);
+                files_add_all(s);
         for (unsigned n = 0; s->due && n < PASS_FILES; n++) {
                 r = TRY(files_write(s, s->due->name));
                 s->changed |= r > 0;

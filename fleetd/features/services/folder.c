@@ -54,13 +54,9 @@ int service_folder_new(ServiceFiles **ret, const char *path) {
 
         if (!folder)
                 return -ENOMEM;
-        *folder = (ServiceFolder) { .base = { &ops }, .fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
-        *ret = &folder->base;
-        if (copy_string(path, &folder->path) < 0) {
-                *ret = service_folder_free(*ret);
-                return -ENOMEM;
-        }
-        return 0;
+        *folder = (ServiceFolder) { { &ops }, strdup(path), open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
+        *ret = folder->path ? &folder->base : service_folder_free(&folder->base);
+        return *ret ? 0 : -ENOMEM;
 }
 
 ServiceFiles *service_folder_free(ServiceFiles *f) {

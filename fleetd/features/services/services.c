@@ -34,17 +34,6 @@ static void services_list(Services *s, OwnEndpoint *own, EndpointRecord *record)
         services_files_due(s, own->record.services);
 }
 
-/* Return -ENOENT if a port has no number yet, or -ENOMEM. */
-static int services_describe(const Services *s, const DutyUnit *unit, const ServicesSelf *self,
-                             EndpointRecord *ret) {
-        const Unit *text = unit->record->unit;
-        uint16_t numbers[PORTS_MAX] = {};
-
-        for (size_t i = 0; i < MIN(text->placement.service.n_ports, (size_t) PORTS_MAX); i++)
-                numbers[i] = record_ports_number(&unit->record->ports, &text->placement.service.ports[i]);
-        return endpoint_describe(text, numbers, self->address, self->name, self->zone, ret);
-}
-
 /* Decide whether the unit is an endpoint, as long as this machine is not lost. */
 static void services_decide(Services *s, OwnEndpoint *own, const DutyUnit *unit, const ServicesSelf *self) {
         EndpointFacts facts = { .text = unit->record ? unit->record->unit : NULL,
@@ -67,7 +56,9 @@ static void services_decide(Services *s, OwnEndpoint *own, const DutyUnit *unit,
                 own->stage = WITHDRAW_NONE;
         if (facts.text)
                 own->withdraw_ms = service_withdraw_ms(&facts.text->placement.service);
-        if (endpoint_why_not(&facts) != VERDICT_NONE || services_describe(s, unit, self, &record) < 0) {
+        if (endpoint_why_not(&facts) != VERDICT_NONE ||
+            endpoint_describe(facts.text, &unit->record->ports, self->address, self->name, self->zone,
+                              &record) < 0) {
                 services_list(s, own, NULL);
                 return;
         }

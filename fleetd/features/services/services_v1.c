@@ -81,48 +81,44 @@ static void service_rows_read(ServiceRows *all, const Cluster *c, const char *se
 
 /* -- Why a unit has no endpoint -- */
 
-static const char *service_address(const Cluster *c, const ClusterMachine *m) {
-        const ClusterService *server = cluster_server(c, m->id);
-        const char *address = server->n_endpoints > 0 ? server->endpoints[0]->record.address :
-                                                        cluster_machine_address(m);
-
-        return address && endpoint_address_is_valid(address) ? address : "";
-}
-
-/* Return the code; what the unit or its machine is instead, or NULL; and the details. */
+/* Return the code; what the unit or its machine is instead, or NULL; and the details as a message. */
 static VerdictCode service_row_explain(const Request *request, const ServiceRow *row, const char **ret_state,
-                                       Text *ret) {
+                                       Error *ret) {
         const Cluster *c = request_cluster(request);
         const ClusterMachine *m = row->assignment ? row->assignment->machine : NULL;
         const UnitState *s = m && row->assignment->state ? &row->assignment->state->state : NULL;
+        const ClusterService *server;
         Verdict why = {};
 
         *ret_state = NULL;
         if (!m) {
                 *ret_state = "unassigned";
-                text_printf(ret, "fleetctl why %s", row->unit);
+                error_set(ret, 0, "fleetctl why %s", row->unit);
                 return VERDICT_ENDPOINT_NOT_ASSIGNED;
         }
         if (presence_is_down(m->presence)) {
                 *ret_state = presence_to_string(m->presence);
-                verdict_append(ret, &m->verdict);
+                verdict_print(&m->verdict, ret);
                 return m->verdict.code;
         }
-        why.code = endpoint_why_not(&(EndpointFacts) { .text = row->assignment->of->unit,
-                                                       .level = request_level(request) >= KV_LEVEL_SERVICES,
-                                                       .runs = true,
-                                                       .passing = s && s->health == UNIT_HEALTH_PASSING,
-                                                       .crashed = s && !s->available,
-                                                       .address = service_address(c, m),
-                                                       .n_others = cluster_server(c, m->id)->n_endpoints });
+        server = cluster_server(c, m->id);
+        why.code = endpoint_why_not(&(EndpointFacts) {
+                .text = row->assignment->of->unit,
+                .level = request_level(request) >= KV_LEVEL_SERVICES,
+                .runs = true,
+                .passing = s && s->health == UNIT_HEALTH_PASSING,
+                .crashed = s && !s->available,
+                .address = server->n_endpoints > 0 ? server->endpoints[0]->record.address :
+                                                     endpoint_address(cluster_machine_address(m)),
+                .n_others = server->n_endpoints });
         if (why.code == VERDICT_NONE)
                 why.code = VERDICT_ENDPOINT_AWAITED;
         if (why.code != VERDICT_ENDPOINT_NOT_PASSING) {
-                verdict_append(ret, &why);
+                verdict_print(&why, ret);
                 return why.code;
         }
         *ret_state = (s ? cluster_state_health(row->assignment->state) ?: s->active : NULL) ?: "inactive";
-        text_append(ret, (s ? s->why ?: s->reason : NULL) ?: "");
+        error_set(ret, 0, "%s", (s ? s->why ?: s->reason : NULL) ?: "");
         return why.code;
 }
 
@@ -144,8 +140,8 @@ static int service_add_ports(Names *names, const ServicePort *ports, size_t n, b
         return 0;
 }
 
-/* 'reason' is empty, and lives as long as the result, as 'name' does. 0 or -ENOMEM. */
-static int service_row_entity(const Request *request, const ServiceRow *row, Text *reason,
+/* 'reason' lives as long as the result, as 'name' does. 0 or -ENOMEM. */
+static int service_row_entity(const Request *request, const ServiceRow *row, Error *reason,
                               char name[static ENDPOINT_NAME_SIZE], ApiEndpoint *ret) {
         const EndpointRecord *e = row->endpoint ? &row->endpoint->record : NULL;
         VerdictCode code;
@@ -155,9 +151,9 @@ static int service_row_entity(const Request *request, const ServiceRow *row, Tex
                 ret->machine = cluster_name_of(request_cluster(request), row->machine);
         if (!e) {
                 code = service_row_explain(request, row, &ret->state, reason);
-                ret->reason = reason->chars;
+                ret->reason = reason->message;
                 ret->reason_code = verdict_rows[code].name;
-                return reason->error;
+                return reason->code;
         }
         ret->endpoint = endpoint_name(name, e->name, row->machine, row->unit);
         ret->address = e->address;
@@ -170,7 +166,7 @@ static unsigned service_get_handle(Request *request, Error *err) {
         _cleanup_(service_rows_done) ServiceRows all = {};
         ApiEndpoint entities[PAGE_SIZE] = {};
         char names[PAGE_SIZE][ENDPOINT_NAME_SIZE];
-        Text reasons[PAGE_SIZE] = {};
+        Error reasons[PAGE_SIZE];
         _cleanup_text_ Text t = {};
         ServiceRow after;
         char *slash;
@@ -200,17 +196,15 @@ static unsigned service_get_handle(Request *request, Error *err) {
                 page_add(&page, row->unit, row->machine);
         }
         api_page_write(&t, &api_endpoints_page, entities, page.n, page_next(&page, i < all.n));
-        for (i = 0; i < page.n; i++) {
+        for (i = 0; i < page.n; i++)
                 names_done(&entities[i].ports);
-                text_done(&reasons[i]);
-        }
         return request_answer_json(request, 200, &t);
 }
 
 /* -- All services -- */
 
 /* As service_row_entity(). */
-static int service_entity(const Request *request, const char *name, Text *reason, ApiService *ret) {
+static int service_entity(const Request *request, const char *name, Error *reason, ApiService *ret) {
         const Cluster *c = request_cluster(request);
         const Pattern *named = patterns_find(&c->rules[CLUSTER_SERVICES], name);
         const ClusterService *s = cluster_service(c, name);
@@ -247,9 +241,9 @@ static int service_entity(const Request *request, const char *name, Text *reason
         code = service_row_explain(request, first, &ret->state, reason);
         ret->unit = first->unit;
         ret->machine = first->assignment ? cluster_machine_name(first->assignment->machine) : NULL;
-        ret->reason = reason->chars;
+        ret->reason = reason->message;
         ret->reason_code = verdict_rows[code].name;
-        return reason->error;
+        return reason->code;
 }
 
 /* Return the names of all services after one, sorted; the caller frees the array. NULL without memory. */
@@ -275,7 +269,7 @@ static const char **services_sorted(const Cluster *c, const char *after, size_t 
 static unsigned services_list_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         ApiService entities[PAGE_SIZE] = {};
-        Text reasons[PAGE_SIZE] = {};
+        Error reasons[PAGE_SIZE];
         _cleanup_free_ const char **names = NULL;
         _cleanup_text_ Text t = {};
         size_t n = 0, work = 0, i;
@@ -299,7 +293,6 @@ static unsigned services_list_handle(Request *request, Error *err) {
         for (i = 0; i < page.n; i++) {
                 names_done(&entities[i].machines);
                 names_done(&entities[i].ports);
-                text_done(&reasons[i]);
         }
         return request_answer_json(request, 200, &t);
 }
