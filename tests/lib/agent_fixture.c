@@ -97,6 +97,26 @@ void close_agent(Fixture *fixture) {
                 run_ms(fixture, 1);
 }
 
+extern const Component services_component;
+static void *services;
+
+void open_services(Fixture *fixture) {
+        static const Component *const components[] = { &services_component, NULL };
+        Settings *settings = &fixture->host->settings;
+
+        fixture->host->components.components = components;
+        fixture->host->components.selves = &services;
+        snprintf(settings->service_address, sizeof(settings->service_address), "10.0.0.2");
+        open_agent(fixture);
+        fixture->components.agent = fixture->agent;
+        assert_int_equal(services_component.open(&fixture->components, settings, &services, NULL), 0);
+}
+
+void close_services(Fixture *fixture) {
+        services = services ? services_component.close(services) : NULL;
+        close_agent(fixture);
+}
+
 static SimProbe on_probe(void *userdata, const ProbeRequest *request) {
         Fixture *fixture = userdata;
 
@@ -267,7 +287,7 @@ int faulty_fixture_setup(void **state) {
 
 int faulty_fixture_teardown(void **state) {
         leader.gone = false;
-        close_agent(*state);
+        close_services(*state);
         assert_null(events.on_ready);
         assert_null(events.on_changed);
         assert_null(events.on_job_removed);

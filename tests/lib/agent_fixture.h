@@ -42,6 +42,9 @@ void fixture_free(Fixture *fixture);
 void open_agent(Fixture *fixture);
 /* Close the agent as a daemon that is stopped; its last write has ended. */
 void close_agent(Fixture *fixture);
+/* The agent with the services of its host, at 10.0.0.2. The teardown of a faulty fixture closes them. */
+void open_services(Fixture *fixture);
+void close_services(Fixture *fixture);
 
 void run_ms(Fixture *fixture, uint64_t ms);
 /* Run the virtual time while the store replies in real time; the test fails after 25 s of it. */

@@ -3,12 +3,9 @@
 #include "tests/lib/test.h"
 #include "fleetd/agent/records.h"
 #include "fleetd/features/services/port_prober.h"
-#include "fleetd/registry/history.h"
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
-
-extern const Component services_component;
 
 #define WEB     "[Service]\nExecStart=/bin/web\n[X-Fleet]\nPort=http:auto\n"
 #define WEB_NEW "[Service]\nExecStart=/bin/new\n[X-Fleet]\nPort=http:auto\n"
@@ -16,7 +13,6 @@ extern const Component services_component;
 enum { FIRST = 10000, LAST = 10003 };
 
 static bool held[UINT16_MAX + 1]; /* by other programs of the host */
-static void *self;
 
 /* A port that a unit has while it runs is not free, either. */
 static bool is_free(const PortProber *p, uint16_t number, PortProtocol protocol) {
@@ -42,53 +38,47 @@ static uint16_t number_of(const char *unit) {
         return read_number(sim_systemd_ports(running->systemd, unit));
 }
 
-static int start_checked(Systemd *s, const char *name, SystemdDone done, void *userdata) {
-        _cleanup_free_ char *drop_in = NULL;
+static bool is_in_record(Fixture *fixture, uint16_t number) {
         char field[32];
 
+        snprintf(field, sizeof(field), "\"ports\":{\"http\":%u}", number);
+        return records_contain(fixture, field);
+}
+
+static int start_checked(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        _cleanup_free_ char *drop_in = NULL;
+        uint16_t number;
+
         (void) real_ops->get_drop_in(s, name, DROP_IN_PORTS, &drop_in);
-        snprintf(field, sizeof(field), "\"ports\":{\"http\":%u}", read_number(drop_in));
-        n_late += drop_in && strstr(drop_in, "# http=") && !records_contain(running, field);
+        number = read_number(drop_in);
+        n_late += number > 0 && !is_in_record(running, number);
         n_shared += sim_systemd_port_owner(running->systemd, 8081, name) != NULL;
         return real_ops->start(s, name, done, userdata);
 }
 
-static void open_host(Fixture *fixture) {
-        static const Component *const components[] = { &services_component, NULL };
-        ComponentHost *host = &fixture->host->components;
-
-        host->components = components;
-        host->selves = &self;
-        host->io.ports = &prober;
-        fixture->host->settings.port_first = FIRST;
-        fixture->host->settings.port_last = LAST;
-        snprintf(fixture->host->settings.service_address, ENDPOINT_ADDRESS_SIZE, "10.0.0.2");
-        open_agent(fixture);
-        fixture->components.agent = fixture->agent;
-        assert_int_equal(services_component.open(&fixture->components, &fixture->host->settings, &self, NULL),
-                         0);
-}
-
-static void close_host(Fixture *fixture) {
-        self = services_component.close(self);
-        close_agent(fixture);
+static void reopen(Fixture *fixture) {
+        close_services(fixture);
+        open_services(fixture);
+        run_pending(fixture);
 }
 
 static int setup(void **state) {
         int r = faulty_fixture_setup(state);
+        Fixture *fixture = *state;
 
         memset(held, 0, sizeof(held));
         n_late = n_shared = 0;
         bent.start = start_checked;
-        close_agent(*state);
-        open_host(*state);
-        run_pending(*state);
+        fixture->host->components.io.ports = &prober;
+        fixture->host->settings.port_first = FIRST;
+        fixture->host->settings.port_last = LAST;
+        reopen(fixture);
         return r;
 }
 
-static int teardown(void **state) {
-        self = services_component.close(self);
-        return faulty_fixture_teardown(state);
+static void hold_all(void) {
+        for (unsigned i = FIRST; i <= LAST; i++)
+                held[i] = true;
 }
 
 static void run_web(Fixture *fixture, const char *name, const char *text) {
@@ -99,23 +89,11 @@ static void run_web(Fixture *fixture, const char *name, const char *text) {
         run_pending(fixture);
 }
 
-static int note_reason(void *userdata, const KvHistoryRow *row) {
-        HistoryEvent e;
+/* Return whether its start was refused, for this reason. */
+static bool is_refused(Fixture *fixture, const char *unit, const char *reason) {
+        const UnitState *s = state_of(fixture, unit);
 
-        assert_int_equal(history_decode(row->body, &e), 0);
-        if (e.kind != HISTORY_STATE || !streq(e.unit, "web.service") ||
-            !strstr(e.reason, *(char **) userdata))
-                return 1;
-        *(char **) userdata = NULL;
-        return 0;
-}
-
-/* Return whether the history has a row of web.service with this reason. */
-static bool has_event(Fixture *fixture, const char *reason) {
-        const char *found = reason;
-
-        assert_true(kv_local_history(fixture->host->store, 0, false, note_reason, &found) >= 0);
-        return !found;
+        return s && streq(s->job, STATE_JOB_REFUSED) && streq(s->reason, reason);
 }
 
 static void a_selected_port_is_on_disk_before_the_start(void **state) {
@@ -138,9 +116,7 @@ static void a_number_survives_restarts_of_unit_and_daemon(void **state) {
 
         run_web(fixture, "web.service", WEB);
         number = number_of("web.service");
-        close_host(fixture);
-        open_host(fixture);
-        run_pending(fixture);
+        reopen(fixture);
         assert_int_equal(n_starts, 1);
         run_web(fixture, "web.service", WEB_NEW);
         assert_int_equal(number_of("web.service"), number);
@@ -150,25 +126,22 @@ static void a_number_survives_restarts_of_unit_and_daemon(void **state) {
 /* Another program has taken the port while the unit was down. While it runs, the port is its own. */
 static void a_number_that_another_program_holds_is_replaced_at_the_start(void **state) {
         Fixture *fixture = *state;
-        char expected[96], field[32];
+        char expected[96];
         uint16_t former;
 
-        host_raise(fixture->host, KV_LEVEL_HISTORY);
         run_web(fixture, "web.service", WEB);
         former = number_of("web.service");
         held[former] = true;
-        close_host(fixture);
-        open_host(fixture);
-        run_pending(fixture);
+        reopen(fixture);
         assert_int_equal(number_of("web.service"), former);
 
+        snprintf(expected, sizeof(expected), ", because %u/tcp is in use", former);
+        count_messages(expected);
         run_web(fixture, "web.service", WEB_NEW);
         assert_int_not_equal(number_of("web.service"), former);
-        snprintf(field, sizeof(field), "\"ports\":{\"http\":%u}", number_of("web.service"));
-        assert_true(records_contain(fixture, field));
-        snprintf(expected, sizeof(expected), "port http is %u, because %u/tcp is in use",
-                 number_of("web.service"), former);
-        assert_true(has_event(fixture, expected));
+        assert_true(is_in_record(fixture, number_of("web.service")));
+        assert_int_equal(n_logged, 1); /* and so says the history */
+        count_messages(NULL);
         assert_int_equal(n_late, 0);
 }
 
@@ -179,11 +152,10 @@ static void a_number_is_replaced_where_the_file_is_in_force(void **state) {
 
         run_web(fixture, "web.service", WEB);
         former = number_of("web.service");
-        for (unsigned i = FIRST; i <= LAST; i++)
-                held[i] = true;
+        hold_all();
         sim_systemd_hold(fixture->systemd);
         sim_systemd_release(fixture->systemd);
-        UNTIL(fixture, streq(state_of(fixture, "web.service")->job, STATE_JOB_REFUSED));
+        UNTIL(fixture, is_refused(fixture, "web.service", "no free port in PortRange=10000-10003"));
         assert_int_equal(n_starts, 1);
         memset(held, 0, sizeof(held));
         held[former] = true;
@@ -205,11 +177,11 @@ static void a_check_is_probed_at_the_port_that_it_names(void **state) {
                 UNTIL(fixture, fixture->n_probes > 0);
                 assert_int_equal(fixture->probed_port, number_of("web.service"));
 
-                close_host(fixture);
+                close_services(fixture);
                 former = number_of("web.service");
                 held[former] = true;
                 fixture->n_probes = fixture->probed_port = 0;
-                open_host(fixture);
+                open_services(fixture);
                 UNTIL(fixture, fixture->n_probes > 0);
                 assert_int_equal(fixture->probed_port, former);
         }
@@ -240,13 +212,9 @@ static void a_unit_does_not_start_before_systemd_has_its_new_number(void **state
 static void without_a_free_port_the_start_is_refused_until_there_is_one(void **state) {
         Fixture *fixture = *state;
 
-        for (unsigned i = FIRST; i <= LAST; i++)
-                held[i] = true;
+        hold_all();
         assign_to(fixture, "web.service", WEB, ASSIGNMENT_RUN);
-        UNTIL(fixture, state_of(fixture, "web.service") && state_of(fixture, "web.service")->job[0]);
-        assert_string_equal(state_of(fixture, "web.service")->job, STATE_JOB_REFUSED);
-        assert_string_equal(state_of(fixture, "web.service")->reason,
-                            "no free port in PortRange=10000-10003");
+        UNTIL(fixture, is_refused(fixture, "web.service", "no free port in PortRange=10000-10003"));
         assert_int_equal(n_starts, 0);
         held[10002] = false;
         UNTIL(fixture, is_published(fixture, "web.service", "active"));
@@ -264,8 +232,7 @@ static void a_fixed_number_that_was_selected_for_another_unit_is_refused(void **
         snprintf(expected, sizeof(expected), "%u/tcp is the port of web.service (auto)",
                  number_of("web.service"));
         assign_to(fixture, "fixed.service", text, ASSIGNMENT_RUN);
-        UNTIL(fixture, state_of(fixture, "fixed.service") && state_of(fixture, "fixed.service")->job[0]);
-        assert_string_equal(state_of(fixture, "fixed.service")->reason, expected);
+        UNTIL(fixture, is_refused(fixture, "fixed.service", expected));
         assert_int_equal(n_starts, 1);
 }
 
@@ -334,16 +301,14 @@ static void a_unit_starts_when_the_one_that_had_its_port_has_stopped(void **stat
 static void the_number_of_a_running_unit_is_found_when_the_records_are_lost(void **state) {
         Fixture *fixture = *state;
         _cleanup_free_ char *path = scratch_path(fixture->host->agent_path, "assignment");
-        char field[32];
         uint16_t number;
 
         run_web(fixture, "web.service", WEB);
         number = number_of("web.service");
-        close_host(fixture);
+        close_services(fixture);
         assert_int_equal(unlink(path), 0);
-        open_host(fixture);
-        snprintf(field, sizeof(field), "\"ports\":{\"http\":%u}", number);
-        UNTIL(fixture, records_contain(fixture, field));
+        open_services(fixture);
+        UNTIL(fixture, is_in_record(fixture, number));
         assert_int_equal(n_starts, 1);
         assert_int_equal(number_of("web.service"), number);
 }
@@ -364,7 +329,7 @@ static void a_drop_in_that_was_removed_is_written_again(void **state) {
 }
 
 int main(int argc, char *argv[]) {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, faulty_fixture_teardown)
         const struct CMUnitTest tests[] = {
                 TEST(a_selected_port_is_on_disk_before_the_start),
                 TEST(a_number_survives_restarts_of_unit_and_daemon),

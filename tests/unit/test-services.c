@@ -11,11 +11,10 @@
 #include "tests/lib/side_by_side.h"
 #include "tests/sim/service_files.h"
 
-extern const Component services_component;
-
 #define SHOP(options) "[Service]\nExecStart=/bin/shop\n[X-Fleet]\nService=shop\nPort=http:8080\n" options
 #define AUTO_SHOP     "[Service]\nExecStart=/bin/shop\n[X-Fleet]\nService=shop\nPort=http:auto\n"
 #define CHECKED_SHOP  SHOP("HealthTcp=8080\nHealthIntervalSec=1s\nHealthFailures=1\n")
+#define FIRST         "shop@1.service"
 #define OTHER         "fedcba9876543210fedcba9876543210"
 #define OTHER_RECORD                                                                             \
         "{\"address\":\"10.0.0.9\",\"name\":\"beta\",\"ports\":[{\"name\":\"http\",\"port\":80," \
@@ -25,41 +24,21 @@ extern const Component services_component;
 enum { STARTS = 100 };
 
 static SimServiceFiles files;
-static void *self;
 
 /* -- A host -- */
 
-static void open_services(Fixture *fixture) {
-        static const Component *const components[] = { &services_component, NULL };
-        ComponentHost *host = &fixture->host->components;
-
-        host->components = components;
-        host->selves = &self;
-        host->io.service_files = &files.base;
-        snprintf(fixture->host->settings.service_address, ENDPOINT_ADDRESS_SIZE, "10.0.0.2");
-        fixture->host->settings.port_first = PORT_RANGE_FIRST;
-        fixture->host->settings.port_last = PORT_RANGE_LAST;
-        open_agent(fixture);
-        fixture->components.agent = fixture->agent;
-        assert_int_equal(services_component.open(&fixture->components, &fixture->host->settings, &self, NULL),
-                         0);
-}
-
-static void close_services(Fixture *fixture) {
-        self = services_component.close(self);
-        close_agent(fixture);
-}
-
 static int setup_at(void **state, unsigned level) {
         int r = faulty_fixture_setup(state);
-        Fixture *fixture = *state;
+        Host *host = running->host;
 
         sim_service_files_init(&files);
-        close_agent(fixture);
-        if (level > 0)
-                host_raise(fixture->host, level);
-        open_services(fixture);
-        run_pending(fixture);
+        host->components.io.service_files = &files.base;
+        host->settings.port_first = PORT_RANGE_FIRST;
+        host->settings.port_last = PORT_RANGE_LAST;
+        host_raise(host, level);
+        close_agent(running);
+        open_services(running);
+        run_pending(running);
         return r;
 }
 
@@ -72,14 +51,16 @@ static int setup_below(void **state) {
 }
 
 static int teardown(void **state) {
-        self = services_component.close(self);
-        faulty_fixture_teardown(state);
+        int r = faulty_fixture_teardown(state);
+
         sim_service_files_clear(&files);
-        return 0;
+        return r;
 }
 
-static const ClusterEndpoint *endpoint_of(Fixture *fixture, const char *unit) {
-        return cluster_endpoint(registry_cluster(fixture->host->registry), fixture->host->id, unit);
+#define AWAIT(expression) UNTIL(running, expression)
+
+static const ClusterEndpoint *endpoint_of(const char *unit) {
+        return cluster_endpoint(registry_cluster(running->host->registry), running->host->id, unit);
 }
 
 /* Return whether the file of 'shop' has a line of the unit. */
@@ -91,17 +72,31 @@ static bool lists(const char *unit) {
         return text && strstr(text, end);
 }
 
-static void run_shop(Fixture *fixture, const char *unit) {
-        assign_to(fixture, unit, AUTO_SHOP, ASSIGNMENT_RUN);
-        UNTIL(fixture, endpoint_of(fixture, unit) && lists(unit));
-        run_pending(fixture);
+/* Return whether key and file have the unit. */
+static bool is_there(const char *unit) {
+        return endpoint_of(unit) && lists(unit);
+}
+
+static void run_text(const char *unit, const char *text) {
+        assign_to(running, unit, text, ASSIGNMENT_RUN);
+        AWAIT(is_there(unit));
+        run_pending(running);
+}
+
+static void run_shop(const char *unit) {
+        run_text(unit, AUTO_SHOP);
+}
+
+static void reopen(void) {
+        close_services(running);
+        open_services(running);
 }
 
 static void on_written(void *userdata, const KvResult *result) {
         host_on_done(userdata, result->status, "", result->index);
 }
 
-static void write_endpoint(Fixture *fixture, const char *unit, const char *machine, KvOp op) {
+static void write_endpoint(const char *unit, const char *machine, KvOp op) {
         char key[LAYOUT_KEY_MAX];
         KvCommand cmd = { .op = op,
                           .key = kv_string(layout_key(key, LAYOUT_ENDPOINT, unit, machine)),
@@ -109,19 +104,19 @@ static void write_endpoint(Fixture *fixture, const char *unit, const char *machi
                           .internal = true };
         uint64_t number;
 
-        assert_int_equal(host_wait(fixture->host, kv_propose(fixture->host->store, &cmd, on_written,
-                                                             fixture->host, &number)),
+        assert_int_equal(host_wait(running->host, kv_propose(running->host->store, &cmd, on_written,
+                                                             running->host, &number)),
                          KV_OK);
 }
 
-static void set_presence(Fixture *fixture, Presence presence) {
-        const ClusterMachine *m = cluster_machine(registry_cluster(fixture->host->registry),
-                                                  fixture->host->id);
+static void set_presence(Presence presence) {
+        const Host *host = running->host;
+        const ClusterMachine *m = cluster_machine(registry_cluster(host->registry), host->id);
         PresenceChange change = { .presence = presence, .expected_index = m->presence_index };
 
         snprintf(change.machine, sizeof(change.machine), "%s", m->id);
-        assert_int_equal(host_wait(fixture->host, registry_presence(fixture->host->registry, 0, &change, 1,
-                                                                    host_on_done, fixture->host)),
+        assert_int_equal(host_wait(running->host, registry_presence(host->registry, 0, &change, 1,
+                                                                    host_on_done, running->host)),
                          KV_OK);
 }
 
@@ -157,177 +152,139 @@ static void a_unit_is_registered_unless_there_is_a_reason(void **state) {
 /* -- Registration -- */
 
 static void a_unit_is_registered_with_its_state_and_listed(void **state) {
-        Fixture *fixture = *state;
-        const ClusterEndpoint *e;
+        const Cluster *c = registry_cluster(running->host->registry);
         char line[400], name[ENDPOINT_NAME_SIZE];
+        const ClusterEndpoint *e;
 
-        assign_to(fixture, "shop@1.service", SHOP(""), ASSIGNMENT_RUN);
-        UNTIL(fixture, is_published(fixture, "shop@1.service", "active"));
-        e = endpoint_of(fixture, "shop@1.service");
+        assign_to(running, FIRST, SHOP(""), ASSIGNMENT_RUN);
+        AWAIT(is_published(running, FIRST, "active"));
+        e = endpoint_of(FIRST);
         assert_non_null(e);
         assert_string_equal(e->record.address, "10.0.0.2");
         assert_string_equal(e->record.services[0], "shop");
-
-        assert_int_equal(e->index, cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
-                                                 "shop@1.service")
-                                                   ->index +
-                                           1);
-        UNTIL(fixture, lists("shop@1.service"));
-        snprintf(line, sizeof(line), "%s 10.0.0.2 8080 tcp http %s - shop@1.service\n",
-                 endpoint_name(name, e->record.name, fixture->host->id, "shop@1.service"), fixture->host->id);
+        assert_int_equal(e->index, cluster_state(c, running->host->id, FIRST)->index + 1);
+        AWAIT(sim_service_file(&files, SERVICES_HOST));
+        snprintf(line, sizeof(line), "%s 10.0.0.2 8080 tcp http %s - " FIRST "\n",
+                 endpoint_name(name, e->record.name, running->host->id, FIRST), running->host->id);
         assert_string_equal(sim_service_file(&files, "shop"), line);
-        UNTIL(fixture, sim_service_file(&files, SERVICES_HOST));
         assert_non_null(strstr(sim_service_file(&files, SERVICES_HOST), " complete\n"));
 }
 
-static void below_the_feature_level_there_is_no_key_and_no_file(void **state) {
-        Fixture *fixture = *state;
+/* An attached host that starts may have its endpoints in the view before it knows the level: they stay. */
+static void below_the_feature_level_there_is_no_new_key_and_no_file(void **state) {
+        static const char old[] = "shop@2.service";
 
-        assign_to(fixture, "shop@1.service", SHOP(""), ASSIGNMENT_RUN);
-        UNTIL(fixture, is_published(fixture, "shop@1.service", "active"));
-        run_ms(fixture, 12000);
-        run_pending(fixture);
-        assert_null(endpoint_of(fixture, "shop@1.service"));
-        assert_false(files.exists);
+        write_endpoint(old, running->host->id, KV_SET);
+        assign_to(running, FIRST, SHOP(""), ASSIGNMENT_RUN);
+        assign_to(running, old, SHOP(""), ASSIGNMENT_RUN);
+        AWAIT(is_published(running, FIRST, "active") && is_published(running, old, "active"));
+        run_ms(running, 12000);
+        run_pending(running);
+        assert_true(!endpoint_of(FIRST) && endpoint_of(old) && !files.exists);
 
-        host_raise(fixture->host, KV_LEVEL_SERVICES);
-        UNTIL(fixture, endpoint_of(fixture, "shop@1.service") && lists("shop@1.service"));
-}
-
-/* An attached host that starts may have its endpoints in the view before it knows the level. */
-static void until_the_feature_level_is_known_a_registration_stays(void **state) {
-        Fixture *fixture = *state;
-
-        write_endpoint(fixture, "shop@1.service", fixture->host->id, KV_SET);
-        assign_to(fixture, "shop@1.service", SHOP(""), ASSIGNMENT_RUN);
-        UNTIL(fixture, is_published(fixture, "shop@1.service", "active"));
-        run_ms(fixture, 12000);
-        run_pending(fixture);
-        assert_non_null(endpoint_of(fixture, "shop@1.service"));
-
-        host_raise(fixture->host, KV_LEVEL_SERVICES);
-        UNTIL(fixture, lists("shop@1.service") &&
-                               streq(endpoint_of(fixture, "shop@1.service")->record.address, "10.0.0.2"));
+        host_raise(running->host, KV_LEVEL_SERVICES);
+        AWAIT(is_there(FIRST) && lists(old) && streq(endpoint_of(old)->record.address, "10.0.0.2"));
 }
 
 /* A daemon that starts may have a tree of long ago. */
 static void until_the_tree_is_current_its_feature_level_removes_no_line(void **state) {
-        Fixture *fixture = *state;
-
-        run_shop(fixture, "shop@1.service");
-        leader.gone = true;
-        leader.level = KV_LEVEL_SERVICES - 1;
-        close_services(fixture);
-        open_services(fixture);
-        run_ms(fixture, 5000);
-        leader.gone = false;
-        leader.level = 0;
+        run_shop(FIRST);
+        leader = (Leader) { .gone = true, .level = KV_LEVEL_SERVICES - 1 };
+        reopen();
+        run_ms(running, 5000);
+        leader = (Leader) {};
         for (unsigned i = 0; i < 5000; i++) {
-                assert_true(lists("shop@1.service"));
-                run_ms(fixture, 1);
+                assert_true(lists(FIRST));
+                run_ms(running, 1);
         }
-        run_pending(fixture);
-        assert_true(endpoint_of(fixture, "shop@1.service"));
+        run_pending(running);
+        assert_true(endpoint_of(FIRST));
 }
 
 static void starts_with_services_make_no_more_transactions(void **state) {
-        Fixture *fixture = *state;
+        static const char *const texts[] = { "[Service]\nExecStart=/bin/one\n", AUTO_SHOP };
         uint64_t n[2];
         char unit[32];
 
         for (unsigned services = 0; services < 2; services++) {
-                uint64_t before = registry_counts(fixture->host->registry)->done;
+                uint64_t before = registry_counts(running->host->registry)->done;
 
                 for (unsigned i = 0; i < STARTS; i++) {
                         snprintf(unit, sizeof(unit), "%s@%u.service", services ? "shop" : "plain", i);
-                        assign_to(fixture, unit, services ? AUTO_SHOP : "[Service]\nExecStart=/bin/one\n",
-                                  ASSIGNMENT_RUN);
-                        UNTIL(fixture, is_published(fixture, unit, "active"));
-                        assert_int_equal(endpoint_of(fixture, unit) != NULL, services);
+                        assign_to(running, unit, texts[services], ASSIGNMENT_RUN);
+                        AWAIT(is_published(running, unit, "active"));
+                        assert_int_equal(endpoint_of(unit) != NULL, services);
                 }
-                run_pending(fixture);
-                n[services] = registry_counts(fixture->host->registry)->done - before;
+                run_pending(running);
+                n[services] = registry_counts(running->host->registry)->done - before;
         }
         assert_int_equal(n[0], n[1]);
 }
 
 static void a_unit_that_ends_leaves_the_file_at_once_and_then_its_key(void **state) {
-        Fixture *fixture = *state;
-
-        run_shop(fixture, "shop@1.service");
+        run_shop(FIRST);
         leader.gone = true;
-        sim_systemd_end(fixture->systemd, "shop@1.service");
-        for (uint64_t end_ms = world_now_ms(fixture->world) + 30; lists("shop@1.service"); run_ms(fixture, 1))
-                assert_true(world_now_ms(fixture->world) < end_ms);
+        sim_systemd_end(running->systemd, FIRST);
+        for (uint64_t end_ms = world_now_ms(running->world) + 30; lists(FIRST); run_ms(running, 1))
+                assert_true(world_now_ms(running->world) < end_ms);
         assert_null(sim_service_file(&files, "shop"));
         leader.gone = false;
-        UNTIL(fixture, !endpoint_of(fixture, "shop@1.service"));
+        AWAIT(!endpoint_of(FIRST));
 }
 
 static void a_unit_that_crashes_in_a_loop_is_registered_when_it_is_available(void **state) {
-        Fixture *fixture = *state;
-
-        run_shop(fixture, "shop@1.service");
-        sim_systemd_restart(fixture->systemd, "shop@1.service");
-        UNTIL(fixture, !endpoint_of(fixture, "shop@1.service"));
+        run_shop(FIRST);
+        sim_systemd_restart(running->systemd, FIRST);
+        AWAIT(!endpoint_of(FIRST));
         for (unsigned i = 0; i < UPDATE_WATCH_MS - 1500; i += 100) {
-                run_ms(fixture, 100);
-                assert_false(lists("shop@1.service"));
+                run_ms(running, 100);
+                assert_false(lists(FIRST));
         }
-        UNTIL(fixture, lists("shop@1.service") && endpoint_of(fixture, "shop@1.service"));
+        AWAIT(is_there(FIRST));
 }
 
 static void a_check_that_fails_withdraws(void **state) {
-        Fixture *fixture = *state;
-
-        assign_to(fixture, "shop@1.service", CHECKED_SHOP, ASSIGNMENT_RUN);
-        UNTIL(fixture, endpoint_of(fixture, "shop@1.service") && lists("shop@1.service"));
-        run_ms(fixture, UPDATE_WATCH_MS + 1000);
-        fixture->probed.passed = false;
-        UNTIL(fixture, !endpoint_of(fixture, "shop@1.service"));
-        assert_false(lists("shop@1.service"));
-        fixture->probed.passed = true;
-        UNTIL(fixture, endpoint_of(fixture, "shop@1.service") && lists("shop@1.service"));
+        run_text(FIRST, CHECKED_SHOP);
+        run_ms(running, UPDATE_WATCH_MS + 1000);
+        running->probed.passed = false;
+        AWAIT(!endpoint_of(FIRST));
+        assert_false(lists(FIRST));
+        running->probed.passed = true;
+        AWAIT(is_there(FIRST));
 }
 
 static void a_unit_that_ended_while_the_daemon_was_down_is_withdrawn_when_units_are_listed(void **state) {
-        Fixture *fixture = *state;
-
-        run_shop(fixture, "shop@1.service");
-        run_shop(fixture, "shop@2.service");
-        close_services(fixture);
-        sim_systemd_end(fixture->systemd, "shop@1.service");
-        run_ms(fixture, 1000);
-        open_services(fixture);
-        assert_true(lists("shop@1.service") && endpoint_of(fixture, "shop@1.service"));
-        UNTIL(fixture, !endpoint_of(fixture, "shop@1.service") && !lists("shop@1.service"));
-        assert_true(lists("shop@2.service") && endpoint_of(fixture, "shop@2.service"));
+        run_shop(FIRST);
+        run_shop("shop@2.service");
+        close_services(running);
+        sim_systemd_end(running->systemd, FIRST);
+        run_ms(running, 1000);
+        open_services(running);
+        assert_true(is_there(FIRST));
+        AWAIT(!endpoint_of(FIRST) && !lists(FIRST));
+        assert_true(is_there("shop@2.service"));
 }
 
 static void a_host_that_is_not_up_registers_when_it_is(void **state) {
-        Fixture *fixture = *state;
-
-        run_shop(fixture, "shop@1.service");
+        run_shop(FIRST);
         for (Presence presence = PRESENCE_AWAY; presence <= PRESENCE_LOST; presence++) {
-                set_presence(fixture, presence);
-                run_pending(fixture);
-                assert_int_equal(endpoint_of(fixture, "shop@1.service") != NULL, presence == PRESENCE_AWAY);
-                assert_true(lists("shop@1.service"));
+                set_presence(presence);
+                run_pending(running);
+                assert_int_equal(endpoint_of(FIRST) != NULL, presence == PRESENCE_AWAY);
+                assert_true(lists(FIRST));
         }
-        set_presence(fixture, PRESENCE_UP);
-        UNTIL(fixture, endpoint_of(fixture, "shop@1.service"));
+        set_presence(PRESENCE_UP);
+        AWAIT(endpoint_of(FIRST));
 }
 
 static void what_has_changed_meanwhile_is_corrected(void **state) {
-        Fixture *fixture = *state;
-
-        run_shop(fixture, "shop@1.service");
-        write_endpoint(fixture, "shop@1.service", fixture->host->id, KV_DELETE);
-        UNTIL(fixture, endpoint_of(fixture, "shop@1.service"));
-        write_endpoint(fixture, "shop@1.service", fixture->host->id, KV_SET); /* with another address */
-        UNTIL(fixture, streq(endpoint_of(fixture, "shop@1.service")->record.address, "10.0.0.2"));
-        write_endpoint(fixture, "gone.service", fixture->host->id, KV_SET);
-        UNTIL(fixture, !endpoint_of(fixture, "gone.service"));
+        run_shop(FIRST);
+        write_endpoint(FIRST, running->host->id, KV_DELETE);
+        AWAIT(endpoint_of(FIRST));
+        write_endpoint(FIRST, running->host->id, KV_SET); /* with another address */
+        AWAIT(streq(endpoint_of(FIRST)->record.address, "10.0.0.2"));
+        write_endpoint("gone.service", running->host->id, KV_SET);
+        AWAIT(!endpoint_of("gone.service"));
 }
 
 /* -- Stops -- */
@@ -338,178 +295,165 @@ static bool was_listed, was_registered;
 static int stop_checked(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         stopped_ms = world_now_ms(running->world);
         was_listed = lists(name);
-        was_registered = endpoint_of(running, name) != NULL;
+        was_registered = endpoint_of(name) != NULL;
         return real_ops->stop(s, name, done, userdata);
 }
 
-static void an_assigned_stop_follows_the_withdrawal(void **state) {
-        Fixture *fixture = *state;
-        uint64_t begun_ms;
+static int setup_stops(void **state) {
+        int r = setup(state);
 
         bent.stop = stop_checked;
-        run_shop(fixture, "shop@1.service");
-        host_order(fixture->host, "shop@1.service", ASSIGNMENT_STOP);
-        begun_ms = world_now_ms(fixture->world);
-        UNTIL(fixture, !endpoint_of(fixture, "shop@1.service"));
-        assert_true(sim_systemd_runs(fixture->systemd, "shop@1.service"));
-        UNTIL(fixture, is_gone(fixture, "shop@1.service"));
-        assert_false(was_listed || was_registered);
-        assert_true(stopped_ms - begun_ms >= WITHDRAW_MS);
+        stopped_ms = 0;
+        return r;
 }
 
-static void a_registration_that_is_under_way_is_withdrawn_too(void **state) {
-        Fixture *fixture = *state;
-        uint64_t begun_ms;
+/* Also if its registration was under way: 'again'. */
+static void an_assigned_stop_follows_the_withdrawal(void **state) {
+        for (unsigned again = 0; again < 2; again++) {
+                uint64_t begun_ms;
 
-        bent.stop = stop_checked;
-        run_shop(fixture, "shop@1.service");
-        host_order(fixture->host, "shop@1.service", ASSIGNMENT_STOP);
-        UNTIL(fixture, !endpoint_of(fixture, "shop@1.service"));
-        write_endpoint(fixture, "shop@1.service", fixture->host->id, KV_SET);
-        begun_ms = world_now_ms(fixture->world);
-        UNTIL(fixture, !endpoint_of(fixture, "shop@1.service"));
-        assert_true(world_now_ms(fixture->world) - begun_ms < 200);
-        UNTIL(fixture, is_gone(fixture, "shop@1.service"));
-        assert_false(was_listed || was_registered);
+                run_shop(FIRST);
+                host_order(running->host, FIRST, ASSIGNMENT_STOP);
+                begun_ms = world_now_ms(running->world);
+                AWAIT(!endpoint_of(FIRST));
+                if (again) {
+                        write_endpoint(FIRST, running->host->id, KV_SET);
+                        begun_ms = world_now_ms(running->world);
+                        AWAIT(!endpoint_of(FIRST));
+                        assert_true(world_now_ms(running->world) - begun_ms < 200);
+                }
+                assert_true(sim_systemd_runs(running->systemd, FIRST));
+                AWAIT(is_gone(running, FIRST));
+                assert_false(was_listed || was_registered);
+                assert_true(stopped_ms - begun_ms >= WITHDRAW_MS);
+        }
 }
 
 static void a_new_text_withdraws_and_registers(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/new\n[X-Fleet]\nService=shop\nService=store\n";
-        Fixture *fixture = *state;
 
-        bent.stop = stop_checked;
-        run_shop(fixture, "shop@1.service");
-        assign_to(fixture, "shop@1.service", text, ASSIGNMENT_RUN);
-        UNTIL(fixture, !endpoint_of(fixture, "shop@1.service"));
-        UNTIL(fixture, endpoint_of(fixture, "shop@1.service"));
+        run_shop(FIRST);
+        assign_to(running, FIRST, text, ASSIGNMENT_RUN);
+        AWAIT(!endpoint_of(FIRST));
+        AWAIT(is_there(FIRST) && sim_service_file(&files, "store"));
         assert_false(was_listed || was_registered);
-        assert_string_equal(endpoint_of(fixture, "shop@1.service")->record.services[1], "store");
-        UNTIL(fixture, lists("shop@1.service") && sim_service_file(&files, "store"));
+        assert_string_equal(endpoint_of(FIRST)->record.services[1], "store");
 }
 
 static void a_withdrawal_that_nothing_acknowledges_delays_the_stop_for_a_second(void **state) {
-        Fixture *fixture = *state;
         uint64_t begun_ms;
 
-        bent.stop = stop_checked;
-        run_shop(fixture, "shop@1.service");
-        host_order(fixture->host, "shop@1.service", ASSIGNMENT_STOP);
-        begun_ms = world_now_ms(fixture->world);
-        for (stopped_ms = 0; stopped_ms == 0; run_ms(fixture, 1)) /* the store is not run meanwhile */
-                assert_true(world_now_ms(fixture->world) < begun_ms + 10000);
+        run_shop(FIRST);
+        host_order(running->host, FIRST, ASSIGNMENT_STOP);
+        begun_ms = world_now_ms(running->world);
+        for (; stopped_ms == 0; run_ms(running, 1)) /* the store is not run meanwhile */
+                assert_true(world_now_ms(running->world) < begun_ms + 10000);
         assert_in_range(stopped_ms - begun_ms, 1000 + WITHDRAW_MS, 1000 + WITHDRAW_MS + 100);
         assert_false(was_listed);
 }
 
 /* Other hosts know the key, this host has the line: the later one counts. */
 static void a_stop_after_another_withdrawal_waits_for_the_rest_of_the_time(void **state) {
-        Fixture *fixture = *state;
-        uint64_t withdrawn_ms;
-
-        bent.stop = stop_checked;
         for (unsigned lost = 0; lost < 2; lost++) {
-                fixture->probed.passed = true;
-                assign_to(fixture, "shop@1.service", CHECKED_SHOP, ASSIGNMENT_RUN);
-                UNTIL(fixture, endpoint_of(fixture, "shop@1.service") && lists("shop@1.service"));
+                uint64_t withdrawn_ms;
+
+                running->probed.passed = true;
+                run_text(FIRST, CHECKED_SHOP);
                 if (lost)
-                        set_presence(fixture, PRESENCE_LOST);
+                        set_presence(PRESENCE_LOST);
                 else
                         leader.gone = true;
-                fixture->probed.passed = false;
-                while (lists("shop@1.service"))
-                        run_ms(fixture, 1);
+                running->probed.passed = false;
+                while (lists(FIRST))
+                        run_ms(running, 1);
                 if (!lost)
-                        run_ms(fixture, 5000);
-                assert_int_equal(endpoint_of(fixture, "shop@1.service") == NULL, lost);
+                        run_ms(running, 5000);
+                assert_int_equal(endpoint_of(FIRST) == NULL, lost);
                 leader.gone = false;
-                UNTIL(fixture, !endpoint_of(fixture, "shop@1.service"));
-                withdrawn_ms = world_now_ms(fixture->world);
-                host_order(fixture->host, "shop@1.service", ASSIGNMENT_STOP);
-                UNTIL(fixture, is_gone(fixture, "shop@1.service"));
+                AWAIT(!endpoint_of(FIRST));
+                withdrawn_ms = world_now_ms(running->world);
+                host_order(running->host, FIRST, ASSIGNMENT_STOP);
+                AWAIT(is_gone(running, FIRST));
                 assert_in_range(stopped_ms - withdrawn_ms, WITHDRAW_MS, WITHDRAW_MS + 200);
         }
 }
 
 static void a_stop_that_is_not_wanted_any_more_registers_the_unit_again(void **state) {
-        Fixture *fixture = *state;
-
-        bent.stop = stop_checked;
-        stopped_ms = 0;
-        assign_to(fixture, "shop@1.service", SHOP("WithdrawSec=10min\n"), ASSIGNMENT_RUN);
-        UNTIL(fixture, endpoint_of(fixture, "shop@1.service"));
-        host_order(fixture->host, "shop@1.service", ASSIGNMENT_STOP);
-        UNTIL(fixture, !endpoint_of(fixture, "shop@1.service"));
-        host_order(fixture->host, "shop@1.service", ASSIGNMENT_RUN);
-        UNTIL(fixture, endpoint_of(fixture, "shop@1.service") && lists("shop@1.service"));
+        run_text(FIRST, SHOP("WithdrawSec=10min\n"));
+        host_order(running->host, FIRST, ASSIGNMENT_STOP);
+        AWAIT(!endpoint_of(FIRST));
+        host_order(running->host, FIRST, ASSIGNMENT_RUN);
+        AWAIT(is_there(FIRST));
         assert_int_equal(stopped_ms, 0);
 }
 
 /* -- Files -- */
 
+/* Run until nothing is left to write; return how many files were written. */
+static unsigned rest(void) {
+        run_ms(running, 1000);
+        run_pending(running);
+        return files.n_writes;
+}
+
 static void endpoints_of_others_are_listed_while_the_daemon_is_restarted(void **state) {
-        Fixture *fixture = *state;
         unsigned n_writes;
 
-        run_shop(fixture, "shop@1.service");
-        write_endpoint(fixture, "shop@2.service", OTHER, KV_SET);
-        UNTIL(fixture, lists("shop@2.service"));
+        run_shop(FIRST);
+        write_endpoint("shop@2.service", OTHER, KV_SET);
+        AWAIT(lists("shop@2.service"));
         assert_non_null(
                 strstr(sim_service_file(&files, "shop"), " 10.0.0.9 80 tcp http " OTHER " zone%20b "));
-        run_ms(fixture, 1000);
-        run_pending(fixture);
-        n_writes = files.n_writes;
+        n_writes = rest();
 
         /* Without a leader, what was known stays, but for a unit that ends. */
         leader.gone = true;
-        close_services(fixture);
-        open_services(fixture);
-        run_ms(fixture, 5000);
-        assert_true(lists("shop@1.service") && lists("shop@2.service"));
-        sim_systemd_end(fixture->systemd, "shop@1.service");
-        run_ms(fixture, 100);
-        assert_true(!lists("shop@1.service") && lists("shop@2.service"));
+        reopen();
+        run_ms(running, 5000);
+        assert_true(lists(FIRST) && lists("shop@2.service"));
+        sim_systemd_end(running->systemd, FIRST);
+        run_ms(running, 100);
+        assert_true(!lists(FIRST) && lists("shop@2.service"));
         assert_non_null(strstr(sim_service_file(&files, SERVICES_HOST), " complete\n"));
         assert_true(files.n_writes <= n_writes + 3);
 
         leader.gone = false;
-        write_endpoint(fixture, "shop@2.service", OTHER, KV_DELETE);
-        UNTIL(fixture, !sim_service_file(&files, "shop"));
+        write_endpoint("shop@2.service", OTHER, KV_DELETE);
+        AWAIT(!sim_service_file(&files, "shop"));
 }
 
 static void an_idle_host_writes_nothing_and_a_folder_that_was_removed_is_made_again(void **state) {
-        Fixture *fixture = *state;
         unsigned n_writes;
 
-        run_shop(fixture, "shop@1.service");
-        run_ms(fixture, 1000);
-        run_pending(fixture);
-        n_writes = files.n_writes;
-        run_ms(fixture, 60000);
-        run_pending(fixture);
-        assert_int_equal(files.n_writes, n_writes);
+        run_shop(FIRST);
+        n_writes = rest();
+        run_ms(running, 60000);
+        assert_int_equal(rest(), n_writes);
         sim_service_files_clear(&files);
         count_messages("the folder of the files of services was removed");
-        run_ms(fixture, 12000);
-        assert_true(lists("shop@1.service") && sim_service_file(&files, SERVICES_HOST));
+        run_ms(running, 12000);
+        assert_true(lists(FIRST) && sim_service_file(&files, SERVICES_HOST));
         assert_int_equal(n_logged, 1);
         count_messages(NULL);
 }
 
 static void a_disk_that_is_full_is_logged_once(void **state) {
-        Fixture *fixture = *state;
-
         files.error = -ENOSPC;
         count_messages("Failed to write the files of services");
-        assign_to(fixture, "shop@1.service", SHOP(""), ASSIGNMENT_RUN);
-        UNTIL(fixture, endpoint_of(fixture, "shop@1.service"));
-        run_ms(fixture, 5000);
+        assign_to(running, FIRST, SHOP(""), ASSIGNMENT_RUN);
+        AWAIT(endpoint_of(FIRST));
+        run_ms(running, 5000);
         assert_int_equal(n_logged, 1);
         count_messages(NULL);
         files.error = 0;
-        UNTIL(fixture, lists("shop@1.service"));
+        AWAIT(lists(FIRST));
 }
 
 static void the_folder_can_be_read_by_all(void **state) {
+        static const struct {
+                const char *name;
+                mode_t mode;
+        } made[] = { { "services", S_IFDIR | 0755 }, { "services/shop", S_IFREG | 0644 } };
         char *folder = scratch_new(), *path = scratch_path(folder, "services"), *text = NULL, **names;
         ServiceFiles *f;
         struct stat st;
@@ -527,12 +471,12 @@ static void the_folder_can_be_read_by_all(void **state) {
         assert_int_equal(f->ops->list(f, &names, &n), 0);
         assert_int_equal(n, 1);
         strings_free(names, n);
-        assert_int_equal(stat(path, &st), 0);
-        assert_int_equal(st.st_mode & 07777, 0755);
-        free(path);
-        path = scratch_path(folder, "services/shop");
-        assert_int_equal(stat(path, &st), 0);
-        assert_int_equal(st.st_mode & 07777, 0644);
+        for (size_t i = 0; i < ELEMENTS(made); i++) {
+                free(path);
+                path = scratch_path(folder, made[i].name);
+                assert_int_equal(stat(path, &st), 0);
+                assert_int_equal(st.st_mode, made[i].mode);
+        }
         assert_int_equal(f->ops->remove(f, "shop"), 0);
         assert_int_equal(f->ops->remove(f, "shop"), 0);
         assert_int_equal(f->ops->read(f, "shop", &text), -ENOENT);
@@ -543,15 +487,13 @@ static void the_folder_can_be_read_by_all(void **state) {
         scratch_free(folder);
 }
 
-#define in_a_host(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(int argc, char **argv) {
+#define in_a_host(f)  cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define with_stops(f) cmocka_unit_test_setup_teardown(f, setup_stops, teardown)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_unit_is_registered_unless_there_is_a_reason),
                 in_a_host(a_unit_is_registered_with_its_state_and_listed),
-                cmocka_unit_test_setup_teardown(below_the_feature_level_there_is_no_key_and_no_file,
-                                                setup_below, teardown),
-                cmocka_unit_test_setup_teardown(until_the_feature_level_is_known_a_registration_stays,
+                cmocka_unit_test_setup_teardown(below_the_feature_level_there_is_no_new_key_and_no_file,
                                                 setup_below, teardown),
                 in_a_host(until_the_tree_is_current_its_feature_level_removes_no_line),
                 in_a_host(starts_with_services_make_no_more_transactions),
@@ -561,12 +503,11 @@ int main(int argc, char **argv) {
                 in_a_host(a_unit_that_ended_while_the_daemon_was_down_is_withdrawn_when_units_are_listed),
                 in_a_host(a_host_that_is_not_up_registers_when_it_is),
                 in_a_host(what_has_changed_meanwhile_is_corrected),
-                in_a_host(an_assigned_stop_follows_the_withdrawal),
-                in_a_host(a_registration_that_is_under_way_is_withdrawn_too),
-                in_a_host(a_new_text_withdraws_and_registers),
-                in_a_host(a_withdrawal_that_nothing_acknowledges_delays_the_stop_for_a_second),
-                in_a_host(a_stop_after_another_withdrawal_waits_for_the_rest_of_the_time),
-                in_a_host(a_stop_that_is_not_wanted_any_more_registers_the_unit_again),
+                with_stops(an_assigned_stop_follows_the_withdrawal),
+                with_stops(a_new_text_withdraws_and_registers),
+                with_stops(a_withdrawal_that_nothing_acknowledges_delays_the_stop_for_a_second),
+                with_stops(a_stop_after_another_withdrawal_waits_for_the_rest_of_the_time),
+                with_stops(a_stop_that_is_not_wanted_any_more_registers_the_unit_again),
                 in_a_host(endpoints_of_others_are_listed_while_the_daemon_is_restarted),
                 in_a_host(an_idle_host_writes_nothing_and_a_folder_that_was_removed_is_made_again),
                 in_a_host(a_disk_that_is_full_is_logged_once),
