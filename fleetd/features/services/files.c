@@ -107,12 +107,34 @@ static void files_add_endpoint(Text *t, const EndpointRecord *record, const char
                 endpoint_line_print(t, &line);
 }
 
-/* Call 'each' with each line of the file that can be read; 'text' has it as it was. Return the hash of the
- * file; 0: it cannot be read. */
-static uint64_t files_each_line(Services *s, const char *service,
-                                void (*each)(Services *s, const char *service, const char *text,
-                                             const EndpointLine *line, Text *t),
-                                Text *t) {
+/* An own endpoint that a former daemon has listed. */
+static void files_take_line(Services *s, const char *service, const EndpointLine *line) {
+        OwnEndpoint *own;
+
+        if (!s->host->agent || !streq(line->machine_id, s->host->settings->machine_id) ||
+            unit_name_check(line->unit, NULL) < 0)
+                return;
+        own = named_get(&s->own, line->unit, sizeof(*own));
+        if (!own)
+                return;
+        s->n_listed += !own->listed;
+        own->withdraw_ms = WITHDRAW_MS;
+        own->listed = own->former = true;
+        for (size_t i = 0; i < SERVICES_MAX && !streq(own->record.services[i], service); i++)
+                if (!own->record.services[i][0])
+                        snprintf(own->record.services[i], sizeof(own->record.services[i]), "%s", service);
+}
+
+/* Return whether nothing is known better: of others without a view, and of own ones that are not decided. */
+static bool files_keep_line(const Services *s, const EndpointLine *line) {
+        const OwnEndpoint *own = named_find(s->own, line->unit);
+
+        return streq(line->machine_id, s->host->settings->machine_id) ? own && own->former : !s->sees_others;
+}
+
+/* Append the lines of a file that are kept; NULL: take all, at the start. Return the hash of the file; 0: it
+ * cannot be read. */
+static uint64_t files_read(Services *s, const char *service, Text *kept) {
         ServiceFiles *f = s->host->io.service_files;
         _cleanup_free_ char *text = NULL;
         char copy[ENDPOINT_LINE_MAX + 1], *next;
@@ -126,20 +148,15 @@ static uint64_t files_each_line(Services *s, const char *service,
                 next = strchrnul(at, '\n');
                 if (*next)
                         *next++ = 0;
-                if (snprintf(copy, sizeof(copy), "%s", at) < (int) sizeof(copy) &&
-                    endpoint_line_parse(copy, &line) >= 0)
-                        each(s, service, at, &line, t);
+                if (snprintf(copy, sizeof(copy), "%s", at) >= (int) sizeof(copy) ||
+                    endpoint_line_parse(copy, &line) < 0)
+                        continue;
+                if (!kept)
+                        files_take_line(s, service, &line);
+                else if (files_keep_line(s, &line))
+                        text_printf(kept, "%s\n", at);
         }
         return hash;
-}
-
-/* Keep what is not known better: endpoints of others without a view, and own ones that are not decided. */
-static void files_keep_line(Services *s, const char *service, const char *text, const EndpointLine *line,
-                            Text *t) {
-        const OwnEndpoint *own = named_find(s->own, line->unit);
-
-        if (streq(line->machine_id, s->host->settings->machine_id) ? own && own->former : !s->sees_others)
-                text_printf(t, "%s\n", text);
 }
 
 /* Sort the lines. */
@@ -172,7 +189,7 @@ static int files_text(Services *s, const char *service, Text *t) {
                         files_add_endpoint(t, &own->record, self, n->name);
         }
         if (keeps)
-                files_each_line(s, service, files_keep_line, t);
+                files_read(s, service, t);
         for (size_t i = 0; c && i < c->n_endpoints; i++)
                 if (!streq(c->endpoints[i]->machine, self))
                         files_add_endpoint(t, &c->endpoints[i]->record, c->endpoints[i]->machine,
@@ -295,24 +312,6 @@ void services_on_pass(void *userdata) {
 
 /* -- The start -- */
 
-static void files_take_line(Services *s, const char *service, const char *text, const EndpointLine *line,
-                            Text *t) {
-        OwnEndpoint *own;
-
-        if (!s->host->agent || !streq(line->machine_id, s->host->settings->machine_id) ||
-            unit_name_check(line->unit, NULL) < 0)
-                return;
-        own = named_get(&s->own, line->unit, sizeof(*own));
-        if (!own)
-                return;
-        s->n_listed += !own->listed;
-        own->withdraw_ms = WITHDRAW_MS;
-        own->listed = own->former = true;
-        for (size_t i = 0; i < SERVICES_MAX && !streq(own->record.services[i], service); i++)
-                if (!own->record.services[i][0])
-                        snprintf(own->record.services[i], sizeof(own->record.services[i]), "%s", service);
-}
-
 static void files_read_host(Services *s) {
         ServiceFiles *f = s->host->io.service_files;
         _cleanup_free_ char *text = NULL;
@@ -338,7 +337,7 @@ int services_read_files(Services *s) {
                         ServiceFile *file = named_get(&s->written, names[i], sizeof(*file));
 
                         if (file)
-                                file->hash = files_each_line(s, names[i], files_take_line, NULL);
+                                file->hash = files_read(s, names[i], NULL);
                         r = file ? 0 : -ENOMEM;
                 }
         strings_free(names, n);

@@ -40,7 +40,7 @@ static void service_rows_add(ServiceRows *all, ServiceRow row) {
                 all->rows[all->n++] = row;
 }
 
-/* Add where units are wanted, and have no endpoint of the service. */
+/* Add where units are wanted, and have no endpoint of the service. Sort all by unit and machine. */
 static void service_rows_read_missing(ServiceRows *all, const Cluster *c, const char *service) {
         const Pattern *named = patterns_find(&c->rules[CLUSTER_SERVICES], service);
 
@@ -65,6 +65,8 @@ static void service_rows_read_missing(ServiceRows *all, const Cluster *c, const 
                 if (!any)
                         service_rows_add(all, (ServiceRow) { u->name, "" });
         }
+        if (all->n > 0)
+                qsort(all->rows, all->n, sizeof(*all->rows), service_row_compare);
 }
 
 /* Read all rows of a service, sorted by unit and machine. */
@@ -75,8 +77,6 @@ static void service_rows_read(ServiceRows *all, const Cluster *c, const char *se
                 service_rows_add(all, (ServiceRow) { s->endpoints[i]->unit, s->endpoints[i]->machine,
                                                      .endpoint = s->endpoints[i] });
         service_rows_read_missing(all, c, service);
-        if (all->n > 0)
-                qsort(all->rows, all->n, sizeof(*all->rows), service_row_compare);
 }
 
 /* -- Why a unit has no endpoint -- */
@@ -209,7 +209,7 @@ static int service_entity(const Request *request, const char *name, Error *reaso
         const Pattern *named = patterns_find(&c->rules[CLUSTER_SERVICES], name);
         const ClusterService *s = cluster_service(c, name);
         _cleanup_(service_rows_done) ServiceRows missing = {};
-        const ServiceRow *first = NULL;
+        const ServiceRow *first;
         const char *machine = "";
         VerdictCode code;
 
@@ -233,11 +233,9 @@ static int service_entity(const Request *request, const char *name, Error *reaso
         service_rows_read_missing(&missing, c, name);
         TRY(missing.error);
         ret->n_wanted = ret->n_endpoints + missing.n;
-        for (size_t i = 0; i < missing.n; i++)
-                if (!first || service_row_compare(&missing.rows[i], first) < 0)
-                        first = &missing.rows[i];
-        if (!first)
+        if (missing.n == 0)
                 return 0;
+        first = missing.rows;
         code = service_row_explain(request, first, &ret->state, reason);
         ret->unit = first->unit;
         ret->machine = first->assignment ? cluster_machine_name(first->assignment->machine) : NULL;
