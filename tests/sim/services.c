@@ -60,18 +60,12 @@ static void services_watch_line(SimMachine *m, const char *service, const Endpoi
                              m->name);
 }
 
-static void services_find_line(SimMachine *m, const char *service, const EndpointLine *line, void *userdata) {
-        SimListed *listed = userdata;
-
-        if (streq(line->machine_id, m->machine_id) && streq(line->unit, listed->unit))
-                listed->at_ms = world_now_ms(m->cluster->world);
-}
-
 void services_check_stop(SimMachine *m, const char *unit) {
         SimListed *listed = services_listed(m, unit);
         uint64_t now_ms = world_now_ms(m->cluster->world);
+        unsigned n = 0;
 
-        services_each(m, services_find_line, listed);
+        services_each(m, services_watch_line, &n);
         if (listed->at_ms > 0 && now_ms - listed->at_ms < WITHDRAW_MS)
                 world_failed(m->cluster->world, "a-unit-is-withdrawn-before-it-is-stopped",
                              "%s on %s was listed %llu ms before", unit, m->name,

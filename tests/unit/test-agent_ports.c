@@ -38,11 +38,11 @@ static uint16_t number_of(const char *unit) {
         return read_number(sim_systemd_ports(running->systemd, unit));
 }
 
-static bool is_in_record(Fixture *fixture, uint16_t number) {
+static bool is_in_record(uint16_t number) {
         char field[32];
 
         snprintf(field, sizeof(field), "\"ports\":{\"http\":%u}", number);
-        return records_contain(fixture, field);
+        return records_contain(running, field);
 }
 
 static int start_checked(Systemd *s, const char *name, SystemdDone done, void *userdata) {
@@ -51,28 +51,28 @@ static int start_checked(Systemd *s, const char *name, SystemdDone done, void *u
 
         (void) real_ops->get_drop_in(s, name, DROP_IN_PORTS, &drop_in);
         number = read_number(drop_in);
-        n_late += number > 0 && !is_in_record(running, number);
+        n_late += number > 0 && !is_in_record(number);
         n_shared += sim_systemd_port_owner(running->systemd, 8081, name) != NULL;
         return real_ops->start(s, name, done, userdata);
 }
 
-static void reopen(Fixture *fixture) {
-        close_services(fixture);
-        open_services(fixture);
-        run_pending(fixture);
+#define AWAIT(expression) UNTIL(running, expression)
+
+static void reopen(void) {
+        close_services(running);
+        open_services(running);
+        run_pending(running);
 }
 
 static int setup(void **state) {
         int r = faulty_fixture_setup(state);
-        Fixture *fixture = *state;
-
         memset(held, 0, sizeof(held));
         n_late = n_shared = 0;
         bent.start = start_checked;
-        fixture->host->components.io.ports = &prober;
-        fixture->host->settings.port_first = FIRST;
-        fixture->host->settings.port_last = LAST;
-        reopen(fixture);
+        running->host->components.io.ports = &prober;
+        running->host->settings.port_first = FIRST;
+        running->host->settings.port_last = LAST;
+        reopen();
         return r;
 }
 
@@ -81,17 +81,17 @@ static void hold_all(void) {
                 held[i] = true;
 }
 
-static void run_web(Fixture *fixture, const char *name, const char *text) {
+static void run_web(const char *name, const char *text) {
         unsigned n = n_starts;
 
-        assign_to(fixture, name, text, ASSIGNMENT_RUN);
-        UNTIL(fixture, n_starts > n && is_published(fixture, name, "active"));
-        run_pending(fixture);
+        assign_to(running, name, text, ASSIGNMENT_RUN);
+        AWAIT(n_starts > n && is_published(running, name, "active"));
+        run_pending(running);
 }
 
 /* Return whether its start was refused, for this reason. */
-static bool is_refused(Fixture *fixture, const char *unit, const char *reason) {
-        const UnitState *s = state_of(fixture, unit);
+static bool is_refused(const char *unit, const char *reason) {
+        const UnitState *s = state_of(running, unit);
 
         return s && streq(s->job, STATE_JOB_REFUSED) && streq(s->reason, reason);
 }
@@ -99,8 +99,8 @@ static bool is_refused(Fixture *fixture, const char *unit, const char *reason) {
 static void a_selected_port_is_on_disk_before_the_start(void **state) {
         char part[64];
 
-        run_web(*state, "web.service", WEB);
-        run_web(*state, "shop.service", WEB);
+        run_web("web.service", WEB);
+        run_web("shop.service", WEB);
         assert_int_equal(n_late, 0);
         assert_in_range(number_of("web.service"), FIRST, LAST);
         assert_in_range(number_of("shop.service"), FIRST, LAST);
@@ -111,35 +111,33 @@ static void a_selected_port_is_on_disk_before_the_start(void **state) {
 }
 
 static void a_number_survives_restarts_of_unit_and_daemon(void **state) {
-        Fixture *fixture = *state;
         uint16_t number;
 
-        run_web(fixture, "web.service", WEB);
+        run_web("web.service", WEB);
         number = number_of("web.service");
-        reopen(fixture);
+        reopen();
         assert_int_equal(n_starts, 1);
-        run_web(fixture, "web.service", WEB_NEW);
+        run_web("web.service", WEB_NEW);
         assert_int_equal(number_of("web.service"), number);
         assert_int_equal(n_late, 0);
 }
 
 /* Another program has taken the port while the unit was down. While it runs, the port is its own. */
 static void a_number_that_another_program_holds_is_replaced_at_the_start(void **state) {
-        Fixture *fixture = *state;
         char expected[96];
         uint16_t former;
 
-        run_web(fixture, "web.service", WEB);
+        run_web("web.service", WEB);
         former = number_of("web.service");
         held[former] = true;
-        reopen(fixture);
+        reopen();
         assert_int_equal(number_of("web.service"), former);
 
         snprintf(expected, sizeof(expected), ", because %u/tcp is in use", former);
         count_messages(expected);
-        run_web(fixture, "web.service", WEB_NEW);
+        run_web("web.service", WEB_NEW);
         assert_int_not_equal(number_of("web.service"), former);
-        assert_true(is_in_record(fixture, number_of("web.service")));
+        assert_true(is_in_record(number_of("web.service")));
         assert_int_equal(n_logged, 1); /* and so says the history */
         count_messages(NULL);
         assert_int_equal(n_late, 0);
@@ -147,19 +145,18 @@ static void a_number_that_another_program_holds_is_replaced_at_the_start(void **
 
 /* systemd stopped it with another unit: its file is in force, and the drop-in is written again before. */
 static void a_number_is_replaced_where_the_file_is_in_force(void **state) {
-        Fixture *fixture = *state;
         uint16_t former;
 
-        run_web(fixture, "web.service", WEB);
+        run_web("web.service", WEB);
         former = number_of("web.service");
         hold_all();
-        sim_systemd_hold(fixture->systemd);
-        sim_systemd_release(fixture->systemd);
-        UNTIL(fixture, is_refused(fixture, "web.service", "no free port in PortRange=10000-10003"));
+        sim_systemd_hold(running->systemd);
+        sim_systemd_release(running->systemd);
+        AWAIT(is_refused("web.service", "no free port in PortRange=10000-10003"));
         assert_int_equal(n_starts, 1);
         memset(held, 0, sizeof(held));
         held[former] = true;
-        UNTIL(fixture, n_starts == 2);
+        AWAIT(n_starts == 2);
         assert_int_not_equal(number_of("web.service"), former);
         assert_int_not_equal(number_of("web.service"), 0);
         assert_int_equal(n_late, 0);
@@ -167,72 +164,67 @@ static void a_number_is_replaced_where_the_file_is_in_force(void **state) {
 
 static void a_check_is_probed_at_the_port_that_it_names(void **state) {
         static const char *const texts[] = { WEB "HealthTcp=http\n", WEB_NEW "HealthHttp=http/\n" };
-        Fixture *fixture = *state;
         uint16_t former = 0;
 
         for (size_t i = 0; i < ELEMENTS(texts); i++) {
-                run_web(fixture, "web.service", texts[i]);
+                run_web("web.service", texts[i]);
                 assert_int_not_equal(number_of("web.service"), former);
-                fixture->n_probes = 0;
-                UNTIL(fixture, fixture->n_probes > 0);
-                assert_int_equal(fixture->probed_port, number_of("web.service"));
+                running->n_probes = 0;
+                AWAIT(running->n_probes > 0);
+                assert_int_equal(running->probed_port, number_of("web.service"));
 
-                close_services(fixture);
+                close_services(running);
                 former = number_of("web.service");
                 held[former] = true;
-                fixture->n_probes = fixture->probed_port = 0;
-                open_services(fixture);
-                UNTIL(fixture, fixture->n_probes > 0);
-                assert_int_equal(fixture->probed_port, former);
+                running->n_probes = running->probed_port = 0;
+                open_services(running);
+                AWAIT(running->n_probes > 0);
+                assert_int_equal(running->probed_port, former);
         }
 }
 
 /* Its drop-in is written, and systemd cannot read it before the files of others are linked. */
 static void a_unit_does_not_start_before_systemd_has_its_new_number(void **state) {
-        Fixture *fixture = *state;
         uint16_t former;
 
-        run_web(fixture, "web.service", WEB);
+        run_web("web.service", WEB);
         former = number_of("web.service");
         held[former] = true;
         bent.link = link_in_vain;
         vain = (Vain) { .unit = "other.service", .held = true };
-        assign(fixture, "other.service");
-        UNTIL(fixture, vain.n == 1);
-        sim_systemd_hold(fixture->systemd);
-        sim_systemd_release(fixture->systemd);
-        run_ms(fixture, 10000);
+        assign(running, "other.service");
+        AWAIT(vain.n == 1);
+        sim_systemd_hold(running->systemd);
+        sim_systemd_release(running->systemd);
+        run_ms(running, 10000);
         assert_int_equal(n_starts, 1);
         vain.done(vain.userdata, 0, "");
         vain = (Vain) {};
-        UNTIL(fixture, n_starts == 3);
+        AWAIT(n_starts == 3);
         assert_int_not_equal(number_of("web.service"), former);
 }
 
 static void without_a_free_port_the_start_is_refused_until_there_is_one(void **state) {
-        Fixture *fixture = *state;
-
         hold_all();
-        assign_to(fixture, "web.service", WEB, ASSIGNMENT_RUN);
-        UNTIL(fixture, is_refused(fixture, "web.service", "no free port in PortRange=10000-10003"));
+        assign_to(running, "web.service", WEB, ASSIGNMENT_RUN);
+        AWAIT(is_refused("web.service", "no free port in PortRange=10000-10003"));
         assert_int_equal(n_starts, 0);
         held[10002] = false;
-        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        AWAIT(is_published(running, "web.service", "active"));
         assert_int_equal(number_of("web.service"), 10002);
-        assert_string_equal(state_of(fixture, "web.service")->job, "");
+        assert_string_equal(state_of(running, "web.service")->job, "");
 }
 
 static void a_fixed_number_that_was_selected_for_another_unit_is_refused(void **state) {
-        Fixture *fixture = *state;
         char text[128], expected[64];
 
-        run_web(fixture, "web.service", WEB);
+        run_web("web.service", WEB);
         snprintf(text, sizeof(text), "[Service]\nExecStart=/bin/one\n[X-Fleet]\nPort=x:%u\n",
                  number_of("web.service"));
         snprintf(expected, sizeof(expected), "%u/tcp is the port of web.service (auto)",
                  number_of("web.service"));
-        assign_to(fixture, "fixed.service", text, ASSIGNMENT_RUN);
-        UNTIL(fixture, is_refused(fixture, "fixed.service", expected));
+        assign_to(running, "fixed.service", text, ASSIGNMENT_RUN);
+        AWAIT(is_refused("fixed.service", expected));
         assert_int_equal(n_starts, 1);
 }
 
@@ -249,19 +241,18 @@ bool __wrap_names_have(const Names *names, const char *name) {
 static void a_start_looks_at_the_ports_of_no_other_unit(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nPort=a:auto\nPort=b:%u\n";
         enum { UNITS = 40 };
-        Fixture *fixture = *state;
-        unsigned cost[UNITS] = {};
+        unsigned first = 0;
         char unit[32], copy[128];
 
-        fixture->host->settings.port_last = FIRST + UNITS;
+        running->host->settings.port_last = FIRST + UNITS;
         for (unsigned i = 0; i < UNITS; i++) {
                 snprintf(unit, sizeof(unit), "unit-%u.service", i);
                 snprintf(copy, sizeof(copy), text, 8000 + i);
                 n_looks = 0;
-                run_web(fixture, unit, copy);
-                cost[i] = n_looks;
+                run_web(unit, copy);
+                first = i == 0 ? n_looks : first;
         }
-        assert_in_range(cost[UNITS - 1], 0, 2 * cost[0]);
+        assert_in_range(n_looks, 0, 2 * first);
 }
 
 static struct {
@@ -278,50 +269,46 @@ static int stop_held(Systemd *s, const char *name, SystemdDone done, void *userd
 static void a_unit_starts_when_the_one_that_had_its_port_has_stopped(void **state) {
         static const char *const units[] = { "web.service", "a.service", "x.service", "b.service" };
         static const char text[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nPort=http:8081\n";
-        Fixture *fixture = *state;
-
         bent.stop = stop_held;
-        run_web(fixture, units[0], text);
+        run_web(units[0], text);
         for (unsigned i = 1; i < ELEMENTS(units); i++) {
-                host_order(fixture->host, units[i - 1], ASSIGNMENT_STOP);
-                assign_to(fixture, units[i], text, ASSIGNMENT_RUN);
+                host_order(running->host, units[i - 1], ASSIGNMENT_STOP);
+                assign_to(running, units[i], text, ASSIGNMENT_RUN);
                 held_stop.done = NULL;
-                UNTIL(fixture, held_stop.done);
-                run_ms(fixture, 2000);
+                AWAIT(held_stop.done);
+                run_ms(running, 2000);
                 assert_int_equal(n_starts, i);
-                assert_true(!state_of(fixture, units[i]) || !state_of(fixture, units[i])->job[0]);
+                assert_true(!state_of(running, units[i]) || !state_of(running, units[i])->job[0]);
                 assert_int_equal(
-                        real_ops->stop(fixture->bus, units[i - 1], held_stop.done, held_stop.userdata), 0);
-                UNTIL(fixture, is_published(fixture, units[i], "active"));
+                        real_ops->stop(running->bus, units[i - 1], held_stop.done, held_stop.userdata), 0);
+                AWAIT(is_published(running, units[i], "active"));
                 assert_int_equal(n_starts, i + 1);
         }
         assert_int_equal(n_shared, 0);
 }
 
 static void the_number_of_a_running_unit_is_found_when_the_records_are_lost(void **state) {
-        Fixture *fixture = *state;
-        _cleanup_free_ char *path = scratch_path(fixture->host->agent_path, "assignment");
+        _cleanup_free_ char *path = scratch_path(running->host->agent_path, "assignment");
         uint16_t number;
 
-        run_web(fixture, "web.service", WEB);
+        run_web("web.service", WEB);
         number = number_of("web.service");
-        close_services(fixture);
+        close_services(running);
         assert_int_equal(unlink(path), 0);
-        open_services(fixture);
-        UNTIL(fixture, is_in_record(fixture, number));
+        open_services(running);
+        AWAIT(is_in_record(number));
         assert_int_equal(n_starts, 1);
         assert_int_equal(number_of("web.service"), number);
 }
 
 static void a_drop_in_that_was_removed_is_written_again(void **state) {
-        Fixture *fixture = *state;
         char *drop_in = NULL, *again = NULL;
 
-        run_web(fixture, "web.service", WEB);
-        assert_int_equal(real_ops->get_drop_in(fixture->bus, "web.service", DROP_IN_PORTS, &drop_in), 0);
-        assert_int_equal(real_ops->put_drop_in(fixture->bus, "web.service", DROP_IN_PORTS, NULL), 1);
-        sim_systemd_change(fixture->systemd, "web.service");
-        UNTIL(fixture, real_ops->get_drop_in(fixture->bus, "web.service", DROP_IN_PORTS, &again) == 0);
+        run_web("web.service", WEB);
+        assert_int_equal(real_ops->get_drop_in(running->bus, "web.service", DROP_IN_PORTS, &drop_in), 0);
+        assert_int_equal(real_ops->put_drop_in(running->bus, "web.service", DROP_IN_PORTS, NULL), 1);
+        sim_systemd_change(running->systemd, "web.service");
+        AWAIT(real_ops->get_drop_in(running->bus, "web.service", DROP_IN_PORTS, &again) == 0);
         assert_string_equal(again, drop_in);
         assert_int_equal(n_starts, 1);
         free(again);
