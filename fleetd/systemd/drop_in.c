@@ -14,13 +14,12 @@ static bool drop_in_wants_singleton(const Unit *text) {
 static bool drop_in_wants_ports(const Unit *text) {
         const ServicePolicy *service = &text->placement.service;
         const char *type = unit_name_type(text->name);
-        bool published = false;
+        bool environment = streq(type, "service") || streq(type, "container");
 
-        if (streq(type, "socket"))
-                return false;
         for (size_t i = 0; i < service->n_ports; i++)
-                published |= service->ports[i].container > 0;
-        return service->n_ports > 0 && (published || streq(type, "service") || streq(type, "container"));
+                if (environment || service->ports[i].container > 0)
+                        return true;
+        return false;
 }
 
 static const struct {

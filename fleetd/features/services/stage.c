@@ -25,17 +25,12 @@ static const HeldPort *stage_owner(const Staging *s, uint16_t number, PortProtoc
         return NULL;
 }
 
-static bool stage_is_held(const Staging *s, uint16_t number, PortProtocol protocol) {
-        const PortProber *prober = s->services->host->io.ports;
-
-        return prober && !prober->is_free(prober, number, protocol);
-}
-
 static bool stage_is_taken(void *userdata, uint16_t number, PortProtocol protocol) {
         const Staging *s = userdata;
+        const PortProber *prober = s->services->host->io.ports;
 
         return record_ports_have(&s->ports, &s->text->placement.service, number, protocol) ||
-               stage_owner(s, number, protocol) || stage_is_held(s, number, protocol);
+               stage_owner(s, number, protocol) || (prober && !prober->is_free(prober, number, protocol));
 }
 
 /* A number of the text that is in the range of dynamic ports of this host. */
@@ -77,15 +72,14 @@ int services_stage(void *self, const Unit *text, RecordPorts *ports, bool runs, 
         const ServicePolicy *service = &text->placement.service;
         Staging s = { self, text, runs, {} };
         const ComponentHost *host = s.services->host;
+        Systemd *systemd = host->io.systemd;
         _cleanup_free_ char *former = NULL;
         _cleanup_text_ Text t = {};
         int r;
 
-        if (service->n_ports > 0) {
-                r = host->io.systemd->ops->get_drop_in(host->io.systemd, text->name, DROP_IN_PORTS, &former);
-                if (r == -ENOMEM)
-                        return r;
-        }
+        if (service->n_ports > 0 &&
+            systemd->ops->get_drop_in(systemd, text->name, DROP_IN_PORTS, &former) == -ENOMEM)
+                return -ENOMEM;
         for (size_t i = 0; i < service->n_ports; i++) {
                 const ServicePort *port = &service->ports[i];
                 uint16_t recorded = record_ports_number(ports, port);
@@ -100,8 +94,6 @@ int services_stage(void *self, const Unit *text, RecordPorts *ports, bool runs, 
                 return 0;
         ports_append_drop_in(&t, text, facts_service_address(host->facts, host->settings->service_address),
                              &s.ports);
-        r = t.error < 0 ?
-                    t.error :
-                    host->io.systemd->ops->put_drop_in(host->io.systemd, text->name, DROP_IN_PORTS, t.chars);
+        r = t.error < 0 ? t.error : systemd->ops->put_drop_in(systemd, text->name, DROP_IN_PORTS, t.chars);
         return r < 0 ? error_set(err, r, "Failed to write the drop-in of its ports: %s", strerror(-r)) : r;
 }
