@@ -208,27 +208,15 @@ static void agent_on_links_changed(void *userdata, int error, const char *messag
                 agent_call_done(call, r, message);
 }
 
-/* It is tried again later, as a start that systemd refuses. */
-static void agent_refuse_start(Agent *a, AgentUnit *u, int error, const Error *why) {
-        u->start_refused = true;
-        agent_unit_failed(a, u, "start", error_text(why, error));
-        publisher_expedite(a->publisher, u->name);
-}
-
 static void agent_write(Agent *a, AgentUnit **units, size_t n) {
         size_t written = 0;
         int r;
 
         for (size_t i = 0; i < n; i++) {
                 const Unit *text = agent_unit_text(a, units[i]);
-                Error why = {};
 
-                r = agent_stage_duties(a, units[i], text, &why);
-                if (r < 0) {
-                        agent_refuse_start(a, units[i], r, &why);
+                if (agent_stage_duties(a, units[i], text) < 0)
                         continue;
-                }
-                agent_note(units[i], &why);
                 r = a->systemd->ops->write_file(a->systemd, units[i]->name, text->text, text->text_size);
                 if (r < 0)
                         agent_unit_failed(a, units[i], "write the file of", strerror(-r));
@@ -477,17 +465,12 @@ static int agent_stage(Agent *a, const AgentUnit *u) {
 static void agent_stage_step(Agent *a, AgentUnit *u, AgentStep *step) {
         AssignmentRecord *record = records_get(&a->records, u->name);
         const Unit *text = agent_unit_text(a, u);
-        Error why = {};
-        int r = record && text ? agent_stage_duties(a, u, text, &why) : 0;
+        int r = record && text ? agent_stage_duties(a, u, text) : 0;
 
         if (r == 0)
                 return;
         if (*step == AGENT_START)
                 agent_cancel_start(a, record, u);
-        if (r > 0)
-                agent_note(u, &why);
-        else
-                agent_refuse_start(a, u, r, &why);
         *step = r > 0 ? AGENT_WRITE : AGENT_NOTHING;
 }
 

@@ -51,21 +51,20 @@ void agent_find_triggered(Agent *a) {
 
 /* Return whether a unit that runs here, and is about to stop, has the fixed port. The cluster does not count
  * the ports of a unit that was destroyed. */
-static bool agent_port_is_held(Agent *a, const char *unit, const ServicePort *port) {
+static bool agent_port_is_held(Agent *a, const AgentUnit *u, const ServicePort *port) {
         uint16_t number = (uint16_t) port->number;
         size_t n;
         const HeldPort *held = records_holders(&a->records, number, port->protocol, &n);
 
         for (size_t i = 0; i < n; i++) {
-                const char *name = held[i].record->name;
-                const AgentUnit *other = held[i].selected || streq(name, unit) ? NULL :
-                                                                                 agent_unit(a, name, false);
-                const ClusterAssignment *assignment = other ? agent_assignment(a, name) : NULL;
+                const AgentUnit *other = agent_unit(a, held[i].record->name, false);
+                const ClusterAssignment *assignment = other ? agent_assignment(a, other->name) : NULL;
                 const Unit *text = assignment && assignment->kind != ASSIGNMENT_STOP ?
                                            agent_assigned_text(a, other) :
                                            NULL;
 
-                if (other && other->seen.owner == SYSTEMD_OURS && agent_is_started(&other->seen) &&
+                if (!held[i].selected && other && other != u && other->seen.owner == SYSTEMD_OURS &&
+                    agent_is_started(&other->seen) &&
                     !(text &&
                       record_ports_have(&(RecordPorts) {}, &text->placement.service, number, port->protocol)))
                         return true;
@@ -97,7 +96,7 @@ bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s, const char **ret_
                 return false;
         *ret_awaited = "a unit that has its port stops first";
         for (size_t i = 0; i < text->placement.service.n_ports; i++)
-                if (agent_port_is_held(a, u->name, &text->placement.service.ports[i]))
+                if (agent_port_is_held(a, u, &text->placement.service.ports[i]))
                         return true;
         if (!unit_triggered(text))
                 return false;

@@ -274,12 +274,9 @@ static int record_ports_read_one(void *userdata, const char *name, const JsonVal
 }
 
 static int record_ports_read(const JsonValue *member, void *field, Error *err) {
-        RecordPorts ports = {};
-
-        if (json_value_each(member, record_ports_read_one, &ports) < 0)
-                return error_set(err, -EBADMSG, "ports: expected numbers by name");
-        *(RecordPorts *) field = ports;
-        return 0;
+        return json_value_each(member, record_ports_read_one, field) < 0 ?
+                       error_set(err, -EBADMSG, "ports: expected numbers by name") :
+                       0;
 }
 
 /* An entry of the file. */

@@ -43,7 +43,7 @@ void ports_append_drop_in(Text *t, const Unit *text, const char *address, const 
                       { "pod", "Pod" },
                       { "kube", "Kube" } };
         const ServicePolicy *service = &text->placement.service;
-        _cleanup_text_ Text words = {};
+        _cleanup_text_ Text words = {}, published = {};
         size_t k = 0;
 
         while (k < ELEMENTS(types) - 1 && !streq(unit_name_type(text->name), types[k].type))
@@ -52,27 +52,25 @@ void ports_append_drop_in(Text *t, const Unit *text, const char *address, const 
         for (size_t i = 0; i < ports->n; i++)
                 text_printf(t, "# %s=%u\n", ports->items[i].name, ports->items[i].number);
         text_printf(t, "[%s]\n", types[k].section);
-        if (types[k].environment && address[0]) {
+        if (address[0]) {
                 text_append(&words, " FLEET_ADDRESS=");
                 drop_in_append_word(&words, address);
         }
-        for (size_t i = 0; types[k].environment && i < service->n_ports; i++) {
-                uint16_t number = record_ports_number(ports, &service->ports[i]);
-
-                if (number > 0)
-                        ports_append_variable(&words, &service->ports[i], number);
-        }
-        if (words.size > 0) /* without a word, it would delete the environment of the unit's file */
-                text_printf(t, "Environment=%s\n", words.chars + 1);
-        t->error = MIN(t->error, words.error);
         for (size_t i = 0; i < service->n_ports; i++) {
                 const ServicePort *port = &service->ports[i];
                 uint16_t number = record_ports_number(ports, port);
 
-                if (port->container > 0 && number > 0)
-                        text_printf(t, "PublishPort=%u:%u/%s\n", number, (unsigned) port->container,
+                if (number > 0)
+                        ports_append_variable(&words, port, number);
+                if (number > 0 && port->container > 0)
+                        text_printf(&published, "PublishPort=%u:%u/%s\n", number, (unsigned) port->container,
                                     port_protocol_to_string(port->protocol));
         }
+        if (types[k].environment &&
+            words.size > 0) /* without a word, it would delete that of the unit's file */
+                text_printf(t, "Environment=%s\n", words.chars + 1);
+        text_append(t, text_chars(&published));
+        t->error = MIN(t->error, MIN(words.error, published.error));
 }
 
 uint16_t ports_read_drop_in(const char *drop_in, const char *name) {

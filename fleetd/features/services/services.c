@@ -66,20 +66,21 @@ static void services_decide(Services *s, OwnEndpoint *own, const DutyUnit *unit,
         services_list(s, own, &record);
 }
 
-static bool services_has(const DutyUnit *unit) {
-        return unit->record && unit->record->unit && unit->record->unit->placement.service.names.n > 0;
-}
+static void services_gone(void *self, const char *unit) {
+        Services *s = self;
+        OwnEndpoint *own = named_find(s->own, unit);
 
-static void services_forget(Services *s, OwnEndpoint *own) {
+        if (!own)
+                return;
         services_list(s, own, NULL);
-        named_remove(&s->own, own->unit.name);
+        named_remove(&s->own, unit);
 }
 
 static void services_publish(void *self, const DutyUnit *unit, StateChange *change) {
         Services *s = self;
         const ClusterEndpoint *key = cluster_endpoint(registry_cluster(s->host->registry),
                                                       s->host->settings->machine_id, unit->name);
-        bool has = services_has(unit), listed;
+        bool has = unit->record && unit->record->unit->placement.service.names.n > 0, listed;
         OwnEndpoint *own = has ? named_get(&s->own, unit->name, sizeof(*own)) :
                                  named_find(s->own, unit->name);
         ServicesSelf host;
@@ -100,16 +101,8 @@ static void services_publish(void *self, const DutyUnit *unit, StateChange *chan
                  !(key && json_record_equal(&endpoint_record, &key->record, &own->record)) &&
                  json_record_copy(&endpoint_record, &own->record, &change->endpoint) == 0)
                 change->endpoint_write = ENDPOINT_SET;
-        if (own && !has)
-                services_forget(s, own);
-}
-
-static void services_gone(void *self, const char *unit) {
-        Services *s = self;
-        OwnEndpoint *own = named_find(s->own, unit);
-
-        if (own)
-                services_forget(s, own);
+        if (!has)
+                services_gone(s, unit->name);
 }
 
 /* -- Withdrawal before an assigned stop -- */
