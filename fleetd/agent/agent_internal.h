@@ -156,9 +156,8 @@ struct Agent {
 
 /* -- duties.c -- */
 
-/* Write what goes with the file of the unit, which is to have this text: as Duty.stage. If that fails, it is
- * tried again later, as a start that systemd refuses. */
-int agent_stage_duties(Agent *a, AgentUnit *u, const Unit *text);
+/* Write what goes with the file of the unit, which is to have this text: as Duty.stage. */
+int agent_stage_duties(Agent *a, AgentUnit *u, const Unit *text, Error *err);
 /* Begin what goes with a start or an assigned stop of the unit. 0, or a negative errno: it is not started. */
 int agent_begin_duties(Agent *a, const AgentUnit *u, AgentStep s);
 /* Return whether a component delays the assigned stop, which is then planned again. */

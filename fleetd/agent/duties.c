@@ -19,29 +19,21 @@ static const Duty *agent_duty(const Agent *a, size_t i) {
         return a->host->selves[i] ? a->host->components[i]->duty : NULL;
 }
 
-int agent_stage_duties(Agent *a, AgentUnit *u, const Unit *text) {
+int agent_stage_duties(Agent *a, AgentUnit *u, const Unit *text, Error *err) {
         AssignmentRecord *record = records_get(&a->records, u->name);
         RecordPorts ports = record ? record->ports : (RecordPorts) {};
-        Error why = {};
         int r = 0;
 
         for (size_t i = 0; a->host->components && a->host->components[i] && r >= 0; i++) {
                 const Duty *d = agent_duty(a, i);
                 int changed = d && d->stage ? d->stage(a->host->selves[i], text, &ports,
-                                                       agent_is_started(&u->seen), &why) :
+                                                       agent_is_started(&u->seen), err) :
                                               0;
 
                 r = changed == 0 ? r : changed;
         }
         if (record && r >= 0)
                 r = records_set_ports(&a->records, record, &ports) ?: r;
-        if (r < 0) {
-                u->start_refused = true;
-                agent_unit_failed(a, u, "start", error_text(&why, r));
-                publisher_expedite(a->publisher, u->name);
-                return r;
-        }
-        agent_note(u, &why);
         if (r > 0 && streq(u->seen.load, "loaded"))
                 u->must_reload = u->seen.need_reload = true;
         return r;

@@ -208,6 +208,20 @@ static void agent_on_links_changed(void *userdata, int error, const char *messag
                 agent_call_done(call, r, message);
 }
 
+/* agent_stage_duties(). If that fails, it is tried again later, as a start that systemd refuses. */
+static int agent_stage_noted(Agent *a, AgentUnit *u, const Unit *text) {
+        Error why = {};
+        int r = agent_stage_duties(a, u, text, &why);
+
+        if (r < 0) {
+                u->start_refused = true;
+                agent_unit_failed(a, u, "start", error_text(&why, r));
+                publisher_expedite(a->publisher, u->name);
+        } else
+                agent_note(u, &why);
+        return r;
+}
+
 static void agent_write(Agent *a, AgentUnit **units, size_t n) {
         size_t written = 0;
         int r;
@@ -215,7 +229,7 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 const Unit *text = agent_unit_text(a, units[i]);
 
-                if (agent_stage_duties(a, units[i], text) < 0)
+                if (agent_stage_noted(a, units[i], text) < 0)
                         continue;
                 r = a->systemd->ops->write_file(a->systemd, units[i]->name, text->text, text->text_size);
                 if (r < 0)
@@ -465,7 +479,7 @@ static int agent_stage(Agent *a, const AgentUnit *u) {
 static void agent_stage_step(Agent *a, AgentUnit *u, AgentStep *step) {
         AssignmentRecord *record = records_get(&a->records, u->name);
         const Unit *text = agent_unit_text(a, u);
-        int r = record && text ? agent_stage_duties(a, u, text) : 0;
+        int r = record && text ? agent_stage_noted(a, u, text) : 0;
 
         if (r == 0)
                 return;
