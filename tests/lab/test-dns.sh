@@ -243,8 +243,7 @@ consumers_follow_endpoints_by_the_examples_of_the_manual() {
         done
         mkdir -p "$root/etc/nginx/conf.d" "$root/root/prometheus" "$root/var/log/nginx" "$root/var/lib/nginx"
         { echo 'events {} http {'; example /etc/nginx/conf.d/shop.conf | sed 's/listen 80;/listen 8081;/; s/:8080;/:20017;/'; echo '}'; } >"$root/root/nginx.conf"
-        { printf 'defaults\n    mode http\n    timeout connect 2s\n    timeout client 9s\n    timeout server 9s\n'
-          example /etc/haproxy/haproxy.cfg; printf 'frontend shop\n    bind 127.0.0.1:8082\n    default_backend shop\n'; } >"$root/root/haproxy.cfg"
+        example /etc/haproxy/haproxy.cfg | sed 's/bind :80$/bind 127.0.0.1:8082/' >"$root/root/haproxy.cfg"
         example /etc/caddy/Caddyfile | sed 's/^:80$/:8083/' >"$root/root/Caddyfile"
         example /etc/prometheus/prometheus.yml >"$root/root/prometheus/prometheus.yml"
         example /etc/systemd/system/upstream.path >"$root/run/systemd/system/upstream.path"
