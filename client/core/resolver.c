@@ -136,5 +136,9 @@ void resolver_append(Text *t, const char *name) {
                 return;
         }
         text_printf(t, "this host does not resolve %s: ", name);
-        resolver_append_next(t, "");
+        if (resolver_knows("ns.fleet"))
+                text_append(t, "fleet-dns answers, but " SERVICES_FOLDER " of this host does not have it: "
+                               "systemctl status fleetd (a restricted host has own endpoints only)");
+        else
+                resolver_append_next(t, "");
 }

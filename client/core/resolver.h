@@ -3,7 +3,7 @@
 
 #include "base/text.h"
 
-/* Append "this host resolves NAME", or why it does not; it is asked for at most 2 s. */
+/* Append "this host resolves NAME", or why it does not; it is asked twice, for at most 2 s each. */
 void resolver_append(Text *t, const char *name);
 
 /* Append the next step on a host that does not resolve names of services, by what is below 'root' ("": /):
