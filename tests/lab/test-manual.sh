@@ -168,7 +168,7 @@ makes() { # CONTENTS LINE...: beside the files of fleetd
 }
 a_proxy_follows_the_file_of_a_service() {
         local name i
-        host_exec alpha sh -c 'mkdir -p /etc/nginx/conf.d && cat >/etc/systemd/system/nginx.service' <<<$'[Service]\nExecStart=/bin/sleep infinity\nExecReload=/bin/sh -c "echo >>/run/reloads"'
+        host_exec alpha sh -c 'mkdir -p /etc/nginx/conf.d && cat >/etc/systemd/system/nginx.service' <<<$'[Service]\nExecStart=/bin/sleep infinity\nExecReload=/bin/sh -c "echo >>/run/reloads; ! [ -e /run/slow ] || sleep 2"'
         for name in /usr/local/bin/upstream /etc/systemd/system/upstream.path /etc/systemd/system/upstream.service; do
                 file_of_the_manual $name fleet-discovery.7
         done
@@ -179,7 +179,11 @@ a_proxy_follows_the_file_of_a_service() {
                 fleetctl alpha restart shop@2.container >"$LAB/out" 2>&1 || fail "restart $i: $(cat "$LAB/out")"
         done
         wait_for 5 conf_has 2 || fail "after restarts: $(host_exec alpha cat /etc/nginx/conf.d/shop-upstream.conf)"
-        host_exec alpha sh -c ': >/run/reloads'
+        host_exec alpha touch /run/slow
+        fleetctl alpha restart shop@2.container >"$LAB/out" 2>&1 || fail "restart: $(cat "$LAB/out")"
+        wait_for 5 conf_has 2 || fail "after a change during a reload: $(host_exec alpha cat /etc/nginx/conf.d/shop-upstream.conf)"
+        wait_for 5 host_exec alpha sh -c 'systemctl show -p ActiveState upstream.service | grep -q =inactive' || fail "it runs on"
+        host_exec alpha sh -c 'rm /run/slow; : >/run/reloads'
         fleetctl alpha stop shop@2.container >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
         wait_for 5 conf_has 1 || fail "after a stop: $(host_exec alpha cat /etc/nginx/conf.d/shop-upstream.conf)"
         fleetctl alpha start shop@2.container >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
