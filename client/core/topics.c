@@ -18,7 +18,7 @@ const Topic topics[] = {
 /* Words of kubectl, etcdctl, nomad, docker and others, and of later versions, for a topic or a verb. */
 static const char *const foreign_topics[][2] = {
         { "backup", "snapshot" },
-        { "discovery", "discover" },
+        { "discovery", "consul discover dns name names port ports resolve" },
         { "limits", "leader list-timers move-leader step-down transfer" },
         { "maintain", "halt maintenance poweroff shutdown" },
         { "move", "failover rebalance" },

@@ -117,7 +117,7 @@ ROWS = [
     ("journal --machine=gama db", 1, "Unable to proceed: machine does not exist"),
     # Verbs and flags
     *((verb, 2, f'Error: unknown command "{verb}" for "fleetctl"; see: fleetctl help {topic}', f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}")
-      for verb, topic in (("leader", "limits"), ("transfer", "limits"), ("step-down", "limits"), ("failover", "move"), ("daemon-reload", "update"), ("list-timers", "limits"), ("discover", "discovery"), ("audit", "past"), ("shutdown", "maintain"))),
+      for verb, topic in (("leader", "limits"), ("transfer", "limits"), ("step-down", "limits"), ("failover", "move"), ("daemon-reload", "update"), ("list-timers", "limits"), ("discover", "discovery"), ("dns", "discovery"), ("ports", "discovery"), ("names", "discovery"), ("audit", "past"), ("shutdown", "maintain"))),
     *((verb, 2, f'Error: unknown command "{verb}" for "fleetctl"; did you mean {own}? (fleetctl help {own})',
        f"fleetctl: there is no verb {verb}; did you mean {own}? (fleetctl help {own})")
       for verb, own in (("nodes", "list-machines"), ("evacuate", "drain"), ("migrate", "move"), ("mv", "move"), ("evict", "move"), ("enable", "start"), ("disable", "unload"), ("ls", "list-units"), ("info", "status"), ("health", "status"), ("undrain", "uncordon"), ("promote", "rollout"), ("pause", "rollout"), ("resume", "rollout"),
