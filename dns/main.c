@@ -20,6 +20,7 @@ typedef struct Options {
         const char *directory, *resolv_conf; /* borrowed */
         bool forwards;
         struct sockaddr_in listen; /* without a family: not set */
+        const char *listen_text;   /* borrowed */
 } Options;
 
 static const char help[] =
@@ -62,13 +63,19 @@ static int option_take(Options *o, const char *argument, Error *err) {
                 if (parse_address(value, host, sizeof(host), &port) < 0 ||
                     inet_pton(AF_INET, host, &o->listen.sin_addr) != 1)
                         return error_set(err, -EINVAL, "expected ADDR:PORT, for example 127.0.0.1:5300");
+                o->listen_text = value;
                 o->listen.sin_port = htons(port);
                 o->listen.sin_family = AF_INET;
         } else if (streq(argument, "--help") || streq(argument, "-h") || streq(argument, "--version")) {
                 puts(streq(argument, "--version") ? "fleet-dns " PACKAGE_VERSION : help);
                 return 1;
-        } else
-                return error_set(err, -EINVAL, "no such option; fleet-dns --help lists them");
+        } else {
+                value = strstr(help, argument);
+                return error_set(err, -EINVAL,
+                                 value && value[strlen(argument)] == '=' ?
+                                         "expected a value after \"=\"" :
+                                         "no such option; fleet-dns --help lists them");
+        }
         return 0;
 }
 
@@ -94,7 +101,13 @@ static int take_sockets(Server *s, const Options *o, Error *err) {
                 r = server_add_socket(s, SD_LISTEN_FDS_START + i);
         if (n <= 0)
                 r = listen_at(s, &o->listen, SOCK_DGRAM) ?: listen_at(s, &o->listen, SOCK_STREAM);
-        return r < 0 ? error_prefix(err, r, "Failed to listen") : 0;
+        if (r == -EAFNOSUPPORT)
+                return error_set(err, r,
+                                 "a socket of fleet-dns.socket is not of IPv4: remove its "
+                                 "ListenStream= or ListenDatagram=");
+        return r < 0 ? error_prefix(err, r, "Failed to listen%s%s", n > 0 ? "" : " at ",
+                                    n > 0 ? "" : o->listen_text) :
+                       0;
 }
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {

@@ -220,7 +220,8 @@ static int table_watch_look(sd_event_source *source, uint64_t usec, void *userda
         w->timer = sd_event_source_unref(w->timer);
         if (r < 0 && !w->misses)
                 log_warning(((LogFields) { .error = r }),
-                            "Failed to read %s: %s; known names keep their answers; is fleetd running?",
+                            "Failed to read %s: %s; known names keep their answers; is fleetd running, at "
+                            "feature level 11 (fleetctl cluster level)?",
                             w->folder, strerror(-r));
         w->misses = r < 0;
         if (r < 0)

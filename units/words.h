@@ -231,7 +231,8 @@
         X(VERDICT_ENDPOINT_NOT_PASSING, "endpoint-not-passing",                                         \
           "it is not active, or a check is not passing")                                                \
         X(VERDICT_ENDPOINT_CRASHED, "endpoint-crashed",                                                 \
-          "it ended before it was available (UpdateWatchSec=)")                                         \
+          "it ended before it was available; it is registered again when it has been healthy for "      \
+          "UpdateWatchSec=")                                                                            \
         X(VERDICT_ENDPOINT_AWAITED, "endpoint-awaited",                                                 \
           "its host is about to register it; if it does not: the journal of fleetd there")              \
         X(VERDICT_ENDPOINT_NO_ADDRESS, "endpoint-no-address",                                           \

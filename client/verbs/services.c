@@ -101,7 +101,7 @@ static int services_run(Client *c, char **args, size_t n, Error *err) {
                 return client_usage("services: expected one name at most");
         r = client_services(c, name, &l, err);
         if (r < 0 && name && l.absent) {
-                client_note("no unit has the service %s", name);
+                client_note("no unit has the service %s; for a list: fleetctl services", name);
                 return EXIT_ABSENT;
         }
         if (r < 0)

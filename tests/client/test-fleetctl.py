@@ -791,7 +791,7 @@ def services_are_listed_on_all_pages(t):
     assert len(t.expect("services --no-legend", out=["shop\t"]).splitlines()) == 251
     rows = t.expect("services shop", out=["ENDPOINT\t", "http/tcp:149"]).splitlines()
     assert len(rows) == 151, rows  # it does not ask the resolver of this host about another one
-    t.expect("services none", 4, err="fleetctl: no unit has the service none\n")
+    t.expect("services none", 4, err="fleetctl: no unit has the service none; for a list: fleetctl services\n")
 
 
 # -- verify, plan, why, diff, edit --

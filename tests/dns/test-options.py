@@ -24,9 +24,10 @@ ROWS = [
     ("--listen=5300", 2, "--listen=5300: expected ADDR:PORT, for example 127.0.0.1:5300"),
     ("--listen=localhost:53", 2, "--listen=localhost:53: expected ADDR:PORT, for example 127.0.0.1:5300"),
     ("--listen=127.0.0.1:0", 2, "--listen=127.0.0.1:0: expected ADDR:PORT, for example 127.0.0.1:5300"),
-    (f"--listen=127.0.0.1:{port}", 1, "Failed to listen: Address already in use"),
+    (f"--listen=127.0.0.1:{port}", 1, f"Failed to listen at 127.0.0.1:{port}: Address already in use"),
     ("more", 2, "more: no such option; fleet-dns --help lists them"),
-    ("--allow", 2, "--allow: no such option; fleet-dns --help lists them"),
+    ("--allow", 2, '--allow: expected a value after "="'),
+    ("--al", 2, "--al: no such option; fleet-dns --help lists them"),
     ("--wrong=1", 2, "--wrong=1: no such option; fleet-dns --help lists them"),
 ]
 for options, status, text in ROWS:
@@ -36,4 +37,10 @@ for options, status, text in ROWS:
     if done.returncode != status or not re.fullmatch(pattern, said, re.S):
         print(f"not ok options_are_checked: {options}: {done.returncode}: {said}")
         sys.exit(1)
+other = socket.socket(socket.AF_UNIX)
+os.dup2(other.fileno(), 3)
+done = subprocess.run(["sh", "-c", 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$0"', program], capture_output=True, text=True, timeout=10, pass_fds=[3])
+if "a socket of fleet-dns.socket is not of IPv4: remove its ListenStream=" not in done.stderr:
+    print(f"not ok options_are_checked: a socket of another family: {done.returncode}: {done.stderr}")
+    sys.exit(1)
 print(f"ok options_are_checked: {len(ROWS)} command lines")

@@ -1811,9 +1811,11 @@ static void services_are_listed_with_their_endpoints_and_why_a_unit_has_none(voi
         MISSING(ON(DELTA, "delta"), "3", "away-stopped", "its fleetd was stopped", "\"state\":\"lost\",")
 #define SHOP_4 \
         MISSING("", "4", "endpoint-not-assigned", "fleetctl why shop-4.service", "\"state\":\"unassigned\",")
-#define SHOP_5                                             \
-        MISSING(ON(BETA, "beta"), "5", "endpoint-crashed", \
-                "it ended before it was available (UpdateWatchSec=)", "")
+#define SHOP_5                                                                                           \
+        MISSING(ON(BETA, "beta"), "5", "endpoint-crashed",                                               \
+                "it ended before it was available; it is registered again when it has been healthy for " \
+                "UpdateWatchSec=",                                                                       \
+                "")
 #define SHOP_6                                                  \
         MISSING(ON(GAMMA, "gamma"), "6", "endpoint-no-address", \
                 "its host has no address; set ServiceAddress= there", "")
