@@ -189,8 +189,12 @@ int service_policy_add_port(ServicePolicy *policy, const ServiceItem *item, Erro
                                  "%s=%.128s is in the range of dynamic ports (%d to %d): choose another "
                                  "number, or auto",
                                  item->option, item->value, PORT_RANGE_FIRST, PORT_RANGE_LAST);
-        while (i < policy->n_ports && !streq(policy->ports[i].name, port.name))
-                i++;
+        for (; i < policy->n_ports && !streq(policy->ports[i].name, port.name); i++)
+                if (port.number > 0 && port.container > 0 && policy->ports[i].container > 0 &&
+                    policy->ports[i].number == port.number && policy->ports[i].protocol == port.protocol)
+                        return error_set(err, -EINVAL, "%s=%.128s: line %u publishes %u/%s", item->option,
+                                         item->value, item->lines[i], (unsigned) port.number,
+                                         port_protocol_to_string(port.protocol));
         TRY(service_check_number(item, port.name, i, policy->n_ports, PORTS_MAX, err));
         if (!policy->ports)
                 policy->ports = NEW0(ServicePort, PORTS_MAX);

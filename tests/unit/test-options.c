@@ -541,6 +541,9 @@ static void a_service_or_port_that_a_unit_cannot_have_is_rejected_with_its_line(
                   "Port=http:80:0: expected 1 to 65535 as the port of the container" },
                 { "a.container", CONTAINER "Port=http:80:80:80", 4, "Port=http:80:80:80" END },
                 { "a@.container", CONTAINER "Port=http:auto:80/udp\nPort=b:8080:80" },
+                { "a.pod", "[Pod]\n[X-Fleet]\nPort=a:1:1\nPort=b:1:1/udp\nPort=c:1\nPort=d:auto:1" },
+                { "a.container", CONTAINER "Port=a:8080:80\nPort=b:8080:81", 5,
+                  "Port=b:8080:81: line 4 publishes 8080/tcp" },
                 { "a@.service", "Port=http:8080:80", 4,
                   "Port=http:8080:80: only Quadlet files publish ports; in a service the program listens at "
                   "the port" },
