@@ -574,8 +574,8 @@ static void a_service_or_port_that_a_unit_cannot_have_is_rejected_with_its_line(
                 { "a.service", "HealthTcp=[::1]:dns\nPort=web:80\nPort=dns:53/udp", 4,
                   "HealthTcp=[::1]:dns: the unit has no tcp port \"dns\" (Port=)" },
                 { "a.service", "HealthTcp=localhost:web\nPort=web:80", 4,
-                  "HealthTcp=localhost:web: expected [ADDR:]PORT with an address of the unit's own host, for "
-                  "example 8080" },
+                  "HealthTcp=localhost:web: expected [ADDR:]PORT, ADDR of its own host, for example 8080 "
+                  "or http" },
                 { "a@.service", "HealthTcp=%i\nHealthTcp=%p\nPort=%i:80\nPort=a:auto" },
                 { "a@.service", "Port=http:%i\nHealthHttp=http/r\nHealthTcp=http\nWithdrawSec=5s" },
                 { "my_app@.service", "Port=a:1\nService=%i\nWithdrawSec=5s" },

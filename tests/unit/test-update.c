@@ -53,8 +53,8 @@ static void invalid_values_and_combinations_are_rejected(void **state) {
                 { "", "UpdateBy=zone=a", "UpdateBy=zone=a: expected one metadata key" },
                 { "", "Promote=auto", "Promote=auto: expected manual or a time span" },
                 { "", "HealthHttp=web:80/",
-                  "HealthHttp=web:80/: expected [ADDR:]PORT/PATH with an address of the unit's own host, for "
-                  "example 8080/ready" },
+                  "HealthHttp=web:80/: expected [ADDR:]PORT/PATH, ADDR of its own host, for example "
+                  "8080/ready or http/ready" },
                 { "", "HealthHttp=80", "HealthHttp=80: expected [ADDR:]PORT/PATH" },
                 { "", "HealthHttp=0/", "expected [ADDR:]PORT/PATH" },
                 { "", "HealthHttp=65536/", "expected [ADDR:]PORT/PATH" },
@@ -64,9 +64,8 @@ static void invalid_values_and_combinations_are_rejected(void **state) {
                 { "", "HealthHttp=80/a b", "expected [ADDR:]PORT/PATH" },
                 { "", "HealthHttp=http://127.0.0.1/", "expected [ADDR:]PORT/PATH" },
                 { "", "HealthTcp=web:80",
-                  "HealthTcp=web:80: expected [ADDR:]PORT with an address of the unit's own host, for "
-                  "example "
-                  "8080" },
+                  "HealthTcp=web:80: expected [ADDR:]PORT, ADDR of its own host, for example 8080 "
+                  "or http" },
                 { "", "HealthTcp=80/", "expected [ADDR:]PORT" },
                 { "", "HealthExec=curl localhost", "HealthExec=curl localhost: expected an absolute path" },
                 { "", "HealthExec=/bin/check \"a", "HealthExec=/bin/check \"a: expected a closing quote" },
