@@ -224,7 +224,7 @@ static bool agent_has_template(Agent *a, AgentUnit *u, AgentStep s) {
 static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
         bool refused = u->refused;
-        const char *reason, *awaited;
+        const char *reason;
         AgentStep s;
 
         u->planned = false;
@@ -241,9 +241,10 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         s = agent_next_step(a, u, &reason);
         if (u->reload && s != AGENT_STOP)
                 return AGENT_NOTHING;
-        if (agent_awaits_another(a, u, s, &awaited)) { /* which is dirty when it changes */
+        u->waits = agent_awaits_another(a, u, s);
+        if (u->waits) { /* the other one is dirty when it changes */
                 log_debug(((LogFields) { .unit = u->name }), "%s: %s waits (%s)", u->name,
-                          agent_step_to_string(s), awaited);
+                          agent_step_to_string(s), u->last_error);
                 return AGENT_NOTHING;
         }
         u->refused = s == AGENT_REFUSE;

@@ -54,7 +54,8 @@ typedef struct AgentUnit {
         bool link_refused; /* not started: its file or a name in [Install] conflicts with a file of the host
                             */
         char note[STATE_NOTE_SIZE];    /* of the history, with the next state; "": none */
-        char last_error[256];          /* of the last call to systemd that failed */
+        char last_error[256];          /* of the last call to systemd that failed; or what the step awaits */
+        bool waits;                    /* for another unit */
         bool start_counts;             /* started by the agent, and not active since */
         bool start_refused;            /* that was a start, which systemd rejected */
         bool reload_failed;            /* the last reload for a new ReloadTrigger= */
@@ -213,11 +214,11 @@ bool agent_is_stale(const AgentUnit *u);
 
 /* Find the units whose triggers run here, and leave this host, too: a trigger stops first. */
 void agent_find_triggered(Agent *a);
-/* Return whether a step waits for another unit on this host, with the reason: a start until the unit that has
- * its port has stopped, the start of a trigger until its unit is loaded, and the stop of a unit for that of
- * its trigger. The last one waits for TRIGGER_MS only: the engine may leave the trigger here (Move=no), or be
- * of a version that does not let it follow. */
-bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s, const char **ret_awaited);
+/* Return whether a step waits for another unit on this host, with the reason in u->last_error: a start until
+ * the unit that has its port has stopped, the start of a trigger until its unit is loaded, and the stop of a
+ * unit for that of its trigger. The last one waits for TRIGGER_MS only: the engine may leave the trigger here
+ * (Move=no), or be of a version that does not let it follow. */
+bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s);
 /* Return agent_plan() for the present state. */
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason);
 

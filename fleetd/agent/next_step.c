@@ -49,9 +49,9 @@ void agent_find_triggered(Agent *a) {
         }
 }
 
-/* Return whether a unit that runs here, and is about to stop, has the fixed port. The cluster does not count
- * the ports of a unit that was destroyed. */
-static bool agent_port_is_held(Agent *a, const AgentUnit *u, const ServicePort *port) {
+/* Return the unit that has the fixed port, and is about to stop; NULL: none. The cluster does not count the
+ * ports of a unit that was destroyed. One without an assignment goes on, as after the restore of a backup. */
+static const AgentUnit *agent_port_holder(Agent *a, const AgentUnit *u, const ServicePort *port) {
         uint16_t number = (uint16_t) port->number;
         size_t n;
         const HeldPort *held = records_holders(&a->records, number, port->protocol, &n);
@@ -65,22 +65,27 @@ static bool agent_port_is_held(Agent *a, const AgentUnit *u, const ServicePort *
 
                 if (!held[i].selected && other && other != u && other->seen.owner == SYSTEMD_OURS &&
                     agent_is_started(&other->seen) &&
+                    (assignment || streq(other->seen.active, "deactivating")) &&
                     !(text &&
                       record_ports_have(&(RecordPorts) {}, &text->placement.service, number, port->protocol)))
-                        return true;
+                        return other;
         }
-        return false;
+        return NULL;
 }
 
-bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s, const char **ret_awaited) {
+static bool agent_awaits(AgentUnit *u, const char *other, const char *what) {
+        (void) snprintf(u->last_error, sizeof(u->last_error), "waiting for %s %s", other, what);
+        return true;
+}
+
+bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s) {
         const ClusterAssignment *assignment;
         const AssignmentRecord *record;
-        const AgentUnit *triggered;
+        const AgentUnit *other = NULL;
         const Unit *text;
 
         if (s == AGENT_STOP || s == AGENT_REMOVE) {
                 assignment = agent_assignment(a, u->name);
-                *ret_awaited = "its trigger runs here, and stops first";
                 if (!assignment || assignment->kind != ASSIGNMENT_STOP || !named_find(a->triggered, u->name))
                         return false;
                 if (u->trigger_until_ms == 0)
@@ -88,23 +93,23 @@ bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s, const char **ret_
                 if (loop_now_ms(a->loop) >= u->trigger_until_ms)
                         return false;
                 agent_wake_at(a, u->trigger_until_ms);
-                return true;
+                return agent_awaits(u, "its trigger", "to stop first");
         }
         record = records_get(&a->records, u->name);
         text = agent_assigned_text(a, u) ?: (record ? record->unit : NULL);
         if (s != AGENT_START || !text)
                 return false;
-        *ret_awaited = "a unit that has its port stops first";
-        for (size_t i = 0; i < text->placement.service.n_ports; i++)
-                if (agent_port_is_held(a, u, &text->placement.service.ports[i]))
-                        return true;
+        for (size_t i = 0; i < text->placement.service.n_ports && !other; i++)
+                other = agent_port_holder(a, u, &text->placement.service.ports[i]);
+        if (other)
+                return agent_awaits(u, other->name, "to stop, which has its port");
         if (!unit_triggered(text))
                 return false;
-        triggered = agent_unit(a, unit_triggered(text), false);
-        assignment = triggered ? agent_assignment(a, triggered->name) : NULL;
-        *ret_awaited = "the unit that it triggers is not loaded yet";
-        return triggered && (!assignment || assignment->kind != ASSIGNMENT_STOP) &&
-               (!triggered->observed || streq(triggered->seen.load, "not-found"));
+        other = agent_unit(a, unit_triggered(text), false);
+        assignment = other ? agent_assignment(a, other->name) : NULL;
+        return other && (!assignment || assignment->kind != ASSIGNMENT_STOP) &&
+               (!other->observed || streq(other->seen.load, "not-found")) &&
+               agent_awaits(u, other->name, "to be loaded");
 }
 
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason) {

@@ -233,16 +233,23 @@ static void on_key_written(void *userdata, const KvResult *result) {
         host_on_done(userdata, result->status, "", result->index);
 }
 
-void write_adopting(Fixture *fixture, KvOp op) {
-        KvCommand cmd = { .op = op,
-                          .key = kv_string("/_fleet/cluster/adopting"),
-                          .value = kv_string(op == KV_SET ? "1" : ""),
-                          .internal = true };
+static void write_key(Fixture *fixture, KvOp op, const char *key, const char *value) {
+        KvCommand cmd = { .op = op, .key = kv_string(key), .value = kv_string(value), .internal = true };
         uint64_t number;
 
         assert_int_equal(host_wait(fixture->host, kv_propose(fixture->host->store, &cmd, on_key_written,
                                                              fixture->host, &number)),
                          KV_OK);
+}
+
+void write_adopting(Fixture *fixture, KvOp op) {
+        write_key(fixture, op, "/_fleet/cluster/adopting", op == KV_SET ? "1" : "");
+}
+
+void delete_key(Fixture *fixture, LayoutKind kind, const char *unit) {
+        char key[LAYOUT_KEY_MAX];
+
+        write_key(fixture, KV_DELETE, layout_key(key, kind, unit, fixture->host->id), "");
 }
 
 /* -- Messages -- */

@@ -76,6 +76,8 @@ void change_record(Fixture *fixture, const char *field, const char *value);
 /* Begin (KV_SET) or end (KV_DELETE) the adoption, as fleetd --recover leaves it: the cluster waits until its
  * hosts have published their units. */
 void write_adopting(Fixture *fixture, KvOp op);
+/* Delete the key of the unit, of this host, as after the restore of a backup without it. */
+void delete_key(Fixture *fixture, LayoutKind kind, const char *unit);
 
 /* Count messages that contain 'part'; NULL: stop counting. */
 extern unsigned n_logged;

@@ -266,25 +266,41 @@ static int stop_held(Systemd *s, const char *name, SystemdDone done, void *userd
         return 0;
 }
 
+#define FIXED "[Service]\nExecStart=/bin/one\n[X-Fleet]\nPort=http:8081\n"
+
 static void a_unit_starts_when_the_one_that_had_its_port_has_stopped(void **state) {
         static const char *const units[] = { "web.service", "a.service", "x.service", "b.service" };
-        static const char text[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nPort=http:8081\n";
+        char expected[64];
+
         bent.stop = stop_held;
-        run_web(units[0], text);
+        run_web(units[0], FIXED);
         for (unsigned i = 1; i < ELEMENTS(units); i++) {
                 host_order(running->host, units[i - 1], ASSIGNMENT_STOP);
-                assign_to(running, units[i], text, ASSIGNMENT_RUN);
+                assign_to(running, units[i], FIXED, ASSIGNMENT_RUN);
                 held_stop.done = NULL;
                 AWAIT(held_stop.done);
                 run_ms(running, 2000);
                 assert_int_equal(n_starts, i);
-                assert_true(!state_of(running, units[i]) || !state_of(running, units[i])->job[0]);
+                assert_string_equal(state_of(running, units[i])->job, "");
+                snprintf(expected, sizeof(expected), "waiting for %s to stop, which has its port",
+                         units[i - 1]);
+                assert_string_equal(state_of(running, units[i])->reason, expected);
                 assert_int_equal(
                         real_ops->stop(running->bus, units[i - 1], held_stop.done, held_stop.userdata), 0);
                 AWAIT(is_published(running, units[i], "active"));
                 assert_int_equal(n_starts, i + 1);
         }
         assert_int_equal(n_shared, 0);
+}
+
+/* As after the restore of a backup: the first one runs on. */
+static void a_unit_starts_beside_one_that_has_its_port_and_no_assignment(void **state) {
+        run_web("first.service", FIXED);
+        delete_key(running, LAYOUT_ASSIGNMENT, "first.service");
+        delete_key(running, LAYOUT_TARGET, "first.service");
+        delete_key(running, LAYOUT_UNIT, "first.service");
+        run_web("second.service", FIXED);
+        assert_true(sim_systemd_runs(running->systemd, "first.service"));
 }
 
 static void the_number_of_a_running_unit_is_found_when_the_records_are_lost(void **state) {
@@ -328,6 +344,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_fixed_number_that_was_selected_for_another_unit_is_refused),
                 TEST(a_start_looks_at_the_ports_of_no_other_unit),
                 TEST(a_unit_starts_when_the_one_that_had_its_port_has_stopped),
+                TEST(a_unit_starts_beside_one_that_has_its_port_and_no_assignment),
                 TEST(the_number_of_a_running_unit_is_found_when_the_records_are_lost),
                 TEST(a_drop_in_that_was_removed_is_written_again),
         };

@@ -355,22 +355,6 @@ int __wrap_registry_publish(Registry *r, const StateChange *changes, size_t n, R
         return __real_registry_publish(r, changes, n, done, userdata);
 }
 
-static void on_deleted(void *userdata, const KvResult *result) {
-        host_on_done(userdata, result->status, "", result->index);
-}
-
-static void delete_key(Fixture *fixture, LayoutKind kind, const char *unit) {
-        char key[LAYOUT_KEY_MAX];
-        KvCommand cmd = { .op = KV_DELETE,
-                          .internal = true,
-                          .key = kv_string(layout_key(key, kind, unit, fixture->host->id)) };
-        uint64_t number;
-
-        assert_int_equal(host_wait(fixture->host, kv_propose(fixture->host->store, &cmd, on_deleted,
-                                                             fixture->host, &number)),
-                         KV_OK);
-}
-
 /* As after a restore of a tree in which the unit is not assigned to the host. */
 static void a_report_that_the_cluster_rejects_holds_back_no_state_of_an_assigned_unit(void **state) {
         Fixture *fixture = *state;
