@@ -219,6 +219,16 @@ static bool plan_is_run_of_another(const AgentView *v) {
                (!v->record || (v->record->kind == ASSIGNMENT_LOAD && !v->record->stopping));
 }
 
+/* Return whether a port of the unit has no number yet: none is selected while it runs. */
+static bool plan_lacks_number(const AssignmentRecord *record) {
+        const ServicePolicy *service = &record->unit->placement.service;
+
+        for (size_t i = 0; i < service->n_ports; i++)
+                if (record_ports_number(&record->ports, &service->ports[i]) == 0)
+                        return true;
+        return false;
+}
+
 static AgentStep plan_run(const AgentView *v, const char **why) {
         const SystemdUnit *seen = v->seen;
         const AssignmentRecord *record = v->record;
@@ -254,6 +264,8 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                 if (!record || record->kind != ASSIGNMENT_LOAD || record->stopping ||
                     record->index != v->assignment->index || !plan_is_owned(record, v->boot_id))
                         return plan_step(AGENT_RECORD, "assigned to be loaded", why);
+                if (!agent_is_started(seen) && plan_lacks_number(record))
+                        return plan_step(AGENT_WRITE, "selecting a number for its port", why);
                 return plan_step(AGENT_NOTHING, "loaded", why);
         }
 

@@ -303,6 +303,27 @@ static void a_unit_starts_beside_one_that_has_its_port_and_no_assignment(void **
         assert_true(sim_systemd_runs(running->systemd, "first.service"));
 }
 
+static void ignore_reply(void *userdata, int error, const char *message) {}
+
+static void a_loaded_unit_that_got_a_port_while_it_ran_has_a_number_in_its_next_run(void **state) {
+        Fixture *fixture = *state;
+
+        assign_to(fixture, "web.service", "[Service]\nExecStart=/bin/web\n", ASSIGNMENT_LOAD);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        assert_int_equal(real_ops->start(fixture->bus, "web.service", ignore_reply, NULL), 0);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assign_to(fixture, "web.service", WEB, ASSIGNMENT_LOAD);
+        run_ms(fixture, 2000);
+        run_pending(fixture);
+        sim_systemd_stop(fixture->systemd, "web.service");
+        UNTIL(fixture, records_contain(fixture, "\"ports\":{\"http\":"));
+        run_ms(fixture, 2000);
+        run_pending(fixture);
+        assert_int_equal(real_ops->start(fixture->bus, "web.service", ignore_reply, NULL), 0);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_in_range(number_of("web.service"), FIRST, LAST);
+}
+
 static void the_number_of_a_running_unit_is_found_when_the_records_are_lost(void **state) {
         _cleanup_free_ char *path = scratch_path(running->host->agent_path, "assignment");
         uint16_t number;
@@ -345,6 +366,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_start_looks_at_the_ports_of_no_other_unit),
                 TEST(a_unit_starts_when_the_one_that_had_its_port_has_stopped),
                 TEST(a_unit_starts_beside_one_that_has_its_port_and_no_assignment),
+                TEST(a_loaded_unit_that_got_a_port_while_it_ran_has_a_number_in_its_next_run),
                 TEST(the_number_of_a_running_unit_is_found_when_the_records_are_lost),
                 TEST(a_drop_in_that_was_removed_is_written_again),
         };
