@@ -40,7 +40,7 @@ static int sim_files_remove(ServiceFiles *base, const char *name) {
         SimServiceFile *file = named_find(f->files, name);
 
         if (!file)
-                return -ENOENT;
+                return 0;
         free(file->text);
         named_remove(&f->files, name);
         return 0;

@@ -306,21 +306,19 @@ static void a_unit_starts_beside_one_that_has_its_port_and_no_assignment(void **
 static void ignore_reply(void *userdata, int error, const char *message) {}
 
 static void a_loaded_unit_that_got_a_port_while_it_ran_has_a_number_in_its_next_run(void **state) {
-        Fixture *fixture = *state;
-
-        assign_to(fixture, "web.service", "[Service]\nExecStart=/bin/web\n", ASSIGNMENT_LOAD);
-        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
-        assert_int_equal(real_ops->start(fixture->bus, "web.service", ignore_reply, NULL), 0);
-        UNTIL(fixture, is_published(fixture, "web.service", "active"));
-        assign_to(fixture, "web.service", WEB, ASSIGNMENT_LOAD);
-        run_ms(fixture, 2000);
-        run_pending(fixture);
-        sim_systemd_stop(fixture->systemd, "web.service");
-        UNTIL(fixture, records_contain(fixture, "\"ports\":{\"http\":"));
-        run_ms(fixture, 2000);
-        run_pending(fixture);
-        assert_int_equal(real_ops->start(fixture->bus, "web.service", ignore_reply, NULL), 0);
-        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assign_to(running, "web.service", "[Service]\nExecStart=/bin/web\n", ASSIGNMENT_LOAD);
+        AWAIT(is_published(running, "web.service", "inactive"));
+        assert_int_equal(real_ops->start(running->bus, "web.service", ignore_reply, NULL), 0);
+        AWAIT(is_published(running, "web.service", "active"));
+        assign_to(running, "web.service", WEB, ASSIGNMENT_LOAD);
+        run_ms(running, 2000);
+        run_pending(running);
+        sim_systemd_stop(running->systemd, "web.service");
+        AWAIT(records_contain(running, "\"ports\":{\"http\":"));
+        run_ms(running, 2000);
+        run_pending(running);
+        assert_int_equal(real_ops->start(running->bus, "web.service", ignore_reply, NULL), 0);
+        AWAIT(is_published(running, "web.service", "active"));
         assert_in_range(number_of("web.service"), FIRST, LAST);
 }
 

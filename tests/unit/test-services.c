@@ -422,13 +422,19 @@ static void endpoints_of_others_are_listed_while_the_daemon_is_restarted(void **
         AWAIT(!sim_service_file(&files, "shop"));
 }
 
-static void an_idle_host_writes_nothing_and_a_folder_that_was_removed_is_made_again(void **state) {
+static void an_idle_host_writes_nothing_and_what_was_removed_is_written_again(void **state) {
+        static const char *const removed[] = { "shop", SERVICES_HOST };
         unsigned n_writes;
 
         run_shop(FIRST);
         n_writes = rest();
         run_ms(running, 60000);
         assert_int_equal(rest(), n_writes);
+        for (size_t i = 0; i < ELEMENTS(removed); i++) {
+                assert_int_equal(files.base.ops->remove(&files.base, removed[i]), 0);
+                run_ms(running, 12000);
+                assert_non_null(sim_service_file(&files, removed[i]));
+        }
         sim_service_files_clear(&files);
         count_messages("the folder of the files of services was removed");
         run_ms(running, 12000);
@@ -509,7 +515,7 @@ int main(int argc, char **argv) {
                 with_stops(a_stop_after_another_withdrawal_waits_for_the_rest_of_the_time),
                 with_stops(a_stop_that_is_not_wanted_any_more_registers_the_unit_again),
                 in_a_host(endpoints_of_others_are_listed_while_the_daemon_is_restarted),
-                in_a_host(an_idle_host_writes_nothing_and_a_folder_that_was_removed_is_made_again),
+                in_a_host(an_idle_host_writes_nothing_and_what_was_removed_is_written_again),
                 in_a_host(a_disk_that_is_full_is_logged_once),
                 cmocka_unit_test(the_folder_can_be_read_by_all),
         };

@@ -18,7 +18,8 @@ enum {
 /* A file that exists. */
 typedef struct ServiceFile {
         Named service;
-        uint64_t hash; /* of its text */
+        uint64_t hash; /* of its text; 0: it is to be written */
+        bool found;    /* by the present look */
 } ServiceFile;
 
 /* -- Whose files these are -- */
@@ -248,6 +249,34 @@ static int files_write_host(Services *s) {
         return 0;
 }
 
+/* Find the files that were removed, which are to be written again. */
+static int files_find_removed(Services *s) {
+        ServiceFiles *f = s->host->io.service_files;
+        bool host = false;
+        ServiceFile *file;
+        char **names;
+        size_t n;
+
+        TRY(f->ops->list(f, &names, &n));
+        for (size_t i = 0; i < n; i++) {
+                host |= streq(names[i], SERVICES_HOST);
+                file = named_find(s->written, names[i]);
+                if (file)
+                        file->found = true;
+        }
+        strings_free(names, n);
+        for (Named *written = s->written; written; written = written->hh.next) {
+                file = (ServiceFile *) written;
+                if (!file->found)
+                        file->hash = 0;
+                s->all_due |= !file->found;
+                file->found = false;
+        }
+        if (!host)
+                s->host_hash = 0;
+        return 0;
+}
+
 static int files_update(Services *s) {
         ServiceFiles *f = s->host->io.service_files;
         int r = TRY(f->ops->open(f));
@@ -259,7 +288,8 @@ static int files_update(Services *s) {
                 named_clear(&s->written);
                 s->host_hash = 0;
                 s->all_due = true;
-        }
+        } else if (!s->due && !s->all_due)
+                TRY(files_find_removed(s));
         if (s->all_due)
                 files_add_all(s);
         for (unsigned n = 0; s->due && n < PASS_FILES; n++) {
