@@ -29,8 +29,11 @@ static int sim_files_list(ServiceFiles *base, char ***ret, size_t *ret_n) {
 }
 
 static int sim_files_read(ServiceFiles *base, const char *name, char **ret) {
-        const char *text = sim_service_file(container_of(base, SimServiceFiles, base), name);
+        SimServiceFiles *f = container_of(base, SimServiceFiles, base);
+        const char *text = sim_service_file(f, name);
 
+        if (f->read_error < 0)
+                return f->read_error;
         *ret = text ? strdup(text) : NULL;
         return text ? 0 : -ENOENT;
 }

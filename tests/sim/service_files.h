@@ -9,7 +9,7 @@ typedef struct SimServiceFiles {
         Named *files; /* with their texts */
         bool exists;  /* the folder */
         unsigned n_writes, n_folders;
-        int error; /* of each write; 0 */
+        int error, read_error; /* of each write; of each read; 0 */
 } SimServiceFiles;
 
 void sim_service_files_init(SimServiceFiles *f);

@@ -133,18 +133,19 @@ static bool files_keep_line(const Services *s, const EndpointLine *line) {
         return streq(line->machine_id, s->host->settings->machine_id) ? own && own->former : !s->sees_others;
 }
 
-/* Append the lines of a file that are kept; NULL: take all, at the start. Return the hash of the file; 0: it
- * cannot be read. */
-static uint64_t files_read(Services *s, const char *service, Text *kept) {
+/* Append the lines of a file that are kept; NULL: take all, at the start. Set *ret_hash to the hash of the
+ * file; 0: there is none. Return 0 or a negative errno. */
+static int files_read(Services *s, const char *service, Text *kept, uint64_t *ret_hash) {
         ServiceFiles *f = s->host->io.service_files;
         _cleanup_free_ char *text = NULL;
         char copy[ENDPOINT_LINE_MAX + 1], *next;
         EndpointLine line;
-        uint64_t hash;
+        int r = f->ops->read(f, service, &text);
 
-        if (f->ops->read(f, service, &text) < 0)
-                return 0;
-        hash = XXH3_64bits(text, strlen(text));
+        *ret_hash = 0;
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        *ret_hash = XXH3_64bits(text, strlen(text));
         for (char *at = text; *at; at = next) {
                 next = strchrnul(at, '\n');
                 if (*next)
@@ -157,7 +158,7 @@ static uint64_t files_read(Services *s, const char *service, Text *kept) {
                 else if (files_keep_line(s, &line))
                         text_printf(kept, "%s\n", at);
         }
-        return hash;
+        return 0;
 }
 
 /* Sort the lines. */
@@ -189,8 +190,8 @@ static int files_text(Services *s, const char *service, Text *t) {
                 if (own->listed && !own->former && endpoint_is_of(&own->record, service))
                         files_add_endpoint(t, &own->record, self, n->name);
         }
-        if (keeps)
-                files_read(s, service, t);
+        if (keeps) /* an error is not an empty file: the lines of others would be lost */
+                TRY(files_read(s, service, t, &(uint64_t) { 0 }));
         for (size_t i = 0; c && i < c->n_endpoints; i++)
                 if (!streq(c->endpoints[i]->machine, self))
                         files_add_endpoint(t, &c->endpoints[i]->record, c->endpoints[i]->machine,
@@ -367,7 +368,7 @@ int services_read_files(Services *s) {
                         ServiceFile *file = named_get(&s->written, names[i], sizeof(*file));
 
                         if (file)
-                                file->hash = files_read(s, names[i], NULL);
+                                (void) files_read(s, names[i], NULL, &file->hash);
                         r = file ? 0 : -ENOMEM;
                 }
         strings_free(names, n);
