@@ -256,7 +256,7 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         }
         if (!agent_may_restart(a, u, s))
                 return AGENT_NOTHING;
-        u->stopping &= s == AGENT_STOP;
+        u->stopping &= s == AGENT_STOP || !a->fresh; /* without a leader, its delay goes on */
         if (s == AGENT_NOTHING || s == AGENT_DONE) {
                 log_debug(((LogFields) { .unit = u->name }), "%s: %s (%s)", u->name, agent_step_to_string(s),
                           reason);

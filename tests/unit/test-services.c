@@ -378,6 +378,26 @@ static void a_stop_after_another_withdrawal_waits_for_the_rest_of_the_time(void 
         }
 }
 
+static void the_delay_of_a_stop_goes_on_without_a_leader(void **state) {
+        uint64_t withdrawn_ms;
+
+        run_text(FIRST, SHOP("WithdrawSec=20s\n"));
+        host_order(running->host, FIRST, ASSIGNMENT_STOP);
+        AWAIT(!endpoint_of(FIRST));
+        withdrawn_ms = world_now_ms(running->world);
+        run_ms(running, 5000);
+        leader.gone = true;
+        agent_state_changed(running->agent);
+        for (unsigned i = 0; i < 50; i++) {
+                run_ms(running, 100);
+                assert_false(lists(FIRST));
+        }
+        leader.gone = false;
+        agent_state_changed(running->agent);
+        AWAIT(stopped_ms > 0);
+        assert_in_range(stopped_ms - withdrawn_ms, 20000 - 100, 20000 + 200);
+}
+
 static void a_stop_that_is_not_wanted_any_more_registers_the_unit_again(void **state) {
         run_text(FIRST, SHOP("WithdrawSec=10min\n"));
         host_order(running->host, FIRST, ASSIGNMENT_STOP);
@@ -517,6 +537,7 @@ int main(int argc, char **argv) {
                 with_stops(a_new_text_withdraws_and_registers),
                 with_stops(a_withdrawal_that_nothing_acknowledges_delays_the_stop_for_a_second),
                 with_stops(a_stop_after_another_withdrawal_waits_for_the_rest_of_the_time),
+                with_stops(the_delay_of_a_stop_goes_on_without_a_leader),
                 with_stops(a_stop_that_is_not_wanted_any_more_registers_the_unit_again),
                 in_a_host(endpoints_of_others_are_listed_while_the_daemon_is_restarted),
                 in_a_host(an_idle_host_writes_nothing_and_what_was_removed_is_written_again),
