@@ -73,7 +73,8 @@ int drop_in_put(const char *link, DropIn feature, const char *sections) {
         r = !sections && unlink(path) < 0 ? -errno : 1;
         *strrchr(path, '/') = 0;
         if (!sections) {
-                (void) rmdir(path); /* unless the administrator of the host has files there */
+                if (r > 0)
+                        (void) rmdir(path); /* unless the administrator of the host has files there */
                 return r == -ENOENT || r == -ENOTDIR ? 0 : r;
         }
         fd = TRY(open_dir(path, 0755));

@@ -81,8 +81,9 @@ static void runtime_dir_remove_unused(const RuntimeDir *d, const char *folder) {
         for (size_t i = 0; i < n; i++) {
                 names[i][strlen(names[i]) - strlen(".d")] = 0;
                 snprintf(link, sizeof(link), "%s/%s", folder, names[i]);
-                /* A link to another folder is of another daemon. */
-                if (!runtime_dir_find(d, names[i]) && runtime_dir_follow(d, names[i], link) != 0)
+                /* A file that cannot be read is not absent. A link to another folder is of another daemon. */
+                if (faccessat(d->fd, names[i], F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT &&
+                    runtime_dir_follow(d, names[i], link) != 0)
                         drop_in_keep(link, 0);
         }
         strings_free(names, n);

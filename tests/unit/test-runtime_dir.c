@@ -644,15 +644,17 @@ static void a_drop_in_with_equal_text_is_not_written_again(void **state) {
 static void drop_ins_without_the_file_of_their_unit_are_removed_at_the_start(void **state) {
         static const struct {
                 const char *unit;
-                bool file, quadlet, of_another, stays;
+                bool file, quadlet, of_another, stays, unreadable;
         } cases[] = {
                 { "a.service", .file = true, .stays = true },
                 { "b.service" },
                 { "c.container", .quadlet = true },
                 { "d.container", .file = true, .quadlet = true, .stays = true },
+                { "f.service", .file = true, .unreadable = true, .stays = true },
                 { "e.service", .of_another = true, .stays = true },
         };
         Lab *lab = *state;
+        _cleanup_free_ char *empty = scratch_path(lab->links, "host.service.d"); /* of others */
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 const char *text = cases[i].quadlet ? "[Container]\nImage=a\n" : ONE;
@@ -660,6 +662,8 @@ static void drop_ins_without_the_file_of_their_unit_are_removed_at_the_start(voi
 
                 runtime_dir_link(&lab->dir, cases[i].unit, link);
                 assert_int_equal(starts_with(link, lab->quadlets), cases[i].quadlet);
+                if (cases[i].unreadable)
+                        text = "no section\n";
                 if (cases[i].file)
                         assert_int_equal(write_file_at(lab->dir.fd, cases[i].unit, text, strlen(text), 0644),
                                          0);
@@ -667,8 +671,10 @@ static void drop_ins_without_the_file_of_their_unit_are_removed_at_the_start(voi
                         make_link(lab->links, cases[i].unit, "/run/another/units/e.service");
                 assert_int_equal(drop_in_put(link, DROP_IN_PORTS, ONE), 1);
         }
+        assert_int_equal(mkdir(empty, 0755), 0);
         runtime_dir_close(&lab->dir);
         assert_int_equal(runtime_dir_open(&lab->dir, lab->path, lab->quadlets, lab->links, NULL), 0);
+        assert_int_equal(access(empty, F_OK), 0);
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 char link[RUNTIME_PATH_SIZE];
 
@@ -677,6 +683,7 @@ static void drop_ins_without_the_file_of_their_unit_are_removed_at_the_start(voi
         }
         assert_int_equal(runtime_dir_write(&lab->dir, "a.service", TWO, strlen(TWO)), 0);
         assert_int_equal(runtime_dir_remove(&lab->dir, "d.container"), 0);
+        assert_int_equal(runtime_dir_write(&lab->dir, "f.service", TWO, strlen(TWO)), 0);
         for (size_t i = 0; i < ELEMENTS(cases) - 1; i++) { /* no text wants them */
                 char link[RUNTIME_PATH_SIZE];
 
