@@ -663,7 +663,7 @@ static void drop_ins_without_the_file_of_their_unit_are_removed_at_the_start(voi
                 runtime_dir_link(&lab->dir, cases[i].unit, link);
                 assert_int_equal(starts_with(link, lab->quadlets), cases[i].quadlet);
                 if (cases[i].unreadable)
-                        text = "no section\n";
+                        text = "[Service]\nExecStart=/bin/a\n[X-Fleet]\nSingleton=mayb\n";
                 if (cases[i].file)
                         assert_int_equal(write_file_at(lab->dir.fd, cases[i].unit, text, strlen(text), 0644),
                                          0);
