@@ -150,7 +150,7 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
         TRY(warnings_add_rest(&unit->warnings));
         TRY(placement_check(&unexpanded, steps, err));
         TRY(placement_check_patterns(&unit->placement, err));
-        TRY(update_check(&unexpanded.update, &unexpanded.health, &unit->file, err));
+        TRY(update_check(&unexpanded.update, &unexpanded.health, &unexpanded.service, &unit->file, err));
         TRY(unit_check_expanded(unit, unit->name, err));
         TRY(unexpanded.singleton ? singleton_check(unit->name, &unit->file, err) : 0);
         return unit_check_size(unit, err);

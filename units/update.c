@@ -130,15 +130,18 @@ static uint64_t update_start_timeout_ms(const UnitFile *file) {
         return service && (given || !oneshot) ? timeout_ms : 0;
 }
 
-/* Return the longest time in ms from the start of an instance until it is available. */
-static uint64_t update_start_ms(const UpdatePolicy *policy, const HealthPolicy *health,
-                                const UnitFile *file) {
-        return update_start_timeout_ms(file) + health->start_ms + update_watch_ms(policy);
+/* Return the longest time in ms from the withdrawal of an instance until the next one is available. The
+ * default of WithdrawSec= does not count, nor does the stop. */
+static uint64_t update_step_ms(const UpdatePolicy *policy, const HealthPolicy *health,
+                               const ServicePolicy *service, const UnitFile *file) {
+        return service->withdraw_ms + update_start_timeout_ms(file) + health->start_ms +
+               update_watch_ms(policy);
 }
 
-uint64_t update_deadline_ms(const UpdatePolicy *policy, const HealthPolicy *health, const UnitFile *file) {
+uint64_t update_deadline_ms(const UpdatePolicy *policy, const HealthPolicy *health,
+                            const ServicePolicy *service, const UnitFile *file) {
         return policy->deadline_ms ?:
-                       MAX((uint64_t) UPDATE_DEADLINE_MS, 2 * update_start_ms(policy, health, file));
+                       MAX((uint64_t) UPDATE_DEADLINE_MS, 2 * update_step_ms(policy, health, service, file));
 }
 
 static void unit_check_done(UnitCheck *check) {
@@ -341,17 +344,18 @@ static int health_check_spans(const HealthPolicy *h, Error *err) {
         return t.error < 0 ? t.error : error_set(err, -EINVAL, "%s", t.chars);
 }
 
-static int update_check_deadline(const UpdatePolicy *policy, const HealthPolicy *health, const UnitFile *file,
-                                 Error *err) {
-        uint64_t start_ms = update_start_ms(policy, health, file);
+static int update_check_deadline(const UpdatePolicy *policy, const HealthPolicy *health,
+                                 const ServicePolicy *service, const UnitFile *file, Error *err) {
+        uint64_t step_ms = update_step_ms(policy, health, service, file);
         _cleanup_text_ Text t = {};
 
-        if (policy->deadline_ms == 0 || policy->deadline_ms >= start_ms)
+        if (policy->deadline_ms == 0 || policy->deadline_ms >= step_ms)
                 return 0;
         text_append(&t, "UpdateDeadlineSec=");
         span_describe(policy->deadline_ms, &t);
-        text_append(&t, " is shorter than TimeoutStartSec=, HealthStartSec= and UpdateWatchSec= together (");
-        span_describe(start_ms, &t);
+        text_append(&t, " is shorter than TimeoutStartSec=, HealthStartSec=, UpdateWatchSec= and "
+                        "WithdrawSec= together (");
+        span_describe(step_ms, &t);
         return t.error < 0 ? t.error : error_set(err, -EINVAL, "%s)", t.chars);
 }
 
@@ -395,9 +399,10 @@ uint64_t update_least_ms(const UpdatePolicy *policy, unsigned n) {
         return steps * update_watch_ms(policy) + pauses_ms;
 }
 
-int update_check(const UpdatePolicy *policy, const HealthPolicy *health, const UnitFile *file, Error *err) {
+int update_check(const UpdatePolicy *policy, const HealthPolicy *health, const ServicePolicy *service,
+                 const UnitFile *file, Error *err) {
         if (share_is_zero(policy->max_unavailable) && policy->max_surge.value == 0)
                 return error_set(err, -EINVAL, "MaxUnavailable=0 requires MaxSurge= of at least 1");
         TRY(health_check_spans(health, err));
-        return update_check_deadline(policy, health, file, err);
+        return update_check_deadline(policy, health, service, file, err);
 }

@@ -178,11 +178,13 @@ unsigned health_successes(const HealthPolicy *policy);
 /* Return the time in ms without a further available instance after which a rollout has failed. The default is
  * UPDATE_DEADLINE_MS, or twice the time that one instance may need, if that is longer. 'file' has the
  * timeouts of systemd. */
-uint64_t update_deadline_ms(const UpdatePolicy *policy, const HealthPolicy *health, const UnitFile *file);
+uint64_t update_deadline_ms(const UpdatePolicy *policy, const HealthPolicy *health,
+                            const ServicePolicy *service, const UnitFile *file);
 
 /* Check that the options can be combined with each other and with the timeouts of systemd in 'file'. -EINVAL
  * with the first broken rule. placement_check() has the rules that concern the placement. */
-int update_check(const UpdatePolicy *policy, const HealthPolicy *health, const UnitFile *file, Error *err);
+int update_check(const UpdatePolicy *policy, const HealthPolicy *health, const ServicePolicy *service,
+                 const UnitFile *file, Error *err);
 
 /* Append a span of 1 ms or more in the largest unit that divides it, as "100s", "250ms", "10min". */
 void span_describe(uint64_t ms, Text *t);

@@ -13,10 +13,10 @@ static uint64_t move_deadline_left_ms(const Pass *pass, const ClusterAssignment 
                          since_ms = MAX(o->since_ms, pass->limits ? pass->limits->leads_ms : 0);
 
         if (!unit || o->kind != ASSIGNMENT_RUN ||
-            __builtin_add_overflow(
-                    since_ms,
-                    update_deadline_ms(&unit->placement.update, &unit->placement.health, &unit->file),
-                    &end_ms))
+            __builtin_add_overflow(since_ms,
+                                   update_deadline_ms(&unit->placement.update, &unit->placement.health,
+                                                      &unit->placement.service, &unit->file),
+                                   &end_ms))
                 return UINT64_MAX;
         end_ms = MAX(end_ms, pass->brake.until_ms);
         return end_ms > now_ms ? end_ms - now_ms : 0;

@@ -40,8 +40,9 @@ static void invalid_values_and_combinations_are_rejected(void **state) {
                 { "", "UpdateWatchSec=soon", "UpdateWatchSec=soon: expected a time span, for example 30s" },
                 { "", "UpdatePauseSec=18446744073709551s", "UpdatePauseSec=18446744073709551s: expected" },
                 { "", "UpdateDeadlineSec=10s",
-                  "UpdateDeadlineSec=10s is shorter than TimeoutStartSec=, HealthStartSec= and "
-                  "UpdateWatchSec= together (100s)" },
+                  "UpdateDeadlineSec=10s is shorter than TimeoutStartSec=, HealthStartSec=, "
+                  "UpdateWatchSec= and WithdrawSec= together (100s)" },
+                { "", "Service=a\nWithdrawSec=5min\nUpdateDeadlineSec=5min", "together (400s)" },
                 { "TimeoutStartSec=5\n", "UpdateDeadlineSec=0\nUpdateWatchSec=0",
                   "UpdateDeadlineSec=1ms is shorter" },
                 { "TimeoutStartSec=20\n", "UpdateDeadlineSec=89s\nHealthStartSec=1min",
@@ -132,11 +133,13 @@ static void shares_are_rounded_down_or_up(void **state) {
 }
 
 static uint64_t deadline_of(const Unit *unit) {
-        return update_deadline_ms(&unit->placement.update, &unit->placement.health, &unit->file);
+        return update_deadline_ms(&unit->placement.update, &unit->placement.health, &unit->placement.service,
+                                  &unit->file);
 }
 
 static void spans_and_numbers_have_defaults(void **state) {
         _cleanup_unit_ Unit *none = unit_of("", "HealthTcp=80"), *slow = unit_of("TimeoutStartSec=1h\n", ""),
+                            *service = unit_of("", "Service=a\nWithdrawSec=10min"),
                             *all = unit_of("",
                                            "UpdateWatchSec=0\nUpdateDeadlineSec=2h\nHealthIntervalSec=1s\n"
                                            "HealthFailures=5\nHealthSuccesses=2\nHealthAction=restart\n"
@@ -146,6 +149,7 @@ static void spans_and_numbers_have_defaults(void **state) {
         assert_int_equal(update_watch_ms(&none->placement.update), 10000);
         assert_int_equal(deadline_of(none), 600000);
         assert_int_equal(deadline_of(slow), 2 * 3610000);
+        assert_int_equal(deadline_of(service), 2 * 700000);
         assert_int_equal(health_interval_ms(&none->placement.health), 10000);
         assert_int_equal(health_timeout_ms(&none->placement.health), 2000);
         assert_int_equal(health_failures(&none->placement.health), 3);

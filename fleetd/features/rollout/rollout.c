@@ -243,7 +243,7 @@ static int rolling_fail(Rolling *x, bool late) {
 static uint64_t rolling_span_ms(const Rolling *x) {
         const Unit *unit = x->set.head->unit;
 
-        return update_deadline_ms(&x->policy, &unit->placement.health, &unit->file);
+        return update_deadline_ms(&x->policy, &unit->placement.health, &unit->placement.service, &unit->file);
 }
 
 static uint64_t rolling_deadline_ms(const Rolling *x) {
