@@ -515,6 +515,12 @@ static bool agent_record_step(Agent *a, AgentUnit *u, AgentStep *step) {
                 u->stopping = false;
                 return false;
         }
+        if (*step == AGENT_ADOPT) { /* started by another program: a refused start is no longer the last */
+                u->job_ended = true;
+                u->start_refused = false;
+                u->n_failures = 0;
+                u->last_error[0] = 0;
+        }
         if (*step == AGENT_RECORD || *step == AGENT_ADOPT || *step == AGENT_START)
                 agent_stage_step(a, u, step);
         if (*step == AGENT_STOP || *step == AGENT_REMOVE)
@@ -523,12 +529,6 @@ static bool agent_record_step(Agent *a, AgentUnit *u, AgentStep *step) {
                 agent_abandon_reload(u);
         if (*step == AGENT_RELOAD)
                 agent_record_reload(a, u, true);
-        if (*step == AGENT_ADOPT) { /* started by another program: a refused start is no longer the last */
-                u->job_ended = true;
-                u->start_refused = false;
-                u->n_failures = 0;
-                u->last_error[0] = 0;
-        }
         if (*step == AGENT_ADOPT || *step == AGENT_START)
                 u->link_refused = false;
         if (*step == AGENT_WRITE || *step == AGENT_RELOAD || *step == AGENT_START || *step == AGENT_STOP ||

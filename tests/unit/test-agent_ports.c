@@ -336,6 +336,21 @@ static void the_number_of_a_running_unit_is_found_when_the_records_are_lost(void
         assert_int_equal(number_of("web.service"), number);
 }
 
+static void a_unit_whose_adoption_writes_its_drop_in_completes(void **state) {
+        _cleanup_free_ char *path = scratch_path(running->host->agent_path, "assignment");
+
+        run_web("web.service", WEB);
+        close_services(running);
+        assert_int_equal(unlink(path), 0);
+        open_services(running);
+        snprintf(running->host->settings.service_address, ENDPOINT_ADDRESS_SIZE, "10.0.0.3");
+        AWAIT(is_in_record(number_of("web.service")));
+        run_pending(running);
+        pretence = (Pretence) { .unit = "web.service", .active = "inactive", .end = SYSTEMD_END_ITSELF };
+        sim_systemd_change(running->systemd, "web.service");
+        AWAIT(state_of(running, "web.service")->done);
+}
+
 static void a_drop_in_that_was_removed_is_written_again(void **state) {
         char *drop_in = NULL, *again = NULL;
 
@@ -366,6 +381,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_unit_starts_beside_one_that_has_its_port_and_no_assignment),
                 TEST(a_loaded_unit_that_got_a_port_while_it_ran_has_a_number_in_its_next_run),
                 TEST(the_number_of_a_running_unit_is_found_when_the_records_are_lost),
+                TEST(a_unit_whose_adoption_writes_its_drop_in_completes),
                 TEST(a_drop_in_that_was_removed_is_written_again),
         };
 
