@@ -107,49 +107,72 @@ static int endpoint_check_write(Registry *r, const ClusterMachine *m, const Layo
         const ClusterAssignment *a = cluster_assignment_on(m, k->unit);
         _cleanup_(endpoint_record_done) EndpointRecord x = {};
         _cleanup_unit_ Unit *former = NULL;
+        _cleanup_text_ Text t = {};
 
-        if (value.size > ENDPOINT_SIZE_MAX)
-                return error_set(err, -EDQUOT, "%.64s registers %s with more than %d bytes",
-                                 cluster_machine_name(m), k->unit, ENDPOINT_SIZE_MAX);
         TRY(stored_endpoint_read(value.data, value.size, &x, err));
+        json_record_write(&t, &endpoint_record, &x);
+        if (value.size > t.size + ENDPOINT_SPARE_MAX)
+                return error_set(err, t.error < 0 ? t.error : -EDQUOT,
+                                 "%.64s registers %s with more bytes than it needs", cluster_machine_name(m),
+                                 k->unit);
         if (a)
                 TRY(endpoint_read_text(r, a, &former));
         return endpoint_check(registry_cluster(r), m, k->unit, former ?: a ? a->of->unit : NULL, &x, err);
 }
 
+/* Return the next endpoint that the command sets, or NULL; *at is the place in the command. */
+static const KvCommand *endpoint_next(const KvCommand *cmd, size_t *at, LayoutKey *ret) {
+        while (*at < cmd->n_writes) {
+                const KvCommand *write = &cmd->writes[(*at)++];
+
+                if (write->op != KV_DELETE && layout_parse(write->key, ret) && ret->kind == LAYOUT_ENDPOINT)
+                        return write;
+        }
+        return NULL;
+}
+
+/* Return whether the command has no effect once the machine is not up any more: the cluster view may not have
+ * that change yet. */
+static bool endpoints_require_up(const ClusterMachine *m, const KvCommand *cmd) {
+        char key[LAYOUT_KEY_MAX];
+        KvBytes presence = kv_string(layout_key(key, LAYOUT_PRESENCE, NULL, m->id));
+
+        for (size_t i = 0; i < cmd->n_checks && m->presence == PRESENCE_UP; i++)
+                if (cmd->checks[i].kind == KV_CHECK_MODIFIED && cmd->checks[i].index == m->presence_index &&
+                    kv_bytes_equal(cmd->checks[i].key, presence))
+                        return true;
+        return false;
+}
+
+/* What costs nothing comes first: only endpoints within the pace, accepted or not, have their texts read. */
 static int endpoints_check(Registry *r, const char *machine_id, const KvCommand *cmd, Error *err) {
         const Cluster *c = registry_cluster(r);
         const ClusterMachine *m = cluster_machine(c, machine_id);
-        const KvCommand *writes = cmd->op == KV_TXN ? cmd->writes : cmd;
-        size_t n = cluster_server(c, machine_id)->n_endpoints,
-               n_writes = cmd->op == KV_TXN ? cmd->n_writes : 1;
-        uint64_t n_set = 0;
-        LayoutKey k;
+        const KvCommand *write;
+        uint64_t n_set = 0, n_new = 0;
+        LayoutKey k = {};
 
         if (m && m->member.raft_id != 0)
                 return 0;
-        for (size_t i = 0; i < n_writes; i++) {
-                const KvCommand *write = &writes[i];
-
-                if (write->op == KV_DELETE || !layout_parse(write->key, &k) || k.kind != LAYOUT_ENDPOINT)
-                        continue;
-                if (!m)
-                        return error_set(err, -EACCES, "an unknown host registers %s", k.unit);
-                TRY(endpoint_check_write(r, m, &k, write->value, err));
-                n += !cluster_endpoint(c, machine_id, k.unit);
-                if (n > ENDPOINTS_MAX)
-                        return error_set(err, -EDQUOT, "%.64s registers more than %d endpoints",
-                                         cluster_machine_name(m), ENDPOINTS_MAX);
-                n_set++;
-        }
+        if (cmd->op != KV_TXN)
+                cmd = &(KvCommand) { .writes = (KvCommand *) cmd, .n_writes = 1 };
+        for (size_t at = 0; (write = endpoint_next(cmd, &at, &k)); n_set++)
+                n_new += !cluster_endpoint(c, machine_id, k.unit);
         if (n_set == 0)
                 return 0;
-        if (m->presence != PRESENCE_UP) /* the host may have omitted its own check */
+        if (!m)
+                return error_set(err, -EACCES, "an unknown host registers endpoints");
+        if (!endpoints_require_up(m, cmd))
                 return error_set(err, -EBUSY, "%.64s is not up", cluster_machine_name(m));
         if (n_set > ENDPOINTS_BURST || endpoints_wait_ms(c, machine_id, n_set) > 0)
                 return error_set(err, -EBUSY, "%.64s registers more than %d endpoints a second",
                                  cluster_machine_name(m), ENDPOINTS_PER_SECOND);
         endpoints_take(c, machine_id, n_set);
+        if (cluster_server(c, machine_id)->n_endpoints + n_new > ENDPOINTS_MAX)
+                return error_set(err, -EDQUOT, "%.64s registers more than %d endpoints",
+                                 cluster_machine_name(m), ENDPOINTS_MAX);
+        for (size_t at = 0; (write = endpoint_next(cmd, &at, &k));)
+                TRY(endpoint_check_write(r, m, &k, write->value, err));
         return 0;
 }
 

@@ -6,7 +6,7 @@
 #include "fleetd/registry/cluster.h"
 
 enum {
-        ENDPOINT_SIZE_MAX = 4096, /* bytes of the value */
+        ENDPOINT_SPARE_MAX = 128, /* bytes of a value beyond those that this version writes */
         ENDPOINT_AUTO_MIN = 1024, /* the lowest number of a port that a host selects */
         /* New or changed endpoints of one host. Withdrawals do not count: */
         ENDPOINTS_PER_SECOND = 20,

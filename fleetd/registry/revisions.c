@@ -246,8 +246,10 @@ int registry_read_revision(Registry *r, const char *unit, uint64_t number, Unit 
                 kv_string(layout_key(path, LAYOUT_REVISION, unit, revision_print_number(number, digits))),
                 revision_on_node, &reading);
 
-        if (e >= 0)
+        if (e >= 0) {
+                registry_count(r, 1, reading.unit->text_size);
                 *ret = TAKE_PTR(reading.unit);
+        }
         unit_free(reading.unit);
         return MIN(e, 0);
 }

@@ -340,6 +340,10 @@ KvStore *registry_store(const Registry *r) {
         return r->store;
 }
 
+void registry_count(const Registry *r, uint64_t nodes, uint64_t bytes) {
+        loop_count(r->loop, nodes, bytes);
+}
+
 const char *registry_machine_id(const Registry *r) {
         return r->machine_id;
 }

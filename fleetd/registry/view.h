@@ -31,6 +31,7 @@ uint64_t registry_index(const Registry *r);
 bool registry_ready(const Registry *r);      /* the cluster view is complete, and the tree has a lineage */
 bool registry_is_current(const Registry *r); /* complete, and no event of the tree is still to be applied */
 KvStore *registry_store(const Registry *r);
+void registry_count(const Registry *r, uint64_t nodes, uint64_t bytes); /* loop_count() */
 
 /* 'status' is KV_OK, KV_COMPARE_FAILED (the keys changed: read them, and plan again), KV_NO_LEADER,
  * KV_UNKNOWN ...; 'message' is for people. */

@@ -422,10 +422,16 @@ static void accepted_endpoints_are_those_of_the_text_and_the_machine(void **stat
         }
 }
 
-static int check(Fixture *f, const char *machine, const char *const *units, size_t n, const char *value,
-                 Error *err) {
-        char keys[ENDPOINTS_BURST + 1][LAYOUT_KEY_MAX];
-        KvCommand writes[ENDPOINTS_BURST + 1] = {}, txn = { .op = KV_TXN, .writes = writes, .n_writes = n };
+/* 'index' of the presence that is checked; 0: none is. */
+static int check_at(Fixture *f, uint64_t index, const char *machine, const char *const *units, size_t n,
+                    const char *value, Error *err) {
+        char keys[ENDPOINTS_BURST + 1][LAYOUT_KEY_MAX], presence[LAYOUT_KEY_MAX];
+        KvCheck is_up = { .kind = KV_CHECK_MODIFIED,
+                          .key = kv_string(layout_key(presence, LAYOUT_PRESENCE, NULL, machine)),
+                          .index = index };
+        KvCommand writes[ENDPOINTS_BURST + 1] = {}, txn = {
+                .op = KV_TXN, .writes = writes, .n_writes = n, .checks = &is_up, .n_checks = index > 0
+        };
 
         for (size_t i = 0; i < n; i++)
                 writes[i] = (KvCommand) { .op = value ? KV_SET : KV_DELETE,
@@ -435,8 +441,14 @@ static int check(Fixture *f, const char *machine, const char *const *units, size
                                           .internal = true };
         *err = (Error) {};
         txn.internal = true;
-        return registry_check_proposal(f->host->registry, NULL, machine, (KvBytes) {},
-                                       n == 1 ? &writes[0] : &txn, err);
+        return registry_check_proposal(f->host->registry, NULL, machine, (KvBytes) {}, &txn, err);
+}
+
+static int check(Fixture *f, const char *machine, const char *const *units, size_t n, const char *value,
+                 Error *err) {
+        const ClusterMachine *m = cluster_machine(view(f), machine);
+
+        return check_at(f, m ? m->presence_index : 0, machine, units, n, value, err);
 }
 
 #define OWN(ports) "{\"address\":\"10.0.0.2\",\"name\":\"beta\",\"ports\":[" ports "],\"services\":[\"web\"]}"
@@ -468,13 +480,13 @@ static void the_number_size_and_pace_of_endpoints_are_limited_and_withdrawals_ar
         for (size_t i = 0; i < ELEMENTS(units); i++)
                 units[i] = "web.service";
         assign_web(f, 0);
-        text_printf(&large, "%-*s", ENDPOINT_SIZE_MAX, OWN(PORTS));
+        text_printf(&large, "%-*s", (int) strlen(OWN(PORTS)) + ENDPOINT_SPARE_MAX, OWN(PORTS));
         assert_int_equal(check(f, OTHER, units, 1, large.chars, &err), 0);
         text_append(&large, " ");
         assert_int_equal(check(f, OTHER, units, 1, large.chars, &err), -EDQUOT);
         assert_int_equal(check(f, OTHER, units, ENDPOINTS_BURST + 1, OWN(PORTS), &err), -EBUSY);
         assert_int_equal(check(f, OTHER, units, ENDPOINTS_BURST, OWN(PORTS), &err),
-                         -EBUSY); /* one was taken */
+                         -EBUSY); /* two were taken */
         HOST_UNTIL(f->host, endpoints_wait_ms(view(f), OTHER, ENDPOINTS_BURST) == 0);
         assert_int_equal(check(f, OTHER, units, ENDPOINTS_BURST, OWN(PORTS), &err), 0);
         assert_int_equal(check(f, OTHER, units, 10, OWN(PORTS), &err), -EBUSY);
@@ -482,14 +494,41 @@ static void the_number_size_and_pace_of_endpoints_are_limited_and_withdrawals_ar
         assert_int_equal(check(f, OTHER, units, ENDPOINTS_BURST + 1, NULL, &err), 0);
 
         fill(f, OTHER, 4);
+        HOST_UNTIL(f->host, endpoints_wait_ms(view(f), OTHER, 1) == 0);
         assert_int_equal(check(f, OTHER, units, 1, OWN(PORTS), &err), -EDQUOT);
         assert_string_equal(err.message, "beta registers more than 700 endpoints");
-        assert_int_equal(present(f, OTHER, PRESENCE_AWAY), KV_OK);
-        HOST_UNTIL(f->host, endpoints_wait_ms(view(f), OTHER, 1) == 0);
-        propose_key(f, LAYOUT_ENDPOINT, "0001.service", OTHER, NULL);
-        HOST_UNTIL(f->host, n_endpoints(f, OTHER) == ENDPOINTS_MAX - 1);
-        assert_int_equal(check(f, OTHER, units, 1, OWN(PORTS), &err), -EBUSY);
+}
+
+/* A rejected registration costs its pace, before any text is read: else a host could have texts read as often
+ * as it likes. */
+static void a_rejected_endpoint_has_taken_its_pace(void **state) {
+        static const char *units[ENDPOINTS_BURST];
+        Fixture *f = *state;
+        Error err;
+
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                units[i] = "web.service";
+        assign_web(f, 0);
+        assert_int_equal(check(f, OTHER, units, ENDPOINTS_BURST, OWN(""), &err), -EACCES);
+        assert_int_equal(check(f, OTHER, units, 10, OWN(PORTS), &err), -EBUSY);
+}
+
+/* The leader may have proposed the loss of the host, and its cluster view does not have that yet. */
+static void an_endpoint_is_accepted_with_the_check_that_its_host_is_up(void **state) {
+        static const char *const units[] = { "web.service" };
+        Fixture *f = *state;
+        uint64_t index;
+        Error err;
+
+        assign_web(f, 0);
+        index = cluster_machine(view(f), OTHER)->presence_index;
+        assert_int_equal(check_at(f, 0, OTHER, units, 1, OWN(PORTS), &err), -EBUSY);
         assert_string_equal(err.message, "beta is not up");
+        assert_int_equal(check_at(f, index - 1, OTHER, units, 1, OWN(PORTS), &err), -EBUSY);
+        assert_int_equal(check_at(f, index, OTHER, units, 1, OWN(PORTS), &err), 0);
+        assert_int_equal(check_at(f, 0, OTHER, units, 1, NULL, &err), 0);
+        assert_int_equal(present(f, OTHER, PRESENCE_AWAY), KV_OK);
+        assert_int_equal(check(f, OTHER, units, 1, OWN(PORTS), &err), -EBUSY);
 }
 
 int main(void) {
@@ -506,6 +545,8 @@ int main(void) {
                 cmocka_unit_test(accepted_endpoints_are_those_of_the_text_and_the_machine),
                 TEST(an_endpoint_of_a_former_text_is_accepted_while_that_is_assigned),
                 TEST(the_number_size_and_pace_of_endpoints_are_limited_and_withdrawals_are_free),
+                TEST(a_rejected_endpoint_has_taken_its_pace),
+                TEST(an_endpoint_is_accepted_with_the_check_that_its_host_is_up),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -317,12 +317,20 @@ static const char *value_of(QuietPeer *h, const char *key, char ret[static 64]) 
 
 static KvStatus propose_value(QuietPeer *h, const char *principal, KvOp op, const char *key,
                               const char *value) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(h->registry), QUIET_PEER_OTHER_ID);
+        KvCheck is_up = { .kind = KV_CHECK_MODIFIED,
+                          .key = kv_string(OWN "/presence"),
+                          .index = m ? m->presence_index : 0 };
         KvCommand write = COMMAND(op, key, .value = kv_string(value));
         KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
 
         if (!starts_with(key, "/_fleet"))
                 return propose(h, principal, &write, NULL);
         write.internal = true;
+        if (starts_with(key, "/_fleet/endpoint/")) {
+                txn.checks = &is_up;
+                txn.n_checks = 1;
+        }
         return propose(h, principal, &txn, NULL);
 }
 
@@ -588,9 +596,9 @@ static void the_host_registers_the_endpoints_of_its_assignments(void **state) {
         write_key(h, "/_fleet/unit/web.service",
                   "{\"text\":\"[X-Fleet]\\nPort=http:8080\\n[Service]\\nExecStart=/a\\n\"}");
         write_key(h, OWN "/facts", "{\"address\":\"10.0.0.2\",\"name\":\"beta\"}");
+        write_key(h, OWN "/presence", "{\"since\":5,\"state\":\"up\"}");
         assert_int_equal(propose_value(h, "", KV_SET, key, WEB("web")), KV_FORBIDDEN);
         write_key(h, OWN "/unit/web.service", "{\"order\":\"run\"}");
-        write_key(h, OWN "/presence", "{\"since\":5,\"state\":\"up\"}");
         assert_int_equal(propose_value(h, "", KV_SET, key, WEB("db")), KV_FORBIDDEN);
         assert_int_equal(
                 propose_value(h, "", KV_SET, "/_fleet/endpoint/web.service/" QUIET_PEER_ID, WEB("web")),
