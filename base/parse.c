@@ -155,10 +155,23 @@ int parse_address(const char *s, char *ret_host, size_t host_size, uint16_t *ret
         return 0;
 }
 
-bool text_is_ip_address(const char *s) {
-        uint8_t address[sizeof(struct in6_addr)];
+bool ip_address_canonical(const char *s, char ret[static IP_ADDRESS_SIZE]) {
+        struct in6_addr six;
+        struct in_addr four;
+        int r = inet_pton(AF_INET, s, &four);
 
-        return inet_pton(AF_INET, s, address) == 1 || inet_pton(AF_INET6, s, address) == 1;
+        if (r != 1 && (r = inet_pton(AF_INET6, s, &six)) == 1) {
+                if (!IN6_IS_ADDR_V4MAPPED(&six))
+                        return inet_ntop(AF_INET6, &six, ret, IP_ADDRESS_SIZE);
+                memcpy(&four, &six.s6_addr[12], sizeof(four));
+        }
+        return r == 1 && inet_ntop(AF_INET, &four, ret, IP_ADDRESS_SIZE);
+}
+
+bool text_is_ip_address(const char *s) {
+        char address[IP_ADDRESS_SIZE];
+
+        return ip_address_canonical(s, address);
 }
 
 /* Read one character of a class, escaped or not. Return the next position, or NULL: '-' and ']' need an

@@ -39,7 +39,12 @@ const char *enum_name(const char *const names[], int n, int value);
  * 0 or above 65535. */
 int parse_address(const char *s, char *ret_host, size_t host_size, uint16_t *ret_port);
 
+enum { IP_ADDRESS_SIZE = 46 }; /* INET6_ADDRSTRLEN */
+
 bool text_is_ip_address(const char *s); /* IPv4 or IPv6, without a zone, brackets or a port */
+/* Write the only text by which addresses are compared: as inet_ntop() does, an IPv4 address that is mapped to
+ * IPv6 as itself. 'ret' may be 's'. False: 's' is no address, and 'ret' is as it was. */
+bool ip_address_canonical(const char *s, char ret[static IP_ADDRESS_SIZE]);
 
 /* Match a whole name as Go's path.Match does, which fleet uses: '*' and '?' never match '/', '^' negates a
  * class, backslash escapes; a malformed pattern matches no name. */

@@ -84,6 +84,7 @@ static int daemon_set_facts(ComponentHost *host, void *self, const Settings *s) 
 
         if (!s->listen_peer[0] || parse_address(s->listen_peer, address, sizeof(address), &port) < 0)
                 (void) facts_primary_address(address, sizeof(address));
+        (void) ip_address_canonical(address, address);
         snprintf(facts.id, sizeof(facts.id), "%s", s->machine_id);
         return self ? facts_set(self, &facts) :
                       facts_new(&host->facts, host->io.loop, host->registry, &facts);

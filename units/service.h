@@ -20,9 +20,9 @@ enum {
         PORT_RANGE_LAST = 31999,
         WITHDRAW_MS = 1000, /* the default of WithdrawSec= */
         WITHDRAW_MAX_MS = 600000,
-        ENDPOINT_ADDRESS_SIZE = 46, /* INET6_ADDRSTRLEN */
-        ENDPOINTS_MAX = 700,        /* of one machine */
-        ENDPOINT_HOST_MAX = 40,     /* bytes of the part of an endpoint's name that is the machine's */
+        ENDPOINT_ADDRESS_SIZE = IP_ADDRESS_SIZE,
+        ENDPOINTS_MAX = 700,    /* of one machine */
+        ENDPOINT_HOST_MAX = 40, /* bytes of the part of an endpoint's name that is the machine's */
         ENDPOINT_NAME_SIZE = ENDPOINT_HOST_MAX + 1 + 8 + 1,
         ENDPOINT_LINE_MAX = 4096,            /* bytes of a line; longer ones are not read */
         SERVICE_FILE_MAX = 16 * 1024 * 1024, /* bytes of one file */

@@ -115,9 +115,10 @@ static const JsonField endpoint_fields[] = {
 };
 
 static int endpoint_check(void *record, Error *err) {
-        const EndpointRecord *endpoint = record;
+        EndpointRecord *endpoint = record;
 
-        if (!endpoint_address_is_valid(endpoint->address))
+        if (!endpoint_address_is_valid(endpoint->address) ||
+            !ip_address_canonical(endpoint->address, endpoint->address))
                 return error_set(err, -EBADMSG, "address: expected a numeric address of a host");
         if (endpoint->n_services == 0)
                 return error_set(err, -EBADMSG, "services: expected 1 to %d names", SERVICES_MAX);

@@ -117,12 +117,14 @@ static const JsonField state_fields[] = {
 
 static int facts_check(void *record, Error *err) {
         Machine *machine = record;
+        char address[IP_ADDRESS_SIZE] = "";
 
-        if (machine->address && !text_is_ip_address(machine->address)) {
-                free(machine->address);
-                machine->address = NULL;
-        }
-        return 0;
+        if (!machine->address ||
+            (ip_address_canonical(machine->address, address) && streq(machine->address, address)))
+                return 0;
+        free(machine->address);
+        machine->address = *address ? strdup(address) : NULL;
+        return *address && !machine->address ? -ENOMEM : 0;
 }
 
 static int problem_check(void *record, Error *err) {

@@ -203,7 +203,8 @@ static int set_service_address(const char *value, void *field, Error *err) {
                                  "expected the numeric address at which other hosts reach the services of "
                                  "this one, for example 10.0.0.1, not '%s'",
                                  value);
-        strncpy(field, value, ENDPOINT_ADDRESS_SIZE - 1);
+        if (!ip_address_canonical(value, field))
+                *(char *) field = 0;
         return 0;
 }
 

@@ -320,9 +320,9 @@ typedef struct Cluster {
         lists[_CLUSTER_LIST_MAX];               /* units that a change elsewhere may affect; unsorted */
         size_t conditions[_UNIT_CONDITION_MAX]; /* units by condition */
         uint64_t lineage;
-        unsigned level;                     /* feature level, as of the last access; 0: not known */
-        ClusterService *services, *servers; /* tables by name, and by machine ID */
-        bool draining;                      /* it is being freed */
+        unsigned level; /* feature level, as of the last access; 0: not known */
+        ClusterService *services, *servers, *addresses; /* tables by name, by machine ID, and by address */
+        bool draining;                                  /* it is being freed */
         bool adopting; /* new lineage, and not all hosts have reported: no unit is started, stopped or moved
                         */
         uint64_t adopting_since_ms; /* cluster time; 0: people have ended the wait */

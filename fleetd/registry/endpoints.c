@@ -45,12 +45,16 @@ static const char *services_other(const ServicePolicy *text, const EndpointRecor
 }
 
 /* Return whether the address counts for the machine: it is that of no other one. A lost machine may have been
- * installed again, and a restricted one takes no address from others by its statement. */
+ * installed again, and a restricted one takes no address from others by its statement, also none that they
+ * have as ServiceAddress=. */
 static bool address_counts(const Cluster *c, const ClusterMachine *m, const char *address) {
         const ClusterClaim *claim = TABLE_FIND(c->claims[CLAIM_ADDRESS], address);
+        const ClusterService *at = TABLE_FIND(c->addresses, address);
 
-        if (cluster_machine_is_restricted(m))
-                return same_string(cluster_machine_address(m), address);
+        if (cluster_machine_is_restricted(m)) /* 'at' is sorted by machine */
+                return claim && claim->first == m &&
+                       (!at || (streq(at->endpoints[0]->machine, m->id) &&
+                                streq(at->endpoints[at->n_endpoints - 1]->machine, m->id)));
         for (const ClusterMachine *o = claim ? LIST_FIRST(&claim->machines) : NULL; o;
              o = LIST_NEXT(o, of_claim[CLAIM_ADDRESS]))
                 if (o != m && !presence_is_down(o->presence) && !cluster_machine_is_restricted(o))

@@ -356,6 +356,71 @@ static void make_machines(ClusterView *p) {
         cluster_view_put(p, key, "{\"pins\":[\"" DIGEST "\"],\"restricted\":true}");
 }
 
+static int check_address(ClusterView *p, const char *machine, const char *address) {
+        const ClusterMachine *m;
+        _cleanup_(endpoint_record_done) EndpointRecord x = {};
+        _cleanup_text_ Text value = {};
+        char id[MACHINE_ID_SIZE];
+        Error err = {};
+
+        m = cluster_machine(&p->cluster, cluster_view_id(id, machine));
+        text_printf(&value, "{\"address\":\"%s\",\"name\":\"%s\",\"ports\":[" PORTS "],", address,
+                    cluster_machine_name(m));
+        text_printf(&value, "\"services\":[\"web\"],\"zone\":\"%s\"}", pairs_get(&m->metadata, "zone") ?: "");
+        assert_int_equal(stored_endpoint_read(value.chars, value.size, &x, &err), 0);
+        return endpoint_check(&p->cluster, m, "web.service", cluster_unit(&p->cluster, "web.service")->unit,
+                              &x, &err);
+}
+
+/* A has fd00::1, and its endpoints 10.7.7.7; the restricted E stated 10.5.5.5 before the restricted D did. */
+static void the_address_of_another_machine_is_accepted_in_no_form(void **state) {
+        static const struct {
+                const char *machine, *facts, *address;
+                int result;
+        } rows[] = {
+                { "B", "fd00::2", "fd00::2", 0 },
+                { "B", "fd00::2", "fd00:0::2", 0 },
+                { "B", "fd00::2", "FD00::1", -EACCES },
+                { "B", "fd00::2", "fd00:0::1", -EACCES },
+                { "D", "fd00::3", "fd00::3", 0 },
+                { "D", "FD00:0::3", "fd00::3", 0 },
+                { "D", "::ffff:10.0.0.3", "10.0.0.3", -EACCES }, /* of the lost C */
+                { "D", "::ffff:10.0.0.9", "10.0.0.9", 0 },
+                { "D", "fd00:0:0::1", "fd00:0:0::1", -EACCES },
+                { "D", "10.7.7.7", "10.7.7.7", -EACCES },
+                { "D", "10.5.5.5", "10.5.5.5", -EACCES },
+                { "E", NULL, "10.5.5.5", 0 },
+        };
+        _cleanup_cluster_view_ ClusterView p = {};
+        char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE];
+
+        make_machines(&p);
+        cluster_view_machine(&p, "E", "", PRESENCE_UP);
+        layout_key(key, LAYOUT_HOST, NULL, cluster_view_id(id, "E"));
+        cluster_view_put(&p, key, "{\"pins\":[\"" DIGEST "\"],\"restricted\":true}");
+        layout_key(key, LAYOUT_FACTS, NULL, id);
+        cluster_view_put(&p, key, "{\"address\":\"10.5.5.5\",\"name\":\"E\"}");
+        layout_key(key, LAYOUT_FACTS, NULL, cluster_view_id(id, "A"));
+        cluster_view_put(&p, key, "{\"address\":\"FD00:0::1\",\"name\":\"A\"}");
+        layout_key(key, LAYOUT_ENDPOINT, "web.service", id);
+        cluster_view_put(&p, key, "{\"address\":\"10.7.7.7\",\"name\":\"A\",\"services\":[\"web\"]}");
+        layout_key(key, LAYOUT_FACTS, NULL, cluster_view_id(id, "D"));
+        cluster_view_remove(&p, key);
+        cluster_view_unit(&p, "web.service", "Port=http:8080\nPort=admin:auto", TARGET_LAUNCHED);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_text_ Text facts = {};
+
+                cluster_view_assign(&p, rows[i].machine, "web.service", ASSIGNMENT_RUN);
+                layout_key(key, LAYOUT_FACTS, NULL, cluster_view_id(id, rows[i].machine));
+                text_printf(&facts, "{\"address\":\"%s\",\"name\":\"%s\"}", rows[i].facts ?: "",
+                            rows[i].machine);
+                if (rows[i].facts)
+                        cluster_view_put(&p, key, facts.chars);
+                if (check_address(&p, rows[i].machine, rows[i].address) != rows[i].result)
+                        fail_msg("row %zu", i);
+        }
+}
+
 static void accepted_endpoints_are_those_of_the_text_and_the_machine(void **state) {
         static const struct {
                 const char *why; /* NULL: it is accepted */
@@ -542,6 +607,7 @@ int main(void) {
                 TEST(a_host_that_is_not_up_registers_nothing),
                 TEST(a_withdrawal_deletes_those_endpoints_of_the_host_that_exist),
                 TEST(a_host_registers_100_endpoints_at_once_and_then_20_a_second),
+                cmocka_unit_test(the_address_of_another_machine_is_accepted_in_no_form),
                 cmocka_unit_test(accepted_endpoints_are_those_of_the_text_and_the_machine),
                 TEST(an_endpoint_of_a_former_text_is_accepted_while_that_is_assigned),
                 TEST(the_number_size_and_pace_of_endpoints_are_limited_and_withdrawals_are_free),

@@ -1,4 +1,4 @@
-/* Endpoints: instances of services, in tables of machines and of services. */
+/* Endpoints: instances of services, in tables of machines, of services and of addresses. */
 
 #include "fleetd/registry/cluster_parts.h"
 
@@ -80,6 +80,7 @@ static int service_add(ClusterService **table, const char *name, ClusterEndpoint
 static void endpoint_clear_record(Cluster *c, ClusterEndpoint *x) {
         for (size_t i = 0; i < x->record.n_services; i++)
                 service_remove(&c->services, x->record.services[i], x);
+        service_remove(&c->addresses, x->record.address, x);
         endpoint_record_done(&x->record);
 }
 
@@ -117,7 +118,7 @@ static int endpoint_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, 
         x->index = v->modified;
         for (size_t i = 0; i < x->record.n_services; i++)
                 TRY(service_add(&c->services, x->record.services[i], x));
-        return 0;
+        return service_add(&c->addresses, x->record.address, x);
 }
 
 static int endpoint_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
