@@ -278,7 +278,7 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
                 return AGENT_OFFER_LATER;
         *ret = (StateChange) {};
         snprintf(ret->unit, sizeof(ret->unit), "%s", u->name);
-        agent_tell_duties(a, u, a->fresh ? ret : NULL);
+        agent_tell_duties(a, u, ret);
         waits = ret->endpoint_write == ENDPOINT_SET && !publisher_takes_endpoints(a->publisher);
         if (waits)
                 ret->endpoint_write = ENDPOINT_STAYS;

@@ -31,7 +31,7 @@ void request_unit(SimMachine *at, const char *name, const SimMachine *on) {
         u->touched_ms = world_now_ms(world);
         if (!on)
                 u->stopping_ms = u->touched_ms;
-        text_printf(&text, "[Service]\nExecStart=/bin/sleep 1000\n[X-Fleet]\nMachineID=%s\n",
+        text_printf(&text, "[Service]\nExecStart=/bin/sleep 1000\n[X-Fleet]\nService=shop\nMachineID=%s\n",
                     on ? on->machine_id : "");
         if (on && unit_parse(name, text.chars, text.size, &unit, NULL) < 0)
                 abort();

@@ -435,6 +435,25 @@ static void check_followers(const Followers *f) {
                         world_failed(world, "running-units-are-not-touched", "%s", recovered_units[i]);
 }
 
+/* Return the number of hosts without a replica whose files list the unit. */
+static unsigned n_listing(const Followers *f, const char *unit) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < RECOVERED; i++) {
+                const char *file = sim_service_file(&f->hosts[i]->services, "shop");
+
+                n += file && strstr(file, unit);
+        }
+        return n;
+}
+
+static bool followers_are_listed(const Followers *f) {
+        for (unsigned i = 0; i < RECOVERED; i++)
+                if (n_listing(f, recovered_units[i]) < RECOVERED)
+                        return false;
+        return true;
+}
+
 static bool followers_follow(const Followers *f) {
         check_followers(f);
         for (unsigned i = 0; i < RECOVERED; i++)
@@ -501,6 +520,8 @@ static void recover_with_attached(void) {
                 UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, recovered_units[i]));
                 f.invocations[i] = sim_systemd_invocation(m->systemd, recovered_units[i]);
         }
+        request_unit(machine(0), "d.service", f.hosts[0]);
+        UNTIL("units-are-listed", followers_are_listed(&f) && n_listing(&f, "d.service") == RECOVERED);
         run_ms(3000);
         for (unsigned i = 1; i < 5; i++)
                 machine_power_cut(machine(i));
@@ -511,7 +532,11 @@ static void recover_with_attached(void) {
         for (unsigned i = 0; i < 600; i++) {
                 run_ms(50);
                 check_followers(&f);
+                if (!followers_are_listed(&f))
+                        world_failed(world, "endpoints-stay-over-a-recovery", "%u ms", i * 50);
         }
+        sim_systemd_end(f.hosts[0]->systemd, "d.service");
+        UNTIL("a-unit-that-ends-is-withdrawn-also-then", n_listing(&f, "d.service") == 0);
         if (registry_adopt_now(daemon_host(machine(0)->daemon)->registry, NULL, on_asked, &done) < 0)
                 abort();
         UNTIL("a-request-is-answered", done);

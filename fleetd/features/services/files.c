@@ -301,6 +301,15 @@ static int files_update(Services *s) {
         return s->due || s->all_due ? 0 : files_write_host(s);
 }
 
+/* Return whether the others have not registered again yet what they have. */
+static bool files_follow_restore(const Cluster *c) {
+        char lineage[LINEAGE_SIZE];
+        const ClusterLineage *begun = c->adopting ? cluster_lineage(c, hex64_print(c->lineage, lineage)) :
+                                                    NULL;
+
+        return begun && begun->record.kind == LINEAGE_RESTORED;
+}
+
 /* Look at the feature level, and whether the view has what others have registered. An agent has a majority's
  * word for that: the tree of a host that was off for long is old. */
 static void files_look(Services *s) {
@@ -313,6 +322,7 @@ static void files_look(Services *s) {
         s->level_known |= state.ready;
         s->sees_others |= s->level && state.ready && registry_ready(host->registry) &&
                           (!host->agent || agent_is_fresh(host->agent));
+        s->sees_others &= !files_follow_restore(registry_cluster(host->registry));
         s->complete |= s->sees_others;
         s->all_due |= s->level != level || s->sees_others != sees;
         if (s->level != level)

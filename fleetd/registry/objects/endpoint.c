@@ -144,6 +144,12 @@ static int endpoint_each(const Cluster *c, const KindEntries *e, KindFound *foun
         return r;
 }
 
+/* A recovery is no reason that units leave the names of their services: each host compares its own endpoints
+ * with what runs, and those of the lost ones end with the entry that writes them as lost. */
+static bool endpoint_ends(const NewLineage *lineage, const LayoutKey *k, KvBytes value) {
+        return lineage->is_restored;
+}
+
 static const JsonField endpoint_shown[] = {
         { "address", JSON_FIELD_CHARS, offsetof(EndpointRecord, address) },
         { "services", JSON_FIELD_LIST, offsetof(EndpointRecord, services), .list = &endpoint_services },
@@ -152,5 +158,5 @@ static const JsonField endpoint_shown[] = {
 KIND(endpoint, "endpoint/%u/%m", "endpoint", CHANGED_ENDPOINT, OF_CLUSTER | NAMES_UNIT | NAMES_MACHINE,
      KV_LEVEL_SERVICES, SLICE_SERVICES,
      { .own_set = RIGHT_REPORT, .own_remove = RIGHT_REPORT, .remove = RIGHT_ADMINISTER }, REMOVAL_OF_MACHINE,
-     kind_ends, .record = &endpoint_record, .shown = JSON_FIELDS(endpoint_shown), .apply = endpoint_apply,
+     endpoint_ends, .record = &endpoint_record, .shown = JSON_FIELDS(endpoint_shown), .apply = endpoint_apply,
      .clear = endpoint_clear, .each = endpoint_each);
