@@ -39,19 +39,21 @@ static void inhibitor_on_withdrawn(void *userdata, KvStatus status, const char *
 }
 
 /* Withdraw the endpoints that are left, once: clients use others before the units end. Return whether that is
- * under way. */
+ * under way, and there is a leader. */
 static bool inhibitor_withdraws(Inhibitor *in) {
         const ClusterService *server = cluster_server(registry_cluster(in->registry), in->machine_id);
         size_t n = server->n_endpoints;
         _cleanup_free_ const char **units = NEW0(const char *, n + 1);
+        KvState state;
 
+        kv_state(registry_store(in->registry), &state);
         if (in->host->shuts_down || !units)
-                return in->withdrawing;
+                return in->withdrawing && state.ready && state.leader_id != 0;
         in->host->shuts_down = true;
         for (size_t i = 0; i < n; i++)
                 units[i] = server->endpoints[i]->unit;
         in->withdrawing = n > 0 && registry_withdraw(in->registry, units, n, inhibitor_on_withdrawn, in) >= 0;
-        return in->withdrawing;
+        return in->withdrawing && state.ready && state.leader_id != 0;
 }
 
 static void inhibitor_release(Inhibitor *in, const char *reason) {

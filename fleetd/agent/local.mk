@@ -57,7 +57,7 @@ tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registr
 tests_unit_test_facts_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_inhibitor_SOURCES = tests/unit/test-inhibitor.c tests/lib/fake_bus.h tests/lib/fake_bus.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_inhibitor_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
-tests_unit_test_inhibitor_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
+tests_unit_test_inhibitor_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_withdraw
 tests_unit_test_inhibitor_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_lease_SOURCES = tests/unit/test-agent_lease.c $(AGENT_FIXTURE)
 tests_unit_test_agent_lease_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)

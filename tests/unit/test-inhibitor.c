@@ -208,6 +208,28 @@ static void a_shutdown_waits_for_no_longer_than_logind(void **state) {
         assert_int_equal(self(fixture)->maintenance->mode, MAINTENANCE_DRAINING);
 }
 
+static bool withdrawal_hangs; /* nothing answers it */
+
+int __real_registry_withdraw(Registry *r, const char *const *units, size_t n, RegistryDone done,
+                             void *userdata);
+int __wrap_registry_withdraw(Registry *r, const char *const *units, size_t n, RegistryDone done,
+                             void *userdata);
+
+int __wrap_registry_withdraw(Registry *r, const char *const *units, size_t n, RegistryDone done,
+                             void *userdata) {
+        return withdrawal_hangs ? 0 : __real_registry_withdraw(r, units, n, done, userdata);
+}
+
+static void a_shutdown_without_a_leader_does_not_wait_for_the_withdrawal(void **state) {
+        Fixture *fixture = *state;
+
+        write_endpoint(fixture);
+        withdrawal_hangs = leader.gone = true;
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, !fake_bus_is_inhibited(fixture->fake));
+        withdrawal_hangs = false;
+}
+
 static void a_shutdown_is_not_delayed_when_nothing_can_move(void **state) {
         static const struct {
                 bool gone;
@@ -612,6 +634,7 @@ int main(void) {
                 TEST(a_host_that_is_back_ends_the_maintenance),
                 TEST(a_daemon_that_starts_during_a_shutdown_does_not_cancel_it),
                 TEST(a_shutdown_waits_for_no_longer_than_logind),
+                TEST(a_shutdown_without_a_leader_does_not_wait_for_the_withdrawal),
                 TEST(a_shutdown_is_not_delayed_when_nothing_can_move),
                 TEST(a_leader_that_shuts_down_transfers_leadership_before),
                 TEST(a_shutdown_does_not_wait_for_another_leader_for_longer_than_logind),
