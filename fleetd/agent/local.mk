@@ -17,7 +17,7 @@ tests_unit_test_records_SOURCES = tests/unit/test-records.c tests/lib/scratch.h 
 tests_unit_test_records_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mkdirat,--wrap=fsync_dir,--wrap=fdopendir,--wrap=linkat,--wrap=pthread_mutex_lock
 tests_unit_test_records_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_publish_SOURCES = tests/unit/test-publish.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
-tests_unit_test_publish_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start_by
+tests_unit_test_publish_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start_by,--wrap=registry_publish,--wrap=registry_endpoint_wait_ms
 tests_unit_test_publish_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_SOURCES = tests/unit/test-agent.c tests/lib/fake_bus.h tests/lib/fake_bus.c tests/lib/alloc.h tests/lib/alloc.c $(SIDE_BY_SIDE) \
 	$(LEADER) $(FLEETD_HOST)

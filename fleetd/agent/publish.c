@@ -4,7 +4,13 @@
 #include "units/named.h"
 
 /* Two in a row, then one each quarter of a second: five in the first second, then four. */
-enum { GAP_MS = 250, PUBLISH_RETRY_MS = 1000, UNIT_GAP_MS = 1000, ENDPOINTS_RETRY_MS = 5000 };
+enum {
+        GAP_MS = 250,
+        PUBLISH_RETRY_MS = 1000,
+        UNIT_GAP_MS = 1000,
+        REJECTED_MIN_MS = 2000,
+        REJECTED_MAX_MS = 60000,
+};
 
 /* A unit that was published less than UNIT_GAP_MS ago. */
 typedef struct Published {
@@ -12,14 +18,21 @@ typedef struct Published {
         uint64_t when_ms;
 } Published;
 
+/* An endpoint in the batch under way, or in one that was rejected: which of them caused that is not known. */
+typedef struct PublishedEndpoint {
+        Named unit;
+        bool sent;        /* in the batch under way */
+        uint64_t wait_ms; /* since the last rejection; 0: none */
+        uint64_t due_ms;  /* not before this time */
+} PublishedEndpoint;
+
 struct Publisher {
         Loop *loop;         /* borrowed */
         Registry *registry; /* borrowed */
         Named *published;   /* Published, oldest first */
         Timer timer;
         bool sending, refused; /* refused: the last one, by its rights or limits */
-        bool has_endpoints;    /* the one under way, or the last one */
-        uint64_t endpoints_ms; /* no endpoints before this time: states do not wait for them */
+        Named *endpoints;      /* PublishedEndpoint */
         uint64_t next_ms;      /* no transaction before this time */
         uint64_t spent_ms; /* rate limit: the time at which the gaps of all transactions so far have passed */
 };
@@ -41,6 +54,7 @@ Publisher *publisher_free(Publisher *p) {
 
         timer_stop(&p->timer);
         named_clear(&p->published);
+        named_clear(&p->endpoints);
         registry_cancel(p->registry, p);
         free(p);
         return NULL;
@@ -72,13 +86,15 @@ bool publisher_allows(Publisher *p, const char *unit) {
         return false;
 }
 
-bool publisher_takes_endpoints(Publisher *p) {
+bool publisher_takes_endpoint(Publisher *p, const char *unit) {
         uint64_t now_ms = loop_now_ms(p->loop), wait_ms = registry_endpoint_wait_ms(p->registry);
+        const PublishedEndpoint *endpoint = named_find(p->endpoints, unit);
+        uint64_t due_ms = endpoint ? endpoint->due_ms : 0;
 
-        if (wait_ms == 0 && now_ms >= p->endpoints_ms)
+        if (wait_ms == 0 && now_ms >= due_ms)
                 return true;
         if (wait_ms != UINT64_MAX) /* else it changes with a key */
-                publisher_wake_at(p, MAX(p->endpoints_ms, now_ms + wait_ms));
+                publisher_wake_at(p, MAX(due_ms, now_ms + wait_ms));
         return false;
 }
 
@@ -87,16 +103,38 @@ void publisher_expedite(Publisher *p, const char *unit) {
         named_remove(&p->published, unit);
 }
 
+/* The batch has ended. Return whether it was rejected with endpoints: the next one of each is alone. */
+static bool publisher_end_endpoints(Publisher *p, KvStatus status) {
+        uint64_t now_ms = loop_now_ms(p->loop), due_ms = now_ms;
+
+        for (Named *n = p->endpoints, *next; n; n = next) {
+                PublishedEndpoint *e = (PublishedEndpoint *) n;
+                bool sent = e->sent;
+
+                next = n->hh.next;
+                e->sent = false;
+                if (sent && status == KV_FORBIDDEN) {
+                        due_ms += GAP_MS;
+                        e->wait_ms = MIN(MAX(2 * e->wait_ms, (uint64_t) REJECTED_MIN_MS),
+                                         (uint64_t) REJECTED_MAX_MS);
+                        e->due_ms = due_ms + e->wait_ms;
+                } else if (sent ? status == KV_OK || e->wait_ms == 0 : now_ms > e->due_ms + REJECTED_MAX_MS)
+                        named_remove(&p->endpoints, n->name); /* it has ended, or is not offered any more */
+        }
+        return due_ms > now_ms;
+}
+
 static void publisher_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Publisher *p = userdata;
+        bool without = publisher_end_endpoints(p, status);
 
         p->sending = false;
         if (status == KV_FORBIDDEN && !p->refused)
                 log_warning(NO_FIELDS, "Failed to report the states of units: %s; trying again", message);
-        if (status == KV_FORBIDDEN && p->has_endpoints)
-                p->endpoints_ms = loop_now_ms(p->loop) + ENDPOINTS_RETRY_MS;
-        p->refused = status == KV_FORBIDDEN || (p->refused && loop_now_ms(p->loop) < p->endpoints_ms);
-        if (status != KV_OK && status != KV_COMPARE_FAILED) {
+        p->refused = status == KV_FORBIDDEN || (p->refused && p->endpoints);
+        if (without)
+                named_clear(&p->published);
+        else if (status != KV_OK && status != KV_COMPARE_FAILED) {
                 log_debug(NO_FIELDS, "states not published: %s", message);
                 p->next_ms = loop_now_ms(p->loop) + PUBLISH_RETRY_MS;
         }
@@ -107,13 +145,17 @@ int publisher_send(Publisher *p, const StateChange *changes, size_t n) {
         TRY(registry_publish(p->registry, changes, n, publisher_on_done, p));
 
         p->sending = true;
-        p->has_endpoints = false;
         p->spent_ms = MAX(p->spent_ms, loop_now_ms(p->loop)) + GAP_MS;
         p->next_ms = p->spent_ms - GAP_MS;
         for (size_t i = 0; i < n; i++) {
                 Published *published;
 
-                p->has_endpoints |= changes[i].endpoint_write == ENDPOINT_SET;
+                if (changes[i].endpoint_write == ENDPOINT_SET) {
+                        PublishedEndpoint *e = named_get(&p->endpoints, changes[i].unit, sizeof(*e));
+
+                        if (e) /* without memory, it is offered again in a second */
+                                e->sent = true;
+                }
                 named_remove(&p->published, changes[i].unit); /* the newest one is the last */
                 published = named_get(&p->published, changes[i].unit, sizeof(*published));
                 if (published) /* without memory, the next state of the unit is not delayed */

@@ -21,10 +21,10 @@ bool publisher_ready(Publisher *p);
 bool publisher_allows(Publisher *p, const char *unit);
 /* Lift the limits: an assignment starts or stops the unit, and its user waits for the state. */
 void publisher_expedite(Publisher *p, const char *unit);
-/* Return whether a batch may have new endpoints now: this machine is up, they keep to their pace, and the
- * last batch that had some was not rejected. If not, 'idle' is called when it may, or the machine's key
- * changes. */
-bool publisher_takes_endpoints(Publisher *p);
+/* Return whether a batch may have a new endpoint of the unit now: this machine is up, it keeps to its pace,
+ * and no batch with it was rejected a short time ago: then each endpoint of that batch is sent at another
+ * time, and its states at once. If not, 'idle' is called when it may, or the machine's key changes. */
+bool publisher_takes_endpoint(Publisher *p, const char *unit);
 /* Call 'idle' at 'due_ms' (loop_now_ms()) or earlier. */
 void publisher_wake_at(Publisher *p, uint64_t due_ms);
 /* Send the batch; each change replaces the state in the registry. */

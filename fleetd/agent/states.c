@@ -279,7 +279,7 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
         *ret = (StateChange) {};
         snprintf(ret->unit, sizeof(ret->unit), "%s", u->name);
         agent_tell_duties(a, u, ret);
-        waits = ret->endpoint_write == ENDPOINT_SET && !publisher_takes_endpoints(a->publisher);
+        waits = ret->endpoint_write == ENDPOINT_SET && !publisher_takes_endpoint(a->publisher, u->name);
         if (waits)
                 ret->endpoint_write = ENDPOINT_STAYS;
         offer = agent_compare(a, u, ret);

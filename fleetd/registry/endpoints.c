@@ -62,6 +62,10 @@ static bool address_counts(const Cluster *c, const ClusterMachine *m, const char
         return true;
 }
 
+const char *endpoint_host_name(const ClusterMachine *m) {
+        return cluster_machine_is_restricted(m) ? m->short_id : cluster_machine_name(m);
+}
+
 int endpoint_check(const Cluster *c, const ClusterMachine *m, const char *unit, const Unit *text,
                    const EndpointRecord *x, Error *err) {
         const ClusterAssignment *a = cluster_assignment_on(m, unit);
@@ -75,7 +79,7 @@ int endpoint_check(const Cluster *c, const ClusterMachine *m, const char *unit, 
                 why = "its text names other services";
         else if (!ports_are_those_of(named, x))
                 why = "its text names other ports";
-        else if (!streq(x->name, cluster_machine_name(m)))
+        else if (!streq(x->name, endpoint_host_name(m)))
                 why = "this is not the name of the machine";
         else if (!streq(x->zone ?: "", zone ?: ""))
                 why = "this is not the zone of the machine";

@@ -13,6 +13,10 @@ enum {
         ENDPOINTS_BURST = 100,
 };
 
+/* Return the name of the machine in its endpoints. Of a restricted one, it is the short ID: the host cannot
+ * know whether another one has the name that it states, and takes no name from others. */
+const char *endpoint_host_name(const ClusterMachine *m);
+
 /* Return 0 if the machine may register the endpoint; or -EACCES and a message that names it, the unit and a
  * service. 'text' is that of its assignment; NULL: none. */
 int endpoint_check(const Cluster *c, const ClusterMachine *m, const char *unit, const Unit *text,

@@ -16,10 +16,11 @@ dns_on() {
 # The file of a service on a host: service_file HOST SERVICE; .host is its description of itself.
 service_file() { cat "/proc/$(host_init "$1")/root/run/fleet/services/$2" 2>/dev/null; }
 # The hosts of its endpoints by that file, by the A records that fleet-dns of that host answers, and by its SRV records.
-filed() { service_file "$1" "$2" | sed 's/-[0-9a-f]\{8\} .*//' | sort | xargs; }
+filed() { service_file "$1" "$2" | sed 's/-[0-9a-f]\{8\} .*//' | named | sort | xargs; }
+named() { sed "s/^${RESTRICTED_ID:-}$/${RESTRICTED:-}/"; } # a restricted host has its short ID there
 dig_at() { host_exec "$1" dig +time=5 +tries=1 +short @$ADDRESS "${@:2}"; } # HOST NAME [TYPE]
 answered() { local a; for a in $(dig_at "$1" "$2.service.fleet"); do host_of_address "$a"; done | sort | xargs; }
-answered_srv() { dig_at "$1" "_http._tcp.$2.service.fleet" SRV | sed 's/.* \(.*\)-[0-9a-f]\{8\}\..*/\1/' | sort | xargs; }
+answered_srv() { dig_at "$1" "_http._tcp.$2.service.fleet" SRV | sed 's/.* \(.*\)-[0-9a-f]\{8\}\..*/\1/' | named | sort | xargs; }
 host_of_address() { local h; for h in $LAB_HOSTS; do [ "$(host_address "$h")" != "$1" ] || echo "$h"; done; }
 
 # is_listed HOST SERVICE HOSTS: file and answers of a host have these endpoints.

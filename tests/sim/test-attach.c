@@ -80,7 +80,7 @@ static void statements_of_a_restricted_host(void) {
         MetadataChange role = { .key = "role", .value = "db" };
         UnitChange change = { .name = "db.service", .has_target = true, .target = TARGET_LAUNCHED };
         static const char text[] =
-                "[Service]\nExecStart=/bin/sleep 1000\n[X-Fleet]\nMachineMetadata=role=db\n";
+                "[Service]\nExecStart=/bin/sleep 1000\n[X-Fleet]\nService=db\nMachineMetadata=role=db\n";
         _cleanup_unit_ Unit *unit = NULL;
         Registry *r;
         bool done = false;
@@ -116,6 +116,8 @@ static void statements_of_a_restricted_host(void) {
                 abort();
         UNTIL("metadata-of-people-count",
               cluster_assignment(registry_cluster(r), m->machine_id, change.name));
+        UNTIL("its-endpoints-have-its-own-name",
+              cluster_endpoint(registry_cluster(r), m->machine_id, change.name));
         over();
 }
 

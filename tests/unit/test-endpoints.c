@@ -365,7 +365,7 @@ static int check_address(ClusterView *p, const char *machine, const char *addres
 
         m = cluster_machine(&p->cluster, cluster_view_id(id, machine));
         text_printf(&value, "{\"address\":\"%s\",\"name\":\"%s\",\"ports\":[" PORTS "],", address,
-                    cluster_machine_name(m));
+                    endpoint_host_name(m));
         text_printf(&value, "\"services\":[\"web\"],\"zone\":\"%s\"}", pairs_get(&m->metadata, "zone") ?: "");
         assert_int_equal(stored_endpoint_read(value.chars, value.size, &x, &err), 0);
         return endpoint_check(&p->cluster, m, "web.service", cluster_unit(&p->cluster, "web.service")->unit,
@@ -446,9 +446,11 @@ static void accepted_endpoints_are_those_of_the_text_and_the_machine(void **stat
                 { NULL, .address = "10.0.0.3" }, /* of a lost machine */
                 { NULL, .address = "10.0.0.4" }, /* as a restricted one states */
                 { NULL, .address = "10.9.9.9" }, /* ServiceAddress= */
-                { NULL, .machine = "D", .address = "10.0.0.4", .zone = "" },
-                { "not the zone of the machine", .machine = "D", .address = "10.0.0.4" },
-                { "not an address of that machine alone", .machine = "D", .address = "10.9.9.9", .zone = "" },
+                { NULL, .machine = "D", .address = "10.0.0.4", .name = "dddddddd", .zone = "" },
+                { "not the name of the machine", .machine = "D", .address = "10.0.0.4", .zone = "" },
+                { "not the zone of the machine", .machine = "D", .address = "10.0.0.4", .name = "dddddddd" },
+                { "not an address of that machine alone", .machine = "D", .address = "10.9.9.9",
+                  .name = "dddddddd", .zone = "" },
                 { "not assigned", "one\",\"two", "", "two", "D", .address = "10.0.0.4", .zone = "" },
         };
         _cleanup_cluster_view_ ClusterView p = {};

@@ -580,9 +580,9 @@ static void the_host_takes_no_name_of_another_machine(void **state) {
                         fail_msg("row %zu", i);
 }
 
-#define WEB(services)                                                                              \
-        "{\"address\":\"10.0.0.2\",\"name\":\"beta\",\"ports\":[{\"name\":\"http\",\"port\":8080," \
-        "\"protocol\":\"tcp\"}],"                                                                  \
+#define WEB(services)                                                                                  \
+        "{\"address\":\"10.0.0.2\",\"name\":\"bbbbbbbb\",\"ports\":[{\"name\":\"http\",\"port\":8080," \
+        "\"protocol\":\"tcp\"}],"                                                                      \
         "\"services\":[\"" services "\"]}"
 
 /* Those of the unit that it is to run, at a pace; a withdrawal has none, and a return is no withdrawal. */

@@ -199,6 +199,105 @@ static void a_publisher_that_is_freed_during_a_transaction_gets_no_callback(void
         assert_int_equal(fixture->idle, idle);
 }
 
+/* -- A leader that rejects one endpoint -- */
+
+enum { ENDPOINTS = 6, BAD = 3, LAST_MS = 6500 };
+
+static struct {
+        bool active, on_way;
+        unsigned n, rejected;
+        RegistryDone done;
+        void *userdata;
+        KvStatus status;
+        unsigned n_endpoints; /* of the batch */
+        bool states[ENDPOINTS], registered[ENDPOINTS];
+} leader;
+
+int __real_registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done,
+                            void *userdata);
+int __wrap_registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done,
+                            void *userdata);
+uint64_t __real_registry_endpoint_wait_ms(const Registry *r);
+uint64_t __wrap_registry_endpoint_wait_ms(const Registry *r);
+
+uint64_t __wrap_registry_endpoint_wait_ms(const Registry *r) {
+        return leader.active ? 0 : __real_registry_endpoint_wait_ms(r);
+}
+
+int __wrap_registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done,
+                            void *userdata) {
+        if (!leader.active)
+                return __real_registry_publish(r, changes, n, done, userdata);
+        leader.done = done;
+        leader.userdata = userdata;
+        leader.n_endpoints = 0;
+        leader.status = KV_OK;
+        for (size_t i = 0; i < n; i++)
+                if (changes[i].endpoint_write == ENDPOINT_SET) {
+                        leader.n_endpoints++;
+                        if (atoi(changes[i].unit) == BAD)
+                                leader.status = KV_FORBIDDEN;
+                }
+        for (size_t i = 0; i < n && leader.status == KV_OK; i++) {
+                leader.states[atoi(changes[i].unit)] = true;
+                leader.registered[atoi(changes[i].unit)] |= changes[i].endpoint_write == ENDPOINT_SET;
+        }
+        leader.n++;
+        leader.rejected += leader.status != KV_OK;
+        return 0;
+}
+
+/* Offer what the leader does not have, as the agent does. */
+static void offer(Fixture *f) {
+        static StateChange changes[ENDPOINTS];
+        size_t n = 0;
+
+        for (unsigned i = 0; i < ENDPOINTS && publisher_ready(f->publisher); i++) {
+                StateChange *s = &changes[n];
+
+                *s = (StateChange) {};
+                snprintf(s->unit, sizeof(s->unit), "%u.service", i);
+                if (!leader.registered[i] && publisher_takes_endpoint(f->publisher, s->unit))
+                        s->endpoint_write = ENDPOINT_SET;
+                n += (!leader.states[i] || s->endpoint_write == ENDPOINT_SET) &&
+                     publisher_allows(f->publisher, s->unit);
+        }
+        if (n == 0)
+                return;
+        assert_int_equal(publisher_send(f->publisher, changes, n), 0);
+        leader.done(leader.userdata, leader.status, "no", 0);
+}
+
+/* Its states do not wait, nor do the endpoints of other units, and it is offered less and less often. */
+static void a_rejected_endpoint_delays_no_other(void **state) {
+        Fixture *f = *state;
+        uint64_t begun_ms = loop_now_ms(f->host->loop), now_ms = begun_ms, states_ms = 0, all_ms = 0;
+
+        memset(&leader, 0, sizeof(leader));
+        leader.active = true;
+        while (now_ms - begun_ms < LAST_MS) {
+                unsigned n_states = 0, n_registered = 0;
+
+                offer(f);
+                for (unsigned i = 0; i < ENDPOINTS; i++) {
+                        n_states += leader.states[i];
+                        n_registered += leader.registered[i];
+                }
+                if (n_states == ENDPOINTS && states_ms == 0)
+                        states_ms = now_ms - begun_ms;
+                if (n_registered == ENDPOINTS - 1 && all_ms == 0)
+                        all_ms = now_ms - begun_ms;
+                f->idle = 0;
+                HOST_UNTIL(f->host, f->idle > 0);
+                now_ms = loop_now_ms(f->host->loop);
+        }
+        leader.active = false;
+        assert_in_range(states_ms, 0, 900);
+        assert_in_range(all_ms, 1, 2000 + (ENDPOINTS + 2) * 250 + 1000);
+        assert_in_range(leader.rejected, 2, 3);
+        assert_false(leader.registered[BAD]);
+}
+
 int main(int argc, char *argv[]) {
 #define in_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
@@ -209,6 +308,7 @@ int main(int argc, char *argv[]) {
                 in_fixture(a_flapping_unit_is_published_once_a_second_and_delays_no_other_unit),
                 in_fixture(the_effect_of_an_assignment_is_published_at_once),
                 cmocka_unit_test(without_a_quorum_publication_is_retried),
+                in_fixture(a_rejected_endpoint_delays_no_other),
                 in_fixture(a_publisher_that_is_freed_during_a_transaction_gets_no_callback),
         };
 

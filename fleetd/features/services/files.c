@@ -5,6 +5,7 @@
 #include "fleetd/agent/agent.h"
 #include "fleetd/agent/facts.h"
 #include "fleetd/features/services/endpoints.h"
+#include "fleetd/registry/endpoints.h"
 
 enum {
         PASS_MS = 20,    /* between two passes, */
@@ -35,7 +36,7 @@ ServicesSelf services_self(const Services *s) {
 
         self.zone = pairs_get(known ? &m->metadata : &settings->metadata, "zone");
         if (known)
-                self.name = cluster_machine_name(m);
+                self.name = endpoint_host_name(m);
         if (known && cluster_machine_is_restricted(m)) /* what it states grants nothing */
                 self.address = endpoint_address(cluster_machine_address(m));
         return self;
