@@ -241,7 +241,8 @@ typedef struct ClusterEndpoint {
         char unit[UNIT_NAME_MAX + 1];
         char machine[MACHINE_ID_SIZE];
         EndpointRecord record;
-        uint64_t index; /* modified index of the key */
+        uint64_t index;    /* modified index of the key */
+        uint64_t unfit_ms; /* since when it does not fit, for the leader; see registry_end_endpoints() */
 } ClusterEndpoint;
 
 /* A service with endpoints; or a machine with them, of which an attached host has no ClusterMachine, under

@@ -1,8 +1,17 @@
 #include "fleetd/registry/endpoints.h"
 
+#include "base/log.h"
 #include "fleetd/registry/kinds.h"
 #include "fleetd/registry/proposal_rights.h"
 #include "fleetd/registry/registry.h"
+#include "fleetd/registry/transaction.h"
+
+enum {
+        LOOK_MS = 10000,    /* between two rounds, of steps each */
+        LOOK_STEP_MS = 100, /* with about */
+        LOOK_ENDPOINTS = 700,
+        UNFIT_MS = 60000, /* an honest host changes its endpoints within 35 s: 700, at their pace */
+};
 
 /* -- Pace -- */
 
@@ -66,29 +75,109 @@ const char *endpoint_host_name(const ClusterMachine *m) {
         return cluster_machine_is_restricted(m) ? m->short_id : cluster_machine_name(m);
 }
 
-int endpoint_check(const Cluster *c, const ClusterMachine *m, const char *unit, const Unit *text,
-                   const EndpointRecord *x, Error *err) {
+/* Return why the machine may not have the endpoint, or NULL. 'text': of its assignment; NULL: not compared.
+ */
+static const char *endpoint_why_not(const Cluster *c, const ClusterMachine *m, const char *unit,
+                                    const ServicePolicy *text, const EndpointRecord *x, const char **other) {
         const ClusterAssignment *a = cluster_assignment_on(m, unit);
-        const ServicePolicy *named = text ? &text->placement.service : NULL;
-        const char *zone = pairs_get(&m->metadata, "zone"), *service = x->services[0], *other = NULL,
-                   *why = NULL;
+        const char *zone = pairs_get(&m->metadata, "zone");
 
         if (!a || a->kind != ASSIGNMENT_RUN)
-                why = "the unit is not assigned to run there";
-        else if (!named || (other = services_other(named, x)))
-                why = "its text names other services";
-        else if (!ports_are_those_of(named, x))
-                why = "its text names other ports";
-        else if (!streq(x->name, endpoint_host_name(m)))
-                why = "this is not the name of the machine";
-        else if (!streq(x->zone ?: "", zone ?: ""))
-                why = "this is not the zone of the machine";
-        else if (!address_counts(c, m, x->address))
-                why = "this is not an address of that machine alone";
+                return "the unit is not assigned to run there";
+        if (text && (*other = services_other(text, x)))
+                return "its text names other services";
+        if (text && !ports_are_those_of(text, x))
+                return "its text names other ports";
+        if (!streq(x->name, endpoint_host_name(m)))
+                return "this is not the name of the machine";
+        if (!streq(x->zone ?: "", zone ?: ""))
+                return "this is not the zone of the machine";
+        return address_counts(c, m, x->address) ? NULL : "this is not an address of that machine alone";
+}
+
+int endpoint_check(const Cluster *c, const ClusterMachine *m, const char *unit, const Unit *text,
+                   const EndpointRecord *x, Error *err) {
+        static const ServicePolicy none;
+        const char *other = NULL,
+                   *why = endpoint_why_not(c, m, unit, text ? &text->placement.service : &none, x, &other);
+
         if (!why)
                 return 0;
         return error_set(err, -EACCES, "%.64s may not register %s for the service %s: %s",
-                         cluster_machine_name(m), unit, other && *other ? other : service, why);
+                         cluster_machine_name(m), unit, other && *other ? other : x->services[0], why);
+}
+
+/* Return whether the assignment names a former text of the unit, or of its template. */
+static bool endpoint_has_former_text(const ClusterAssignment *a) {
+        return a->of->unit && a->revision > 0 && !streq(a->hash, a->of->unit->hash);
+}
+
+/* -- The end of endpoints that do not fit any more -- */
+
+/* Note since when an endpoint does not fit, and delete it after UNFIT_MS. Former texts are not read. */
+static void endpoint_look(Transaction *t, const Cluster *c, const ClusterMachine *m, ClusterEndpoint *x,
+                          EndpointLook *look, uint64_t now_ms) {
+        const ClusterAssignment *a = cluster_assignment_on(m, x->unit);
+        const Unit *text = a && !endpoint_has_former_text(a) ? a->of->unit : NULL;
+        const Transaction before = *t;
+        const char *other, *why = "the machine is lost";
+
+        if (m->presence == PRESENCE_AWAY)
+                why = NULL;
+        else if (!presence_is_down(m->presence))
+                why = endpoint_why_not(c, m, x->unit, text ? &text->placement.service : NULL, &x->record,
+                                       &other);
+        if (!why) {
+                x->unfit_ms = 0;
+                return;
+        }
+        look->unfit = true;
+        if (x->unfit_ms == 0 || x->unfit_ms < look->begun_ms) /* or in a former term */
+                x->unfit_ms = now_ms;
+        if (now_ms - x->unfit_ms < UNFIT_MS)
+                return;
+        transaction_check_index(t, x->index, LAYOUT_ENDPOINT, x->unit, x->machine);
+        transaction_delete(t, LAYOUT_ENDPOINT, x->unit, x->machine);
+        if (transaction_fits(t, &before))
+                log_notice(((LogFields) { .unit = x->unit, .machine = x->machine }),
+                           "deleting an endpoint of %s on %s: %s", x->unit, cluster_machine_name(m), why);
+}
+
+int registry_end_endpoints(Registry *r, uint64_t term, EndpointLook *look, uint64_t now_ms, RegistryDone done,
+                           void *userdata) {
+        const Cluster *c = registry_cluster(r);
+        const ClusterService *server;
+        _cleanup_transaction_ Transaction t = {};
+        size_t n = 0;
+
+        if (look->term != term)
+                *look = (EndpointLook) { .term = term, .begun_ms = now_ms, .unfit = true };
+        if (now_ms < look->due_ms)
+                return 0;
+        if (!*look->machine) {
+                if (look->index == c->index && !look->unfit)
+                        return 0;
+                look->index = c->index;
+                look->unfit = false;
+        }
+        server = TABLE_FIND(c->servers, look->machine);
+        for (server = server ? server->hh.next : c->servers; server && n < LOOK_ENDPOINTS;
+             server = server->hh.next) {
+                const ClusterMachine *m = cluster_machine(c, server->name);
+
+                snprintf(look->machine, sizeof(look->machine), "%s", server->name);
+                n += 1 + server->n_endpoints;
+                for (size_t i = 0; m && m->member.raft_id == 0 && i < server->n_endpoints; i++)
+                        endpoint_look(&t, c, m, server->endpoints[i], look, now_ms);
+        }
+        registry_count(r, n, 0);
+        look->due_ms = now_ms + (server ? LOOK_STEP_MS : LOOK_MS);
+        if (!server)
+                look->machine[0] = 0;
+        if (t.n_writes == 0 && t.error == 0)
+                return 0;
+        TRY(transaction_send(r, &t, term, done, userdata));
+        return 1;
 }
 
 /* -- Proposals -- */
@@ -99,7 +188,7 @@ static int endpoint_read_text(Registry *r, const ClusterAssignment *a, Unit **re
         const Unit *wanted = a->of->unit;
         _cleanup_unit_ Unit *read = NULL;
 
-        if (!wanted || a->revision == 0 || streq(a->hash, wanted->hash))
+        if (!endpoint_has_former_text(a))
                 return 0;
         if (registry_read_revision(r, wanted->from ?: wanted->name, a->revision, &read) < 0)
                 return 0;

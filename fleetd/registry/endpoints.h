@@ -22,6 +22,15 @@ const char *endpoint_host_name(const ClusterMachine *m);
 int endpoint_check(const Cluster *c, const ClusterMachine *m, const char *unit, const Unit *text,
                    const EndpointRecord *endpoint, Error *err);
 
+/* How far a leader has looked at the endpoints of hosts without a replica. Zero at first. */
+typedef struct EndpointLook {
+        uint64_t term, begun_ms;       /* since when this host looks */
+        char machine[MACHINE_ID_SIZE]; /* the last one of this round; "": the next step begins one */
+        uint64_t index;                /* of the cluster view, when it began */
+        bool unfit;                    /* it has found an endpoint that does not fit */
+        uint64_t due_ms;               /* the next step */
+} EndpointLook;
+
 /* The pace of a machine, which is kept in the cluster view: return the ms until n more may be registered, at
  * most ENDPOINTS_BURST, 0: now; and take n. An unknown machine has no limit. */
 uint64_t endpoints_wait_ms(const Cluster *c, const char *machine_id, uint64_t n);

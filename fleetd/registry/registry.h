@@ -175,6 +175,14 @@ uint64_t registry_endpoint_wait_ms(const Registry *r);
  * replica, which is never a restricted one, registers what it wants, as with its other values. */
 int registry_check_proposal(Registry *r, const char *relay, const char *machine_id, KvBytes principal,
                             const KvCommand *cmd, Error *err);
+struct EndpointLook;
+
+/* On the leader: take the next step of a look at the endpoints of hosts without a replica, which may not have
+ * withdrawn them. One that its host might not register now, for a minute, is deleted; the host registers it
+ * again when it fits. 1: 'done' follows. 0, or a negative errno. 'now_ms' of the loop. Nothing is done while
+ * nothing has changed. */
+int registry_end_endpoints(Registry *r, uint64_t term, struct EndpointLook *look, uint64_t now_ms,
+                           RegistryDone done, void *userdata);
 int registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done, void *userdata);
 
 /* -- machines.c: changes by membership, on the leader -- */

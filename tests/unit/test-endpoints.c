@@ -598,6 +598,68 @@ static void an_endpoint_is_accepted_with_the_check_that_its_host_is_up(void **st
         assert_int_equal(check(f, OTHER, units, 1, OWN(PORTS), &err), -EBUSY);
 }
 
+static int look(Fixture *f, EndpointLook *l, uint64_t now_ms) {
+        KvState state;
+        int r;
+
+        kv_state(f->host->store, &state);
+        r = registry_end_endpoints(f->host->registry, state.term, l, now_ms, host_on_done, f->host);
+        if (r > 0)
+                assert_int_equal(host_wait(f->host, 0), KV_OK);
+        return r;
+}
+
+static void write_key(Fixture *f, LayoutKind kind, const char *unit, const char *value) {
+        propose_key(f, kind, unit, OTHER, value);
+        put_endpoint(f, "last.service", SELF);
+        propose_key(f, LAYOUT_ENDPOINT, "last.service", SELF, NULL);
+        HOST_UNTIL(f->host, !cluster_endpoint(view(f), SELF, "last.service"));
+}
+
+/* The host might not withdraw it. One that fits again stays, as one of a host with a replica. */
+static void an_endpoint_that_has_not_fitted_for_a_minute_is_deleted(void **state) {
+        static const struct {
+                LayoutKind kind;
+                const char *unit, *value, *former;
+        } rows[] = {
+                { LAYOUT_ASSIGNMENT, "web.service", NULL, "{\"order\":\"run\"}" },
+                { LAYOUT_ASSIGNMENT, "web.service", "{\"order\":\"stop\"}", "{\"order\":\"run\"}" },
+                { LAYOUT_METADATA, "zone", "b", "" },
+                { LAYOUT_FACTS, NULL, "{\"address\":\"10.0.0.2\",\"name\":\"gamma\"}",
+                  "{\"address\":\"10.0.0.2\",\"name\":\"beta\"}" },
+                { LAYOUT_UNIT, "web.service", "{\"text\":\"[X-Fleet]\\nService=db\\n\"}",
+                  "{\"text\":\"[X-Fleet]\\nPort=http:8080\\nPort=admin:auto\\n\"}" },
+        };
+        Fixture *f = *state;
+        EndpointLook l = {};
+        uint64_t now_ms = 1000000;
+
+        assign_web(f, 0);
+        propose_key(f, LAYOUT_MEMBER, NULL, SELF, "{\"raftId\":1}");
+        put_endpoint(f, "web.service", SELF);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                write_key(f, LAYOUT_ENDPOINT, "web.service", OWN(PORTS));
+                for (unsigned again = 0; again < 2; again++) {
+                        assert_int_equal(look(f, &l, now_ms += 20000), 0);
+                        write_key(f, rows[i].kind, rows[i].unit, rows[i].value);
+                        assert_int_equal(look(f, &l, now_ms += 20000), 0);
+                        assert_int_equal(look(f, &l, now_ms += 50000), 0);
+                        if (again == 0)
+                                write_key(f, rows[i].kind, rows[i].unit, rows[i].former);
+                }
+                assert_int_equal(n_endpoints(f, OTHER), 1);
+                assert_int_equal(look(f, &l, now_ms += 20000), 1);
+                assert_int_equal(n_endpoints(f, OTHER), 0);
+                write_key(f, rows[i].kind, rows[i].unit, rows[i].former);
+        }
+        assert_int_equal(n_endpoints(f, SELF), 1);
+
+        /* At rest, nothing is looked at. */
+        assert_int_equal(look(f, &l, now_ms += 20000), 0);
+        assert_int_equal(look(f, &l, now_ms += 20000), 0);
+        assert_true(l.due_ms < now_ms);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -614,6 +676,7 @@ int main(void) {
                 TEST(an_endpoint_of_a_former_text_is_accepted_while_that_is_assigned),
                 TEST(the_number_size_and_pace_of_endpoints_are_limited_and_withdrawals_are_free),
                 TEST(a_rejected_endpoint_has_taken_its_pace),
+                TEST(an_endpoint_that_has_not_fitted_for_a_minute_is_deleted),
                 TEST(an_endpoint_is_accepted_with_the_check_that_its_host_is_up),
         };
 

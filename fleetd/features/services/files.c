@@ -5,7 +5,6 @@
 #include "fleetd/agent/agent.h"
 #include "fleetd/agent/facts.h"
 #include "fleetd/features/services/endpoints.h"
-#include "fleetd/registry/endpoints.h"
 
 enum {
         PASS_MS = 20,    /* between two passes, */

@@ -2,6 +2,7 @@
 #include "fleetd/features/services/services_internal.h"
 
 #include "fleetd/agent/agent.h"
+#include "fleetd/engine/controller.h"
 #include "fleetd/agent/records.h"
 #include "fleetd/features/services/endpoints.h"
 
@@ -260,6 +261,21 @@ static int services_reload(ComponentHost *host, void *self, const Settings *s) {
         return 0;
 }
 
+static int services_control(Control *control) {
+        Services *s = control->self;
+        uint64_t now_ms = loop_now_ms(s->host->io.loop);
+        int r = registry_cluster(control->registry)->adopting ?
+                        0 :
+                        registry_end_endpoints(control->registry, control->term, &s->look, now_ms,
+                                               control->done, control->userdata);
+
+        if (s->look.due_ms > now_ms)
+                control->again_ms = s->look.due_ms - now_ms;
+        return r;
+}
+
+static const Controller services_controller = { "services", services_control };
+
 static const Duty services_duty = { .stage = services_stage,
                                     .stopping = services_stopping,
                                     .publish = services_publish,
@@ -271,6 +287,7 @@ const Component services_component = { "services",
                                        services_state_changed,
                                        services_reload,
                                        .duty = &services_duty,
+                                       .controller = &services_controller,
                                        .routes = services_routes,
                                        .n_routes = SERVICES_ROUTES,
                                        .problems = services_problems };

@@ -6,6 +6,7 @@
 #include "fleetd/api/request.h"
 #include "fleetd/features/services/files.h"
 #include "fleetd/problems/problems.h"
+#include "fleetd/registry/endpoints.h"
 #include "units/named.h"
 
 /* How far the withdrawal before an assigned stop is. */
@@ -36,7 +37,8 @@ typedef struct Services {
         bool level_known; /* since the start; before, an attached host has no store */
         Named *own;       /* OwnEndpoint, by unit */
         size_t n_listed;
-        bool withdrawing; /* a transaction is under way */
+        bool withdrawing;  /* a transaction is under way */
+        EndpointLook look; /* of the leader, at those of others */
         Deferred withdraw;
         Timer stops; /* the next stop that waits */
 

@@ -116,6 +116,7 @@ static int endpoint_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, 
         x->record = *(EndpointRecord *) v->record;
         free(TAKE_PTR(v->record)); /* its contents are the entry's now */
         x->index = v->modified;
+        x->unfit_ms = 0;
         for (size_t i = 0; i < x->record.n_services; i++)
                 TRY(service_add(&c->services, x->record.services[i], x));
         return service_add(&c->addresses, x->record.address, x);
