@@ -77,8 +77,9 @@ const char *endpoint_host_name(const ClusterMachine *m) {
 
 /* Return why the machine may not have the endpoint, or NULL. 'text': of its assignment; NULL: not compared.
  */
-static const char *endpoint_why_not(const Cluster *c, const ClusterMachine *m, const char *unit,
-                                    const ServicePolicy *text, const EndpointRecord *x, const char **other) {
+static const char *endpoint_unfit_reason(const Cluster *c, const ClusterMachine *m, const char *unit,
+                                         const ServicePolicy *text, const EndpointRecord *x,
+                                         const char **other) {
         const ClusterAssignment *a = cluster_assignment_on(m, unit);
         const char *zone = pairs_get(&m->metadata, "zone");
 
@@ -98,8 +99,8 @@ static const char *endpoint_why_not(const Cluster *c, const ClusterMachine *m, c
 int endpoint_check(const Cluster *c, const ClusterMachine *m, const char *unit, const Unit *text,
                    const EndpointRecord *x, Error *err) {
         static const ServicePolicy none;
-        const char *other = NULL,
-                   *why = endpoint_why_not(c, m, unit, text ? &text->placement.service : &none, x, &other);
+        const char *other = NULL, *why = endpoint_unfit_reason(
+                                          c, m, unit, text ? &text->placement.service : &none, x, &other);
 
         if (!why)
                 return 0;
@@ -125,8 +126,8 @@ static void endpoint_look(Transaction *t, const Cluster *c, const ClusterMachine
         if (m->presence == PRESENCE_AWAY)
                 why = NULL;
         else if (!presence_is_down(m->presence))
-                why = endpoint_why_not(c, m, x->unit, text ? &text->placement.service : NULL, &x->record,
-                                       &other);
+                why = endpoint_unfit_reason(c, m, x->unit, text ? &text->placement.service : NULL, &x->record,
+                                            &other);
         if (!why) {
                 x->unfit_ms = 0;
                 return;

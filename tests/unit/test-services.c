@@ -96,17 +96,21 @@ static void on_written(void *userdata, const KvResult *result) {
         host_on_done(userdata, result->status, "", result->index);
 }
 
-static void write_endpoint(const char *unit, const char *machine, KvOp op) {
+static void write_key(LayoutKind kind, const char *unit, const char *machine, const char *value) {
         char key[LAYOUT_KEY_MAX];
-        KvCommand cmd = { .op = op,
-                          .key = kv_string(layout_key(key, LAYOUT_ENDPOINT, unit, machine)),
-                          .value = kv_string(op == KV_SET ? OTHER_RECORD : ""),
+        KvCommand cmd = { .op = value ? KV_SET : KV_DELETE,
+                          .key = kv_string(layout_key(key, kind, unit, machine)),
+                          .value = kv_string(value),
                           .internal = true };
         uint64_t number;
 
         assert_int_equal(host_wait(running->host, kv_propose(running->host->store, &cmd, on_written,
                                                              running->host, &number)),
                          KV_OK);
+}
+
+static void write_endpoint(const char *unit, const char *machine, KvOp op) {
+        write_key(LAYOUT_ENDPOINT, unit, machine, op == KV_SET ? OTHER_RECORD : NULL);
 }
 
 static void set_presence(Presence presence) {
@@ -446,6 +450,30 @@ static void endpoints_of_others_are_listed_while_the_daemon_is_restarted(void **
         AWAIT(!sim_service_file(&files, "shop"));
 }
 
+/* A restored tree has no endpoints until hosts have registered theirs again. */
+static void after_a_restore_files_keep_their_lines_while_hosts_report(void **state) {
+        static const char *const kinds[] = { "recovered", "restored" };
+
+        for (size_t i = 0; i < ELEMENTS(kinds); i++) {
+                _cleanup_text_ Text value = {};
+                char lineage[LINEAGE_SIZE];
+
+                write_endpoint("shop@2.service", OTHER, KV_SET);
+                AWAIT(lists("shop@2.service"));
+                text_printf(&value, "{\"ancestor\":\"0123456789abcdef\",\"index\":1,\"kind\":\"%s\"}",
+                            kinds[i]);
+                write_key(LAYOUT_LINEAGE,
+                          hex64_print(registry_cluster(running->host->registry)->lineage, lineage), NULL,
+                          value.chars);
+                write_key(LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL, "1");
+                write_endpoint("shop@2.service", OTHER, KV_DELETE);
+                run_ms(running, 3000);
+                assert_int_equal(lists("shop@2.service"), streq(kinds[i], "restored"));
+                write_key(LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL, NULL);
+                AWAIT(!lists("shop@2.service"));
+        }
+}
+
 static void an_idle_host_writes_nothing_and_what_was_removed_is_written_again(void **state) {
         static const char *const removed[] = { "shop", SERVICES_HOST };
         unsigned n_writes;
@@ -540,6 +568,7 @@ int main(int argc, char **argv) {
                 with_stops(the_delay_of_a_stop_goes_on_without_a_leader),
                 with_stops(a_stop_that_is_not_wanted_any_more_registers_the_unit_again),
                 in_a_host(endpoints_of_others_are_listed_while_the_daemon_is_restarted),
+                in_a_host(after_a_restore_files_keep_their_lines_while_hosts_report),
                 in_a_host(an_idle_host_writes_nothing_and_what_was_removed_is_written_again),
                 in_a_host(a_disk_that_is_full_is_logged_once),
                 cmocka_unit_test(the_folder_can_be_read_by_all),
