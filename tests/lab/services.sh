@@ -17,7 +17,8 @@ dns_on() {
 service_file() { cat "/proc/$(host_init "$1")/root/run/fleet/services/$2" 2>/dev/null; }
 # The hosts of its endpoints by that file, by the A records that fleet-dns of that host answers, and by its SRV records.
 filed() { service_file "$1" "$2" | sed 's/-[0-9a-f]\{8\} .*//' | named | sort | xargs; }
-named() { sed "s/^${RESTRICTED_ID:-}$/${RESTRICTED:-}/"; } # a restricted host has its short ID there
+# A restricted host has its short ID there.
+named() { sed "s/^$(cat "$LAB/restricted" 2>/dev/null || echo none)$/${RESTRICTED:-}/"; }
 dig_at() { host_exec "$1" dig +time=5 +tries=1 +short @$ADDRESS "${@:2}"; } # HOST NAME [TYPE]
 answered() { local a; for a in $(dig_at "$1" "$2.service.fleet"); do host_of_address "$a"; done | sort | xargs; }
 answered_srv() { dig_at "$1" "_http._tcp.$2.service.fleet" SRV | sed 's/.* \(.*\)-[0-9a-f]\{8\}\..*/\1/' | named | sort | xargs; }
