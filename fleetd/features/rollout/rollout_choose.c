@@ -162,7 +162,8 @@ static bool rolling_may_exclude(const Rolling *x, const RolloutInstance *p) {
         const Placement *wanted = &x->set.head->unit->placement;
 
         return p->unit->unit->own_size > 0 || wanted->machine_id || wanted->metadata.n > 0 ||
-               wanted->machine_of.n + wanted->conflicts.n + wanted->ports.n > 0;
+               wanted->machine_of.n + wanted->conflicts.n + wanted->ports.n > 0 ||
+               rolling_has_specifiers(&x->set.head->unit->file);
 }
 
 /* Return whether the instance stays on its machine with the wanted text. A drain or a requested move is no

@@ -10,8 +10,9 @@ enum {
         PASS_MS = 20,    /* between two passes, */
         PASS_SHARE = 20, /* and so many times as long as the last one took */
         PASS_FILES = 64,
-        LOOK_MS = 10000,     /* at the folder, with the slack of */
-        LOOK_SOON_MS = 1000, /* looks at the feature level, and at what the view has */
+        PASS_BYTES = 256 * 1024, /* about 10 ms */
+        LOOK_MS = 10000,         /* at the folder, with the slack of */
+        LOOK_SOON_MS = 1000,     /* looks at the feature level, and at what the view has */
         FILES_RETRY_MS = 1000,
 };
 
@@ -201,14 +202,16 @@ static int files_text(Services *s, const char *service, Text *t) {
 
 /* -- Writing -- */
 
-/* Return 1 if the file has changed, 0 if not, or a negative errno. */
-static int files_write(Services *s, const char *service) {
+/* Return 1 if the file has changed, 0 if not, or a negative errno. Add the size of its text to 'bytes'. */
+static int files_write(Services *s, const char *service, size_t *bytes) {
         ServiceFiles *f = s->host->io.service_files;
         ServiceFile *file = named_find(s->written, service);
         _cleanup_text_ Text t = {};
         uint64_t hash;
 
         TRY(files_text(s, service, &t));
+        *bytes += t.size;
+        loop_count(s->host->io.loop, 0, t.size);
         if (t.size == 0) {
                 if (!file)
                         return 0;
@@ -224,7 +227,6 @@ static int files_write(Services *s, const char *service) {
                 return -ENOMEM;
         TRY(f->ops->write(f, service, t.chars, t.size));
         file->hash = hash;
-        loop_count(s->host->io.loop, 0, t.size);
         return 1;
 }
 
@@ -280,6 +282,7 @@ static int files_find_removed(Services *s) {
 
 static int files_update(Services *s) {
         ServiceFiles *f = s->host->io.service_files;
+        size_t bytes = 0;
         int r = TRY(f->ops->open(f));
 
         if (r > 0) {
@@ -293,8 +296,8 @@ static int files_update(Services *s) {
                 TRY(files_find_removed(s));
         if (s->all_due)
                 files_add_all(s);
-        for (unsigned n = 0; s->due && n < PASS_FILES; n++) {
-                r = TRY(files_write(s, s->due->name));
+        for (unsigned n = 0; s->due && n < PASS_FILES && bytes < PASS_BYTES; n++) {
+                r = TRY(files_write(s, s->due->name, &bytes));
                 s->changed |= r > 0;
                 named_remove(&s->due, s->due->name);
         }
