@@ -246,14 +246,14 @@ static bool endpoints_require_up(const ClusterMachine *m, const KvCommand *cmd) 
 static int endpoints_check(Registry *r, const char *machine_id, const KvCommand *cmd, Error *err) {
         const Cluster *c = registry_cluster(r);
         const ClusterMachine *m = cluster_machine(c, machine_id);
-        const KvCommand *write;
+        const KvCommand one = { .writes = (KvCommand *) cmd, .n_writes = 1 }, *write;
         uint64_t n_set = 0, n_new = 0;
         LayoutKey k = {};
 
         if (m && m->member.raft_id != 0)
                 return 0;
         if (cmd->op != KV_TXN)
-                cmd = &(KvCommand) { .writes = (KvCommand *) cmd, .n_writes = 1 };
+                cmd = &one;
         for (size_t at = 0; (write = endpoint_next(cmd, &at, &k)); n_set++)
                 n_new += !cluster_endpoint(c, machine_id, k.unit);
         if (n_set == 0)

@@ -6,6 +6,7 @@ enum {
         DEAD_MS = 2000,  /* until a daemon has removed a unit that has ended from its files */
         KEY_MS = 3000,   /* from the end of a unit until its key is deleted, while its host can write */
         SHOWN_MS = 2500, /* until the files show a cluster view */
+        PASS_MS = 50,    /* from a withdrawal, which may be acknowledged at once, until the file shows it */
 };
 
 /* Call 'each' with each line of the files of a host. */
@@ -66,7 +67,7 @@ void services_check_stop(SimMachine *m, const char *unit) {
         unsigned n = 0;
 
         services_each(m, services_watch_line, &n);
-        if (listed->at_ms > 0 && now_ms - listed->at_ms < WITHDRAW_MS)
+        if (listed->at_ms > 0 && now_ms - listed->at_ms + PASS_MS < WITHDRAW_MS)
                 world_failed(m->cluster->world, "a-unit-is-withdrawn-before-it-is-stopped",
                              "%s on %s was listed %llu ms before", unit, m->name,
                              (unsigned long long) (now_ms - listed->at_ms));

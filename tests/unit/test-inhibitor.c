@@ -125,7 +125,8 @@ static bool is_registered(Fixture *fixture) {
 static void write_endpoint(Fixture *fixture) {
         StateChange change = { .unit = "web.service",
                                .endpoint_write = ENDPOINT_SET,
-                               .endpoint = { .address = "10.0.0.1", .services = { "web" } } };
+                               .endpoint = {
+                                       .address = "10.0.0.1", .services = { "web" }, .n_services = 1 } };
 
         host_raise(fixture->host, KV_LEVEL_SERVICES);
         assert_int_equal(unit_state_init(&change.state, "loaded", "active", "running", NULL, 1, false), 0);

@@ -112,6 +112,7 @@ static void files_add_endpoint(Text *t, const EndpointRecord *record, const char
 /* An own endpoint that a former daemon has listed. */
 static void files_take_line(Services *s, const char *service, const EndpointLine *line) {
         OwnEndpoint *own;
+        size_t i = 0;
 
         if (!s->host->agent || !streq(line->machine_id, s->host->settings->machine_id) ||
             unit_name_check(line->unit, NULL) < 0)
@@ -122,9 +123,11 @@ static void files_take_line(Services *s, const char *service, const EndpointLine
         s->n_listed += !own->listed;
         own->withdraw_ms = WITHDRAW_MS;
         own->listed = own->former = true;
-        for (size_t i = 0; i < SERVICES_MAX && !streq(own->record.services[i], service); i++)
-                if (!own->record.services[i][0])
-                        snprintf(own->record.services[i], sizeof(own->record.services[i]), "%s", service);
+        while (i < own->record.n_services && !streq(own->record.services[i], service))
+                i++;
+        if (i == own->record.n_services && i < SERVICES_MAX)
+                snprintf(own->record.services[own->record.n_services++], sizeof(own->record.services[i]),
+                         "%s", service);
 }
 
 /* Return whether nothing is known better: of others without a view, and of own ones that are not decided. */
