@@ -77,7 +77,8 @@ typedef struct SimMachine {
         uint64_t hashed_at;      /* applied index of the last comparison of its tree; 0: none */
         uint64_t slice_index, slice_at_ms;     /* of the last comparison of its slice */
         uint64_t slice_ms;                     /* since then it differs; 0: it does not */
-        uint64_t served_ms;                    /* when its daemon last ran, or the machine was lost */
+        uint64_t served_ms;                    /* when its daemon last ran, or the machine was lost, */
+        uint64_t served_term;                  /* or the leader was another one */
         unsigned n_endpoints;                  /* of it since then */
         const struct SimMachine *replica_used; /* by an attached host, as it was seen last; NULL: by none */
         bool was_attached;                     /* the same */

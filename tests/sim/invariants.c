@@ -400,10 +400,14 @@ static void check_server(SimCluster *c, const Cluster *cluster, const ClusterSer
 /* In each complete view: the changes of an entry are in it one after the other. */
 void check_endpoints(SimCluster *c) {
         SimMachine *leader = cluster_leader(c);
+        uint64_t term = leader ? kv_leads(daemon_host(leader->daemon)->store) : 0;
 
-        for (unsigned i = 0; i < c->n; i++)
-                if (machine_serves(&c->machines[i]) || !leader) /* without a leader, nothing takes effect */
+        /* What was proposed before takes effect when there is a leader again. */
+        for (unsigned i = 0; i < c->n; i++) {
+                if (machine_serves(&c->machines[i]) || c->machines[i].served_term != term)
                         c->machines[i].served_ms = world_now_ms(c->world);
+                c->machines[i].served_term = term;
+        }
         for (unsigned i = 0; i < c->n; i++) {
                 SimMachine *m = &c->machines[i];
                 const Registry *r = machine_serves(m) && !machine_is_attached(m) ?
