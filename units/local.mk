@@ -2,7 +2,7 @@ noinst_LIBRARIES += units/libunits.a
 units_libunits_a_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS) $(GNUTLS_CFLAGS) $(JANSSON_CFLAGS)
 UNITS_SOURCES = \
 	units/lists.h units/journal_filter.h units/journal_filter.c units/named.h units/named.c units/name.h units/name.c units/unit_file.h units/unit_file.c units/hash.h units/hash.c \
-	units/placement.h units/placement.c units/options.h units/warnings.h units/warnings.c units/options.c units/update.h units/update.c units/effect.h units/effect.c units/class.h units/class.c units/install.h units/install.c units/unit.h units/unit.c \
+	units/placement.h units/placement.c units/options.h units/options_internal.h units/option_warnings.c units/warnings.h units/warnings.c units/options.c units/update.h units/update.c units/effect.h units/effect.c units/class.h units/class.c units/install.h units/install.c units/unit.h units/unit.c \
 	units/machine.h units/machine.c units/state.h units/state.c units/verdict.h units/verdict.c units/verdict_former.h units/verdict_former.c units/words.h units/json.h units/json.c units/json_record.h units/json_record.c \
 	units/quadlet.h units/quadlet.c units/drop_ins.h units/drop_ins.c units/stored_json.h units/stored_json.c units/stored_cluster.h units/stored_cluster.c units/api_json.h units/api_json.c \
 	units/token.h units/token.c units/singleton.h units/singleton.c units/revision.h units/revision.c units/stored_rollout.h units/stored_rollout.c units/stored_reboot.h units/stored_reboot.c \
