@@ -26,11 +26,20 @@ int options_warn(Reading *r, const char *format, ...) {
 /* Return why an option with a value has no effect beside the others; NULL: it has one. */
 static const char *options_useless(const Reading *r, const char *name) {
         const Placement *p = r->placement;
+        bool sticky = p->sticky == STICKY_YES;
         const struct {
                 const char *name;
                 bool useless;
                 const char *why;
         } rows[] = {
+                { "Sticky", p->machine_id,
+                  "Sticky= has no effect with MachineID=: no other machine may run the unit" },
+                { "Move", sticky, "Move= has no effect with Sticky=yes: the unit stays where its data is" },
+                { "ReplaceAfterSec", sticky,
+                  "ReplaceAfterSec= has no effect with Sticky=yes: the unit waits for the machine of its "
+                  "data" },
+                { "OnReconnect", sticky,
+                  "OnReconnect= has no effect with Sticky=yes: no other machine runs the unit meanwhile" },
                 { "Move", p->global, "Move= has no effect with Global=yes: a global unit stays" },
                 { "ReplaceAfterSec", p->global,
                   "ReplaceAfterSec= has no effect with Global=yes: each machine has its own instance" },

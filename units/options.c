@@ -23,7 +23,7 @@ struct OptionRow {
         int (*take)(Reading *r, const char *item, void *field);
         uint16_t field; /* a member of Placement, if 'take' sets one of several */
         uint8_t kind;   /* UnitCheckKind, of a check */
-        int8_t unknown; /* the value of another word */
+        int8_t unknown; /* the value of another word, and of no number */
         OptionStored stored : 8;
         uint8_t level; /* see options_level() */
         bool is_port : 1;
@@ -91,18 +91,18 @@ static int take_second_word(Reading *r, const char *item, void *field) {
         return k;
 }
 
-/* An unsigned. */
+/* An unsigned, or an int. */
 static int take_number(Reading *r, const char *item, void *field) {
         unsigned *ret = field, min = (unsigned) r->row->min, max = (unsigned) r->row->max;
         char expected[48];
         uint64_t n;
 
-        *ret = 0;
+        *ret = (unsigned) r->row->unknown;
         if (!*item)
                 return 0;
         snprintf(expected, sizeof(expected), "expected %u to %u", min, max);
         if (parse_u64(item, &n) < 0 || n < min || n > max)
-                return options_refuse_value(r, item, expected);
+                return options_refuse_value(r, item, r->row->expected ?: expected);
         *ret = (unsigned) n;
         return 0;
 }
@@ -160,16 +160,53 @@ static int take_unit(Reading *r, const char *item, void *field) {
         return take_name(r, field, item, strlen(item));
 }
 
-/* Only in this option, white space separates items without quotes. */
-static int take_conflicts(Reading *r, const char *item, void *field) {
-        static const char blanks[] = " \t\n\v\f\r";
+static const char blanks[] = " \t\n\v\f\r";
 
+/* Only in this option and in Spread=, white space separates items without quotes. */
+static int take_conflicts(Reading *r, const char *item, void *field) {
         while (*(item += strspn(item, blanks))) {
                 size_t size = strcspn(item, blanks);
 
                 TRY(take_name(r, &r->placement->conflicts, item, size));
                 item += size;
         }
+        return 0;
+}
+
+static int take_spread(Reading *r, const char *item, void *field) {
+        Names *keys = field;
+        size_t size;
+
+        for (; *(item += strspn(item, blanks)); item += size) {
+                char key[METADATA_KEY_MAX + 2]; /* one of them is too long */
+
+                size = strcspn(item, blanks);
+                snprintf(key, sizeof(key), "%.*s", (int) MIN(size, sizeof(key)), item);
+                if (machine_metadata_check(key, "", NULL) < 0)
+                        TRY(options_refuse_value(r, key,
+                                                 "a key of metadata has letters, digits, '_', '.' and '-'"));
+                else if (!names_have(keys, key) && keys->n >= SPREAD_KEYS_MAX)
+                        TRY(options_refuse_value(r, key, "at most 4 keys"));
+                else if (!names_have(keys, key))
+                        TRY(names_add(keys, key, size));
+        }
+        return 0;
+}
+
+/* A member of Resources. */
+static int take_request(Reading *r, const char *item, void *field) {
+        const OptionRow *row = r->row;
+        uint32_t *ret = field, n = 0;
+        int k = 0;
+
+        *ret = 0;
+        if (*item)
+                k = row->field == offsetof(Placement, request.memory_mib) ?
+                            resources_parse_memory(item, false, &n) :
+                            resources_parse_percent(item, &n);
+        if (k < 0 || n > row->max)
+                return options_refuse_value(r, item, k < 0 ? row->expected : row->above);
+        *ret = n;
         return 0;
 }
 
@@ -316,6 +353,7 @@ static int take_trigger(Reading *r, const char *item, void *field) {
 #define PLACEMENT(member) offsetof(Placement, member)
 #define UPDATES           .stored = STORED_DEFAULT, .level = OPTION_LEVEL_UPDATES
 #define SERVICES          .stored = STORED_DEFAULT, .level = OPTION_LEVEL_SERVICES
+#define SCHEDULING        .stored = STORED_DEFAULT, .level = OPTION_LEVEL_SCHEDULING
 
 /* The [X-Fleet] options, one per line. fleet.unit(5) documents the same names. Values of an option with
  * several spellings are taken in the order of this table. */
@@ -391,6 +429,20 @@ static const OptionRow fleet_options[] = {
           UPDATES },
         { "HealthAction", take_word, PLACEMENT(health.action), .expected = "expected none or restart",
           .words = (const char *const[]) { "none", "restart", NULL }, UPDATES },
+        { "Sticky", take_word, PLACEMENT(sticky), .expected = "expected yes or no",
+          .words = (const char *const[]) { "", "yes", "no", NULL }, SCHEDULING },
+        { "Replicas", take_number, PLACEMENT(replicas), .expected = "expected a number from 0 to 1000",
+          .max = REPLICAS_MAX, .unknown = -1, SCHEDULING },
+        { "MaxPerMachine", take_number, PLACEMENT(max_per_machine),
+          .expected = "expected a number from 1 to 10000; Replicas=0 runs none", .min = 1,
+          .max = MAX_PER_MACHINE_MAX, SCHEDULING },
+        { "Spread", take_spread, PLACEMENT(spread), SCHEDULING },
+        { "MemoryRequest", take_request, PLACEMENT(request.memory_mib),
+          .expected = "expected a size such as 300M or 2G, or 0", .above = "expected at most 16T",
+          .max = MEMORY_REQUEST_MAX_MIB, SCHEDULING },
+        { "CPURequest", take_request, PLACEMENT(request.cpu_percent),
+          .expected = "expected a percentage of one core such as 50% or 200%",
+          .above = "expected at most 100000%", .max = CPU_REQUEST_MAX_PERCENT, SCHEDULING },
         { "ReloadTrigger", take_trigger, .level = OPTION_LEVEL_UPDATES },
         { "RestartTrigger", take_trigger, .level = OPTION_LEVEL_UPDATES },
 };
@@ -503,7 +555,7 @@ static int options_list_ports(Reading *r) {
 }
 
 int options_read(const UnitFile *file, const char *name, Placement *ret, Warnings *warnings, Error *err) {
-        _cleanup_placement_ Placement placement = {};
+        _cleanup_placement_ Placement placement = { .replicas = -1 };
         Reading reading = {
                 .name = name, .file = file, .placement = &placement, .warnings = warnings, .err = err
         };

@@ -12,6 +12,7 @@ enum {
         /* Feature levels (kvstore/command/command.h) */
         OPTION_LEVEL_UPDATES = 9,
         OPTION_LEVEL_SERVICES = 11,
+        OPTION_LEVEL_SCHEDULING = 12,
 };
 
 /* Parse sections [X-Fleet] and [X-Fleetd] of 'file'. 'name' is the unit's, for specifiers; NULL keeps

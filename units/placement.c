@@ -14,6 +14,9 @@ void placement_done(Placement *placement) {
         update_policy_done(&placement->update);
         health_policy_done(&placement->health);
         service_policy_done(&placement->service);
+        names_done(&placement->spread);
+        free(placement->data);
+        free(placement->host_path);
         *placement = (Placement) {};
 }
 
@@ -94,7 +97,8 @@ static int placement_check_peers(const Names *machine_of, const Names *globs, co
 /* The messages are fleet's: "Peers" is MachineOf=. */
 int placement_check(const Placement *p, size_t *steps, Error *err) {
         bool peers = p->machine_of.n > 0, conflicts = p->conflicts.n > 0, replaces = p->replaces.n > 0;
-        bool surges = p->update.max_surge.value > 0;
+        bool surges = p->update.max_surge.value > 0, sticky = p->sticky == STICKY_YES;
+        bool replicas = p->replicas >= 0, limited = p->max_per_machine > 0, spread = p->spread.n > 0;
         const struct {
                 bool broken;
                 const char *text;
@@ -114,6 +118,15 @@ int placement_check(const Placement *p, size_t *steps, Error *err) {
                 { surges && p->machine_id, "MaxSurge= with MachineID=: no other machine may run the unit" },
                 { surges && p->move == PLACEMENT_STAYS,
                   "MaxSurge= with Move=no: an update would move the unit to another machine" },
+                { replicas && p->global, "Replicas cannot be used with Global" },
+                { replicas && p->machine_id, "Replicas cannot be used with MachineID" },
+                { limited && p->global, "MaxPerMachine cannot be used with Global" },
+                { limited && p->machine_id, "MaxPerMachine cannot be used with MachineID" },
+                { spread && p->global, "Spread cannot be used with Global" },
+                { spread && p->machine_id, "Spread cannot be used with MachineID" },
+                { sticky && p->global, "Sticky=yes with Global=yes: each machine has its own data" },
+                { sticky && peers, "Sticky=yes with MachineOf=: the data is where that unit is" },
+                { sticky && surges, "Sticky=yes with MaxSurge=: no other machine may run the unit" },
         };
         const struct {
                 const Names *globs;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "units/lists.h"
+#include "units/resources.h"
 #include "units/service.h"
 #include "units/state.h"
 #include "units/update.h"
@@ -27,6 +28,20 @@ typedef enum PlacementMove {
         PLACEMENT_STAYS,        /* no: it moves by --force, and by the loss or removal of its machine only */
         PLACEMENT_MOVE_UNKNOWN, /* a value of a later version, in a stored unit: as the default */
 } PlacementMove;
+
+/* Sticky=: whether the unit keeps the machine of its data. */
+typedef enum PlacementSticky {
+        STICKY_DEFAULT, /* its file, and a setting of the cluster, decide */
+        STICKY_YES,
+        STICKY_NO,
+} PlacementSticky;
+
+enum {
+        REPLICAS_MAX = 1000,           /* of Replicas= */
+        REPLICAS_BYTES_MAX = 16 << 20, /* of their texts */
+        MAX_PER_MACHINE_MAX = 10000,
+        SPREAD_KEYS_MAX = 4,
+};
 
 enum {
         LOST_AFTER_MS = 3000,      /* a host without power is lost after about this time */
@@ -55,10 +70,19 @@ typedef struct Placement {
         UpdatePolicy update;
         HealthPolicy health;
         ServicePolicy service;
+        PlacementSticky sticky;
+        int replicas;             /* Replicas= of a template; -1: none */
+        unsigned max_per_machine; /* MaxPerMachine=: instances of the template on a machine; 0: any number */
+        Names spread;             /* Spread=: keys of metadata, or "machine" */
+        Resources request;        /* MemoryRequest=, CPURequest=: a machine has to have that free; 0: none */
         /* No options: */
         Names triggers;  /* the unit that this one starts, if it is a trigger (units/class.h) */
         Names ports;     /* the fixed ones of Port=, as "8080/tcp" */
         Names published; /* the fixed host ports of PublishPort= in a .container or .pod file, the same */
+        Resources size;  /* what the choice of a machine counts for it; never 0 */
+        char *data;      /* the option, as written, by which the file has data of its own on its machine:
+                            "StateDirectory=db"; NULL: none */
+        char *host_path; /* a path of the host of which the file cannot tell where else it is; NULL: none */
 } Placement;
 
 void placement_done(Placement *placement);

@@ -129,6 +129,34 @@ int unit_check_expanded(const Unit *unit, const char *name, Error *err) {
         return options_read(&file, name, &placement, &ignored, err);
 }
 
+int unit_check_replicas(const Unit *unit, unsigned n, Error *err) {
+        if ((uint64_t) n * unit->text_size <= REPLICAS_BYTES_MAX)
+                return 0;
+        return error_set(err, -EINVAL, "Replicas=%u: %u copies of %zu KiB exceed %d MiB", n, n,
+                         (unit->text_size + 1023) / 1024, REPLICAS_BYTES_MAX >> 20);
+}
+
+/* Check the options that only a template, and its instances, can have. */
+static int unit_check_set(const Unit *unit, const Placement *p, Error *err) {
+        static const char *const names[] = { "Replicas", "MaxPerMachine", "Spread" };
+        const UnitOption *replicas = NULL;
+
+        for (size_t i = 0; i < unit->file.n_options; i++) {
+                const UnitOption *o = &unit->file.options[i];
+
+                if (!unit_file_section_is_ours(o->section) || !*o->value || !IS_AMONG(o->name, names))
+                        continue;
+                if (!strchr(unit->name, '@'))
+                        return error_set(err, -EINVAL,
+                                         "line %u: %s= belongs into a template, as web@.service", o->line,
+                                         o->name);
+                replicas = streq(o->name, names[0]) ? o : replicas;
+        }
+        if (replicas && p->replicas > 0 && unit_check_replicas(unit, (unsigned) p->replicas, err) < 0)
+                return error_prefix(err, -EINVAL, "line %u", replicas->line);
+        return 0;
+}
+
 int unit_check(Unit *unit, size_t *steps, Error *err) {
         _cleanup_placement_ Placement unexpanded = {};
 
@@ -149,6 +177,7 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
                                 &unit->warnings));
         TRY(warnings_add_rest(&unit->warnings));
         TRY(placement_check(&unexpanded, steps, err));
+        TRY(unit_check_set(unit, &unexpanded, err));
         TRY(placement_check_patterns(&unit->placement, err));
         TRY(update_check(&unexpanded.update, &unexpanded.health, &unexpanded.service, &unit->file, err));
         TRY(unit_check_expanded(unit, unit->name, err));

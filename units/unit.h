@@ -55,6 +55,9 @@ int unit_check(Unit *unit, size_t *steps, Error *err);
  * accepted without a name, with the name of the unit or of an instance that follows it. */
 int unit_check_expanded(const Unit *unit, const char *name, Error *err);
 
+/* Reject a number of instances of the template whose texts exceed REPLICAS_BYTES_MAX. -EINVAL. */
+int unit_check_replicas(const Unit *unit, unsigned n, Error *err);
+
 /* Return whether the option makes systemd start, or look for, the units that it names. */
 bool unit_option_starts(const UnitOption *option);
 

@@ -49,7 +49,9 @@ enum {
         KV_LEVEL_UPDATES = 9,     /* assignments name the text of a unit, and rollouts change it */
         KV_LEVEL_VERDICTS = 10,   /* rows of the history have codes (units/verdict.h) */
         KV_LEVEL_SERVICES = 11,   /* endpoints of services are keys; options of services */
-        KV_LEVEL_MAX = 11
+        KV_LEVEL_SCHEDULING =
+                12, /* data, replicas and sizes of units: options, keys, and rules of machines */
+        KV_LEVEL_MAX = 12
 };
 
 typedef enum KvOp {

@@ -91,9 +91,9 @@ further_hosts_join_and_one_is_attached() {
 # The assignments of the version before get revisions, and a new text is rolled out.
 the_newest_level_touches_no_unit() {
         local before
-        fleetctl alpha cluster level 11 --yes >"$LAB/out" 2>&1 || fail "level: $(cat "$LAB/out")"
+        fleetctl alpha cluster level 12 --yes >"$LAB/out" 2>&1 || fail "level: $(cat "$LAB/out")"
         wait_for 20 has_revision || fail "no revision: $(fleetctl alpha history plain-1.service 2>&1)"
-        WHAT="feature level 11" untouched "$(cat "$LAB/before")"
+        WHAT="feature level 12" untouched "$(cat "$LAB/before")"
         before=$(identities | grep ' plain-1.service ')
         runs_forever plain-1.service <<<$'Environment=TEXT=2\n[X-Fleet]\nUpdateWatchSec=1s'
         fleetctl alpha start --replace plain-1.service >"$LAB/out" 2>&1 || fail "start --replace: $(cat "$LAB/out")"

@@ -4683,13 +4683,13 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   ERROR(400, "invalid URL escape \\\"%4\\\"") },
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
-                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelKnown\":11,\"machine\":"
+                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelKnown\":12,\"machine\":"
                   "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,\"role\":"
                   "\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\",\"reachable\":true,\"role\":\"voter\",\"seat\":\"voter\"}]}" },
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
-                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelKnown\":11,\"machine\":"
+                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelKnown\":12,\"machine\":"
                   "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,\"role\":"
                   "\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\",\"reachable\":true,\"role\":\"voter\",\"seat\":\"voter\"}]}" },
@@ -4706,7 +4706,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":\"1\"}", 400, JSON SERVER,
                   ERROR(400, "expected {\\\"level\\\":N}: level: expected a whole number") },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1000}", 409, JSON SERVER,
-                  ERROR(409, "feature level 1000: this fleetd supports 11 at most") },
+                  ERROR(409, "feature level 1000: this fleetd supports 12 at most") },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 409, JSON SERVER,

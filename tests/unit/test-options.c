@@ -447,6 +447,67 @@ static void words_numbers_and_spans_set_their_member_or_are_an_error(void **stat
                 { "KeepRevisions=2.5", .message = ": expected 2 to 100" },
                 { "KeepRevisions=ten", .message = ": expected 2 to 100" },
                 { "KeepRevisions=4294967298", .message = ": expected 2 to 100" },
+                { "", SETS(sticky, STICKY_DEFAULT) },
+                { "Sticky=yes", SETS(sticky, STICKY_YES) },
+                { "Sticky=no", SETS(sticky, STICKY_NO) },
+                { "Sticky=no\nSticky=", SETS(sticky, STICKY_DEFAULT) },
+                { "Sticky=maybe", .message = "line 2: Sticky=maybe: expected yes or no" },
+                { "Sticky=yes\nMove=no", SETS(sticky, STICKY_YES),
+                  .warning = "Move= has no effect with Sticky=yes: the unit stays where its data is" },
+                { "Sticky=yes\nReplaceAfterSec=never", SETS(sticky, STICKY_YES),
+                  .warning = "ReplaceAfterSec= has no effect with Sticky=yes: the unit waits for the machine "
+                             "of its data" },
+                { "Sticky=yes\nOnReconnect=keep-new", SETS(sticky, STICKY_YES),
+                  .warning = "OnReconnect= has no effect with Sticky=yes: no other machine runs the unit "
+                             "meanwhile" },
+                { "Sticky=no\nMove=no\nReplaceAfterSec=1h\nOnReconnect=keep-old", SETS(sticky, STICKY_NO) },
+                { "Sticky=no\nMachineID=12345678", SETS(sticky, STICKY_NO),
+                  .warning = "Sticky= has no effect with MachineID=: no other machine may run the unit" },
+                { "", SETS(replicas, (uint32_t) -1) },
+                { "Replicas=0", SETS(replicas, 0) },
+                { "Replicas=1000", SETS(replicas, 1000) },
+                { "Replicas=3\nReplicas=", SETS(replicas, (uint32_t) -1) },
+                { "Replicas=three", .message = "line 2: Replicas=three: expected a number from 0 to 1000" },
+                { "Replicas=1001", .message = "Replicas=1001: expected a number from 0 to 1000" },
+                { "Replicas=-1", .message = "Replicas=-1: expected a number from 0 to 1000" },
+                { "Replicas=4294967296", .message = "expected a number from 0 to 1000" },
+                { "MaxPerMachine=1", SETS(max_per_machine, 1) },
+                { "MaxPerMachine=10000", SETS(max_per_machine, 10000) },
+                { "MaxPerMachine=2\nMaxPerMachine=", SETS(max_per_machine, 0) },
+                { "\nMaxPerMachine=0",
+                  .message = "line 3: MaxPerMachine=0: expected a number from 1 to 10000; Replicas=0 runs "
+                             "none" },
+                { "MaxPerMachine=10001", .message = ": expected a number from 1 to 10000; Replicas=0" },
+                { "Spread=zone machine", SETS(spread.n, 2) },
+                { "Spread=a b\nSpread=a\tb  c.d_e-F9\nSpread=\"g\"", SETS(spread.n, 4) },
+                { "Spread=zone!",
+                  .message =
+                          "line 2: Spread=zone!: a key of metadata has letters, digits, '_', '.' and '-'" },
+                { "Spread=zone a=b c", .message = "Spread=a=b: a key of metadata has letters" },
+                { "Spread=a b c d e f", .message = "line 2: Spread=e: at most 4 keys" },
+                { "MemoryRequest=300M", SETS(request.memory_mib, 300) },
+                { "MemoryRequest=1", SETS(request.memory_mib, 1) },
+                { "MemoryRequest=0", SETS(request.memory_mib, 0) },
+                { "MemoryRequest=1.5G\nMemoryRequest=", SETS(request.memory_mib, 0) },
+                { "MemoryRequest=16T", SETS(request.memory_mib, 16 << 20) },
+                { "MemoryRequest=300X",
+                  .message = "line 2: MemoryRequest=300X: expected a size such as 300M or 2G, or 0" },
+                { "MemoryRequest=-1", .message = "-1: expected a size such as 300M or 2G, or 0" },
+                { "MemoryRequest=infinity", .message = "expected a size such as 300M or 2G, or 0" },
+                { "MemoryRequest=300m", .message = "expected a size such as 300M or 2G, or 0" },
+                { "MemoryRequest=50%", .message = "expected a size such as 300M or 2G, or 0" },
+                { "MemoryRequest=17T", .message = "line 2: MemoryRequest=17T: expected at most 16T" },
+                { "MemoryRequest=17592186044417", .message = "expected at most 16T" },
+                { "MemoryRequest=99999999999999999999999999999999999999999999E",
+                  .message = "expected at most 16T" },
+                { "CPURequest=50%", SETS(request.cpu_percent, 50) },
+                { "CPURequest=0.1%", SETS(request.cpu_percent, 1) },
+                { "CPURequest=100000%", SETS(request.cpu_percent, 100000) },
+                { "CPURequest=2", .message = "line 2: CPURequest=2: expected a percentage of one core such "
+                                             "as 50% or 200%" },
+                { "CPURequest=50%%", .message = ": expected a percentage of one core such as" },
+                { "CPURequest=-5%", .message = ": expected a percentage of one core such as" },
+                { "CPURequest=100001%", .message = "line 2: CPURequest=100001%: expected at most 100000%" },
         };
 
         assert_int_equal(placement_stop_after_ms(&(Placement) {}), 60000);
@@ -473,7 +534,9 @@ static void words_numbers_and_spans_set_their_member_or_are_an_error(void **stat
 /* A later version may know more words, and a former one took longer spans. */
 static void a_stored_unit_with_invalid_values_stays_readable(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflicts=b\nMove=twice\n"
-                                   "OnPartition=stop\nStopAfterSec=9999d\nReplaceAfterSec=9999d\n";
+                                   "OnPartition=stop\nStopAfterSec=9999d\nReplaceAfterSec=9999d\n"
+                                   "Sticky=prefer\nReplicas=25%\nMaxPerMachine=all\nSpread=zone a=b\n"
+                                   "MemoryRequest=10%\nCPURequest=all\n";
         _cleanup_unit_ Unit *stored = NULL, *submitted = NULL;
         _cleanup_warnings_ Warnings faults = {}, warnings = {};
         Error err = {};
@@ -484,10 +547,16 @@ static void a_stored_unit_with_invalid_values_stays_readable(void **state) {
         assert_false(placement_stops_first(&stored->placement));
         assert_int_equal(stored->placement.stop_after_ms, SPAN_MAX_MS);
         assert_int_equal(stored->placement.replace_after_ms, SPAN_MAX_MS);
+        assert_int_equal(stored->placement.sticky, STICKY_DEFAULT);
+        assert_int_equal(stored->placement.replicas, -1);
+        assert_int_equal(stored->placement.max_per_machine, 0);
+        assert_int_equal(stored->placement.spread.n, 1);
+        assert_int_equal(stored->placement.request.memory_mib, 0);
+        assert_int_equal(stored->placement.request.cpu_percent, 0);
         assert_int_equal(unit_parse("a.service", text, strlen(text), &submitted, &err), -EINVAL);
         assert_string_equal(err.message, "line 5: Move=twice: expected start-first, stop-first or no");
         assert_int_equal(unit_verify("a.service", text, strlen(text), &faults, &warnings), 0);
-        assert_int_equal(faults.n, 3);
+        assert_int_equal(faults.n, 9);
 }
 
 #define SERVICE   "[Service]\nExecStart=/bin/true\n[X-Fleet]\n"
@@ -719,7 +788,7 @@ static void after_some_warnings_the_others_are_counted(void **state) {
                 assert_int_equal(read_lines("a.service", many.chars, &p, &warnings, NULL), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX);
                 assert_in_range(warnings.n_left_out, 1000 - WARNINGS_MAX, 2000);
-                assert_in_range(n_distances, 0, WARNINGS_MAX * 45); /* so many names are compared */
+                assert_in_range(n_distances, 0, WARNINGS_MAX * 55); /* so many names are compared */
                 assert_int_equal(warnings_add_rest(&warnings), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX + 1);
         }

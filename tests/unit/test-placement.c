@@ -65,6 +65,21 @@ static void combinations_are_rejected_with_fleets_messages_and_priority(void **s
                 { "Singleton=yes\nMove=stop-first\n", "" },
                 { "Singleton=yes\nMove=no\n", "" },
                 { "Move=start-first\n", "" },
+                { "Replicas=0\nGlobal=yes\n", "Replicas cannot be used with Global" },
+                { "Replicas=3\nMachineID=a\n", "Replicas cannot be used with MachineID" },
+                { "MaxPerMachine=1\nGlobal=yes\n", "MaxPerMachine cannot be used with Global" },
+                { "MaxPerMachine=1\nMachineID=a\n", "MaxPerMachine cannot be used with MachineID" },
+                { "Spread=zone\nGlobal=yes\n", "Spread cannot be used with Global" },
+                { "Spread=zone\nMachineID=a\n", "Spread cannot be used with MachineID" },
+                { "Sticky=yes\nGlobal=yes\n", "Sticky=yes with Global=yes: each machine has its own data" },
+                { "Sticky=yes\nMachineOf=a.service\n",
+                  "Sticky=yes with MachineOf=: the data is where that unit is" },
+                { "Sticky=yes\nMaxSurge=1\n",
+                  "Sticky=yes with MaxSurge=: no other machine may run the unit" },
+                { "Sticky=no\nMaxSurge=1\nMachineOf=a.service\n", "" },
+                { "Sticky=no\nGlobal=yes\n", "" },
+                { "Sticky=yes\nMachineID=a\n", "" },
+                { "Replicas=3\nMaxPerMachine=1\nSpread=zone\nSticky=yes\nMaxSurge=0\n", "" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -330,16 +345,24 @@ static const struct {
         { offsetof(Placement, service.ports), sizeof(ServicePort *) + sizeof(size_t), "Port=a:auto",
           "Port=a:auto/udp" },
         { MEMBER(service.withdraw_ms), "WithdrawSec=0", "WithdrawSec=1s" },
+        { MEMBER(sticky), "Sticky=yes", "Sticky=no" },
+        { MEMBER(replicas), "Replicas=3", "Replicas=0" },
+        { MEMBER(max_per_machine), "MaxPerMachine=1", "MaxPerMachine=2" },
+        { MEMBER(spread), "Spread=zone machine", "Spread=machine zone" },
+        { MEMBER(request.memory_mib), "MemoryRequest=1G", "MemoryRequest=2G" },
+        { MEMBER(request.cpu_percent), "CPURequest=50%", "CPURequest=100%" },
 };
 
-/* Return whether any byte is set in the member of this row (or outside of it). Padding counts as outside. */
+/* Return whether any byte of the member of this row (or outside of it) differs from that without any option.
+ * Padding counts as outside. */
 static bool has_bytes(const Placement *p, size_t row, bool outside) {
-        const char *bytes = (const char *) p;
+        const Placement none = { .replicas = -1 };
+        const char *bytes = (const char *) p, *without = (const char *) &none;
 
         for (size_t i = 0; i < sizeof(*p); i++) {
                 bool inside = i - members[row].offset < members[row].size;
 
-                if (inside != outside && bytes[i])
+                if (inside != outside && bytes[i] != without[i])
                         return true;
         }
         return false;
@@ -361,7 +384,8 @@ static void every_member_of_a_placement_has_a_row(void **state) {
 static void every_option_sets_its_member_and_is_compared_and_freed(void **state) {
         for (size_t i = 0; i < ELEMENTS(members); i++) {
                 _cleanup_placement_ Placement a = placement_of(members[i].line),
-                                              b = placement_of(members[i].line), none = {};
+                                              b = placement_of(members[i].line), none = placement_of("");
+                const Placement freed = {};
 
                 assert_true(has_bytes(&a, i, false));
                 assert_false(has_bytes(&a, i, true));
@@ -373,7 +397,7 @@ static void every_option_sets_its_member_and_is_compared_and_freed(void **state)
                         assert_false(placement_equal(&a, &other));
                 }
                 placement_done(&b); /* LeakSanitizer reports a member that it forgets */
-                assert_memory_equal(&b, &none, sizeof(none));
+                assert_memory_equal(&b, &freed, sizeof(freed));
         }
 }
 
@@ -386,12 +410,12 @@ static void every_option_survives_the_api(void **state) {
                 ApiUnit written = API_UNIT_EMPTY;
 
                 text_printf(&text, "[Service]\nExecStart=/bin/true\n[X-Fleet]\n%s\n", members[i].line);
-                assert_int_equal(unit_parse("x.service", text.chars, text.size, &unit, NULL), 0);
-                written.name = "x.service";
+                assert_int_equal(unit_parse("x@.service", text.chars, text.size, &unit, NULL), 0);
+                written.name = "x@.service";
                 written.file = &unit->file;
                 api_unit_write(&json, &written);
                 assert_int_equal(api_unit_read(json.chars, json.size, &read, NULL), 0);
-                assert_int_equal(api_unit_contents("x.service", &read, &again, NULL), 0);
+                assert_int_equal(api_unit_contents("x@.service", &read, &again, NULL), 0);
                 assert_true(placement_equal(&unit->placement, &again->placement));
                 assert_true(has_bytes(&again->placement, i, false));
         }

@@ -328,6 +328,12 @@ static void a_file_with_an_option_above_the_level_of_the_cluster_is_rejected(voi
                 { "WithdrawSec=1", OPTION_LEVEL_SERVICES,
                   "a.service: WithdrawSec= begins at feature level 11, and this cluster has level 10; when "
                   "all hosts run this version: fleetctl cluster level 11" },
+                { "Sticky=no", OPTION_LEVEL_SCHEDULING,
+                  "a.service: Sticky= begins at feature level 12, and this cluster has level 11; when all "
+                  "hosts run this version: fleetctl cluster level 12" },
+                { "MemoryRequest=0", OPTION_LEVEL_SCHEDULING,
+                  "a.service: MemoryRequest= begins at feature level 12, and this cluster has level 11; when "
+                  "all hosts run this version: fleetctl cluster level 12" },
                 { "RestartTrigger=1", KV_LEVEL_UPDATES,
                   "a.service: RestartTrigger= begins at feature level 9, and this cluster has level 8; when "
                   "all hosts "

@@ -1,0 +1,23 @@
+/* Memory and CPU of units and machines. Pure.
+ *
+ * Whole MiB and percent of one core, rounded up and limited to UINT32_MAX: a sum of 64 bits cannot overflow.
+ */
+#pragma once
+
+#include "base/error.h"
+
+typedef struct Resources {
+        uint32_t memory_mib, cpu_percent;
+} Resources;
+
+enum {
+        MEMORY_REQUEST_MAX_MIB = 16 << 20, /* of MemoryRequest=: 16 TiB */
+        CPU_REQUEST_MAX_PERCENT = 100000,  /* of CPURequest= */
+};
+
+/* Parse a size, base 1024: "300M" or "1.5G" as systemd does; of podman "300m", "1.5gb" and "2GiB", too. A
+ * plain number is in bytes. 0, or -EINVAL for other texts, also for "infinity" and percentages. */
+int resources_parse_memory(const char *s, bool podman, uint32_t *ret_mib);
+
+/* Parse a percentage of one core: "50%" or "12.5%". 0 or -EINVAL. */
+int resources_parse_percent(const char *s, uint32_t *ret_percent);
