@@ -1,5 +1,7 @@
 #include "units/lists.h"
 
+#include "base/text.h"
+
 void names_done(Names *names) {
         for (size_t i = 0; i < names->n; i++)
                 free(names->items[i]);
@@ -20,6 +22,53 @@ int names_add(Names *names, const char *name, size_t size) {
 void names_cut(Names *names, size_t n) {
         while (names->n > n)
                 free(names->items[--names->n]);
+}
+
+/* Return the bytes of the separator at 's'; 0: none is there. */
+static size_t names_separator(const char *s) {
+        if (s[0] == '\\' && s[1] == '\n')
+                return 2;
+        return *s == ' ' || *s == '\t';
+}
+
+/* Append the word at *s, without its quotes, and advance *s past it. */
+static int names_append_word(const char **s, Text *t) {
+        const char *p = *s;
+        char quote = 0;
+
+        for (; *p && (quote || names_separator(p) == 0); p++) {
+                if (*p == quote)
+                        quote = 0;
+                else if (!quote && (*p == '"' || *p == '\''))
+                        quote = *p;
+                else if (*p == '\\' && quote != '\'' && p[1])
+                        text_append_char(t, *++p);
+                else
+                        text_append_char(t, *p);
+        }
+        *s = p;
+        return quote ? -EINVAL : t->error;
+}
+
+int names_split(const char *value, Names *ret) {
+        _cleanup_names_ Names words = {};
+        _cleanup_text_ Text t = {};
+        size_t n;
+
+        for (;;) {
+                while ((n = names_separator(value)) > 0)
+                        value += n;
+                if (!*value)
+                        break;
+                text_clear(&t);
+                text_append(&t, "");
+                TRY(names_append_word(&value, &t));
+                TRY(names_add(&words, t.chars, t.size));
+        }
+        if (words.n == 0)
+                return -EINVAL;
+        *ret = TAKE_STRUCT(words);
+        return 0;
 }
 
 bool names_have(const Names *names, const char *name) {

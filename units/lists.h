@@ -12,6 +12,10 @@ void names_done(Names *names);
 int names_add(Names *names, const char *name, size_t size); /* copies 'size' bytes; 0 or -ENOMEM */
 void names_cut(Names *names, size_t n); /* keeps the first 'n'; there are at least that many */
 bool names_have(const Names *names, const char *name);
+/* Split a value into words, as a shell without expansions: white space and continued lines separate them,
+ * single and double quotes keep it, a backslash outside of single quotes keeps the next character. Return 0,
+ * -EINVAL (a quote that does not end, no word) or -ENOMEM. */
+int names_split(const char *value, Names *ret);
 bool names_equal(const Names *a, const Names *b); /* same names in the same order */
 
 typedef struct Pair {

@@ -156,45 +156,10 @@ void health_policy_done(HealthPolicy *policy) {
         *policy = (HealthPolicy) {};
 }
 
-/* Append the argument at *s, without its quotes, and advance *s past it. */
-static int health_append_argument(const char **s, Text *t) {
-        const char *p = *s;
-        char quote = 0;
-
-        for (; *p && (quote || !strchr(" \t", *p)); p++) {
-                if (*p == quote)
-                        quote = 0;
-                else if (!quote && (*p == '"' || *p == '\''))
-                        quote = *p;
-                else if (*p == '\\' && quote != '\'' && p[1])
-                        text_append_char(t, *++p);
-                else
-                        text_append_char(t, *p);
-        }
-        *s = p;
-        return quote ? -EINVAL : t->error;
-}
-
-int health_command_split(const char *command, Names *ret) {
-        _cleanup_names_ Names arguments = {};
-        _cleanup_text_ Text t = {};
-
-        while (*(command += strspn(command, " \t"))) {
-                text_clear(&t);
-                text_append(&t, "");
-                TRY(health_append_argument(&command, &t));
-                TRY(names_add(&arguments, t.chars, t.size));
-        }
-        if (arguments.n == 0)
-                return -EINVAL;
-        *ret = TAKE_STRUCT(arguments);
-        return 0;
-}
-
 static int unit_check_command(const char *command) {
         _cleanup_names_ Names arguments = {};
 
-        TRY(health_command_split(command, &arguments));
+        TRY(names_split(command, &arguments));
         return arguments.items[0][0] == '/' ? 0 : -EINVAL;
 }
 

@@ -158,11 +158,6 @@ int health_policy_add(HealthPolicy *policy, UnitCheckKind kind, const char *s);
 /* Set the number of the port of that name, which the host has selected, in each check of it. */
 void health_policy_set_port(HealthPolicy *policy, const char *name, unsigned number);
 
-/* Split the command of a check into its arguments, as a shell without expansions: white space separates them,
- * single and double quotes keep it, a backslash outside of single quotes keeps the next character. Return 0,
- * -EINVAL (a quote that does not end, no argument) or -ENOMEM. */
-int health_command_split(const char *command, Names *ret);
-
 /* Append the check for people: "127.0.0.1:8080/ready", "[::1]:8080", "/usr/bin/check -q"; the name of a port
  * that is not selected yet. */
 void unit_check_describe(const UnitCheck *check, Text *t);

@@ -221,6 +221,7 @@ static void a_command_is_split_at_white_space_outside_of_quotes(void **state) {
                 { "/a \"\" ''", "/a|||" },
                 { "/a \\\"b 'c\\d' \"e\\\"f\" \\ g", "/a|\"b|c\\d|e\"f| g|" },
                 { "/a \\", "/a|\\|" },
+                { "/a \\\n\tb\\\n", "/a|b|" },
                 { "/a 'b", NULL },
                 { "/a \"b", NULL },
                 { "", NULL },
@@ -231,7 +232,7 @@ static void a_command_is_split_at_white_space_outside_of_quotes(void **state) {
                 _cleanup_names_ Names arguments = {};
                 _cleanup_text_ Text t = {};
 
-                assert_int_equal(health_command_split(rows[i].command, &arguments),
+                assert_int_equal(names_split(rows[i].command, &arguments),
                                  rows[i].expected ? 0 : -EINVAL);
                 for (size_t k = 0; k < arguments.n; k++)
                         text_printf(&t, "%s|", arguments.items[k]);

@@ -362,7 +362,7 @@ static void probe_run(Probe *p, const ProbeRequest *request) {
                            .timeout_ms = request->timeout_ms,
                            .on_begun = probe_on_begun };
 
-        if (!s || !s->ops->run_check || health_command_split(request->check->target, &argv) < 0) {
+        if (!s || !s->ops->run_check || names_split(request->check->target, &argv) < 0) {
                 probe_fail_soon(p, "this host cannot execute HealthExec=", true);
                 return;
         }
