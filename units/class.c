@@ -1,5 +1,7 @@
 #include "units/class.h"
 
+#include <strings.h>
+
 #include "base/parse.h"
 #include "units/quadlet.h"
 
@@ -49,6 +51,20 @@ UnitClass unit_class(const char *name, const UnitFile *file) {
             !unit_file_get(file, "Service", "RestartPreventExitStatus"))
                 return CLASS_LASTING;
         return class_is_set(file, "Service", "RemainAfterExit") ? CLASS_LASTING : CLASS_ENDING;
+}
+
+bool unit_class_has_processes(const char *name, const char *section) {
+        static const char *const sections[] = { "Service", "Socket", "Mount", "Swap" };
+
+        if (!IS_AMONG(section, sections))
+                return false;
+        return !name || strcasecmp(unit_name_type(name), section) == 0 ||
+               (quadlet_is(name) && streq(section, sections[0]));
+}
+
+bool unit_class_has_container(const char *name, const char *section) {
+        return (streq(section, "Container") || streq(section, "Pod")) &&
+               (!name || strcasecmp(unit_name_type(name), section) == 0);
 }
 
 int unit_class_triggered(const char *name, const UnitFile *file, char ret[static UNIT_NAME_MAX + 1]) {

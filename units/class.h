@@ -26,6 +26,16 @@ extern const UnitClassRules unit_classes[_CLASS_MAX];
 
 UnitClass unit_class(const char *name, const UnitFile *file);
 
+/* Return whether a section has the settings of the unit's processes and of their resources: [Service], also
+ * of a Quadlet file, [Socket], [Mount] or [Swap]. 'name' NULL: of any unit.
+ *
+ * Source: systemd.exec(5), systemd.resource-control(5), podman-systemd.unit(5). */
+bool unit_class_has_processes(const char *name, const char *section);
+
+/* Return whether a section has the settings of containers: [Container] of a .container file, [Pod] of a .pod
+ * file. 'name' NULL: of any unit. */
+bool unit_class_has_container(const char *name, const char *section);
+
 /* Set 'ret' to the unit that a trigger starts; "": it is none, or starts the instances of a template (a
  * socket with Accept=yes). 0 or -ENOMEM.
  *

@@ -6,7 +6,7 @@ UNITS_SOURCES = \
 	units/machine.h units/machine.c units/state.h units/state.c units/verdict.h units/verdict.c units/verdict_former.h units/verdict_former.c units/words.h units/json.h units/json.c units/json_record.h units/json_record.c \
 	units/quadlet.h units/quadlet.c units/drop_ins.h units/drop_ins.c units/stored_json.h units/stored_json.c units/stored_cluster.h units/stored_cluster.c units/api_json.h units/api_json.c \
 	units/token.h units/token.c units/singleton.h units/singleton.c units/revision.h units/revision.c units/stored_rollout.h units/stored_rollout.c units/stored_reboot.h units/stored_reboot.c \
-	units/service.h units/service.c units/resources.h units/resources.c
+	units/service.h units/service.c units/resources.h units/resources.c units/data.h units/data.c
 if UNITY_BUILD
 units_libunits_a_SOURCES = units/lists.c
 nodist_units_libunits_a_SOURCES = units/unity.c
@@ -19,7 +19,8 @@ UNITS_LIBS = units/libunits.a base/libbase.a $(GNUTLS_LIBS) $(JANSSON_LIBS)
 
 if HAVE_CMOCKA
 UNITS_TESTS = tests/unit/test-name tests/unit/test-unit_file tests/unit/test-options tests/unit/test-update tests/unit/test-effect tests/unit/test-placement \
-	tests/unit/test-unit tests/unit/test-verdict tests/unit/test-drop_ins tests/unit/test-quadlet tests/unit/test-machine tests/unit/test-json tests/unit/test-stored_cluster tests/unit/test-token
+	tests/unit/test-unit tests/unit/test-verdict tests/unit/test-drop_ins tests/unit/test-quadlet tests/unit/test-machine tests/unit/test-json tests/unit/test-stored_cluster tests/unit/test-token \
+	tests/unit/test-data tests/unit/test-resources
 check_PROGRAMS += $(UNITS_TESTS)
 TESTS += $(UNITS_TESTS)
 
@@ -44,6 +45,8 @@ tests_unit_test_machine_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_stored_cluster_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_json_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=strcmp
 tests_unit_test_json_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_data_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_resources_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_token_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_verdict_SOURCES = tests/unit/test-verdict.c tests/lib/message.h
 tests_unit_test_verdict_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)

@@ -9,13 +9,8 @@ int options_warn(Reading *r, const char *format, ...) {
         _cleanup_text_ Text t = {};
         va_list ap;
 
-        if (!warnings)
+        if (!warnings || warnings_are_full(warnings, r->option->line))
                 return 0;
-        if (warnings->n >= WARNINGS_MAX) {
-                if (warnings->n_left_out++ == 0)
-                        warnings->left_out_line = r->option->line;
-                return 0;
-        }
 
         va_start(ap, format);
         text_vprintf(&t, format, ap);

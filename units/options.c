@@ -2,6 +2,7 @@
 
 #include <strings.h>
 
+#include "units/data.h"
 #include "units/machine.h"
 #include "units/name.h"
 #include "units/options_internal.h"
@@ -576,6 +577,8 @@ int options_read(const UnitFile *file, const char *name, Placement *ret, Warning
                 }
 
         TRY(options_list_ports(&reading));
+        TRY(resources_of_file(name, file, placement.request, &placement.size, NULL));
+        TRY(data_find(name, file, &placement.data, &placement.host_path));
         for (size_t j = 0; warnings && j < file->n_options; j++) {
                 reading.option = &file->options[j];
                 TRY(options_warn_option(&reading, file));

@@ -1,6 +1,14 @@
 #include "units/resources.h"
 
-enum { MILLION = 1000000 };
+#include "base/parse.h"
+#include "units/class.h"
+#include "units/lists.h"
+
+enum {
+        MILLION = 1000000,
+        DEFAULT_MIB = 64,     /* of a unit without a setting */
+        DEFAULT_PERCENT = 10, /* with CPUWeight=100 */
+};
 
 /* Millionths: any number of a file fits, up to a limit above all results. */
 typedef unsigned __int128 Millionths;
@@ -61,5 +69,132 @@ int resources_parse_percent(const char *s, uint32_t *ret_percent) {
         if (s[0] != '%' || s[1])
                 return -EINVAL;
         *ret_percent = resources_scale(n, 1, MILLION);
+        return 0;
+}
+
+/* The settings of a file in MiB and percent; 0: none. */
+typedef struct Sizes {
+        uint32_t min, low, high, max, quota, weight; /* of systemd */
+        uint32_t container;                          /* Memory= of a container */
+        uint32_t memory, cpus;                       /* of PodmanArgs= */
+} Sizes;
+
+static int resources_read_limit(const char *s, uint32_t *ret) {
+        bool none = !*s || streq(s, "infinity") || ends_with(s, "%");
+
+        return none ? 0 : resources_parse_memory(s, false, ret);
+}
+
+static int resources_read_quota(const char *s, uint32_t *ret) {
+        return *s ? resources_parse_percent(s, ret) : 0;
+}
+
+static int resources_read_weight(const char *s, uint32_t *ret) {
+        uint64_t weight = 0;
+
+        if (*s && !streq(s, "idle")) {
+                TRY(parse_u64(s, &weight));
+                if (weight < 1 || weight > 10000)
+                        return -EINVAL;
+        }
+        *ret = *s ? (uint32_t) MIN(MAX(weight * DEFAULT_PERCENT / 100, 1u), 100u) : 0;
+        return 0;
+}
+
+static int resources_read_container(const char *s, uint32_t *ret) {
+        return *s ? resources_parse_memory(s, true, ret) : 0;
+}
+
+static const struct {
+        const char *name;
+        size_t field;
+        int (*read)(const char *s, uint32_t *ret); /* an empty value resets */
+        bool in_container;
+} size_settings[] = {
+        { "MemoryMin", offsetof(Sizes, min), resources_read_limit },
+        { "MemoryLow", offsetof(Sizes, low), resources_read_limit },
+        { "MemoryHigh", offsetof(Sizes, high), resources_read_limit },
+        { "MemoryMax", offsetof(Sizes, max), resources_read_limit },
+        { "CPUQuota", offsetof(Sizes, quota), resources_read_quota },
+        { "CPUWeight", offsetof(Sizes, weight), resources_read_weight },
+        { "Memory", offsetof(Sizes, container), resources_read_container, true },
+};
+
+/* Return the value of a flag of podman at words[*i], and advance *i to it; NULL: another word is there. */
+static const char *resources_flag(const Names *words, size_t *i, const char *flag) {
+        const char *word = words->items[*i];
+        size_t n = strlen(flag);
+
+        if (!starts_with(word, flag))
+                return NULL;
+        if (!word[n])
+                return *i + 1 < words->n ? words->items[++*i] : "";
+        if (word[n] == '=')
+                return word + n + 1;
+        return flag[1] != '-' ? word + n : NULL; /* -m300m */
+}
+
+static int resources_read_arguments(const char *value, Sizes *ret) {
+        _cleanup_names_ Names words = {};
+        int r = names_split(value, &words);
+
+        if (!*value)
+                ret->memory = ret->cpus = 0;
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
+        for (size_t i = 0; i < words.n; i++) {
+                const char *memory = resources_flag(&words, &i, "--memory"), *cpus;
+                Millionths n;
+
+                if (!memory)
+                        memory = resources_flag(&words, &i, "-m");
+                cpus = memory ? NULL : resources_flag(&words, &i, "--cpus");
+                if (memory)
+                        (void) resources_parse_memory(memory, true, &ret->memory);
+                if (cpus && resources_read_number(&cpus, &n) >= 0 && !*cpus)
+                        ret->cpus = resources_scale(n, 100, MILLION);
+        }
+        return 0;
+}
+
+static void resources_read_setting(const char *name, const UnitOption *o, Sizes *ret) {
+        for (size_t i = 0; i < ELEMENTS(size_settings); i++) {
+                uint32_t value = 0;
+
+                if (streq(o->name, size_settings[i].name) &&
+                    (size_settings[i].in_container ? unit_class_has_container(name, o->section) :
+                                                     unit_class_has_processes(name, o->section)) &&
+                    size_settings[i].read(o->value, &value) >= 0)
+                        *(uint32_t *) ((char *) ret + size_settings[i].field) = value;
+        }
+}
+
+int resources_of_file(const char *name, const UnitFile *file, Resources request, Resources *ret,
+                      uint32_t *ret_max_mib) {
+        Sizes s = {};
+
+        for (size_t i = 0; i < file->n_options; i++) {
+                const UnitOption *o = &file->options[i];
+
+                resources_read_setting(name, o, &s);
+                if (streq(o->name, "PodmanArgs") && unit_class_has_container(name, o->section))
+                        TRY(resources_read_arguments(o->value, &s));
+        }
+        *ret = (Resources) {
+                .memory_mib = request.memory_mib        ?:
+                                      MAX(s.min, s.low) ?:
+                                      s.high            ?:
+                                      s.max             ?:
+                                      s.memory          ?:
+                                      s.container       ?:
+                                                          DEFAULT_MIB,
+                .cpu_percent = request.cpu_percent ?:
+                                       s.quota     ?:
+                                       s.cpus      ?:
+                                       s.weight    ?:
+                                                     DEFAULT_PERCENT,
+        };
+        if (ret_max_mib)
+                *ret_max_mib = s.max;
         return 0;
 }

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "base/error.h"
+#include "units/unit_file.h"
 
 typedef struct Resources {
         uint32_t memory_mib, cpu_percent;
@@ -21,3 +21,12 @@ int resources_parse_memory(const char *s, bool podman, uint32_t *ret_mib);
 
 /* Parse a percentage of one core: "50%" or "12.5%". 0 or -EINVAL. */
 int resources_parse_percent(const char *s, uint32_t *ret_percent);
+
+/* Set *ret to what the choice of a machine counts for a unit: the requests, otherwise what the file's
+ * settings of systemd and podman say, otherwise a default. Neither member is 0. Set *ret_max_mib (may be
+ * NULL) to MemoryMax=; 0: there is none. 'name' NULL: of a unit of any type.
+ *
+ * As systemd does, of an option the last valid value counts, and an empty one resets. "infinity" and a
+ * percentage of the memory count as none. -ENOMEM. */
+int resources_of_file(const char *name, const UnitFile *file, Resources request, Resources *ret,
+                      uint32_t *ret_max_mib);

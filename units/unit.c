@@ -1,6 +1,7 @@
 #include "units/unit.h"
 
 #include "base/table.h"
+#include "units/data.h"
 #include "units/drop_ins.h"
 #include "units/install.h"
 #include "units/json_record.h"
@@ -136,25 +137,55 @@ int unit_check_replicas(const Unit *unit, unsigned n, Error *err) {
                          (unit->text_size + 1023) / 1024, REPLICAS_BYTES_MAX >> 20);
 }
 
-/* Check the options that only a template, and its instances, can have. */
-static int unit_check_set(const Unit *unit, const Placement *p, Error *err) {
-        static const char *const names[] = { "Replicas", "MaxPerMachine", "Spread" };
-        const UnitOption *replicas = NULL;
+/* Return the last option of that name in [X-Fleet] with a value, or NULL. */
+static const UnitOption *unit_find_own(const Unit *unit, const char *name) {
+        const UnitOption *found = NULL;
 
         for (size_t i = 0; i < unit->file.n_options; i++) {
                 const UnitOption *o = &unit->file.options[i];
 
-                if (!unit_file_section_is_ours(o->section) || !*o->value || !IS_AMONG(o->name, names))
-                        continue;
-                if (!strchr(unit->name, '@'))
-                        return error_set(err, -EINVAL,
-                                         "line %u: %s= belongs into a template, as web@.service", o->line,
-                                         o->name);
-                replicas = streq(o->name, names[0]) ? o : replicas;
+                if (unit_file_section_is_ours(o->section) && *o->value && streq(o->name, name))
+                        found = o;
         }
-        if (replicas && p->replicas > 0 && unit_check_replicas(unit, (unsigned) p->replicas, err) < 0)
+        return found;
+}
+
+int unit_refuse_of_template(const Unit *unit, const char *option, Error *err) {
+        const UnitOption *o = unit_find_own(unit, option);
+
+        if (!o)
+                return 0;
+        return error_set(err, -EINVAL, "line %u: %s= belongs into a template, as web@.service", o->line,
+                         option);
+}
+
+/* Check the options that only a template, and its instances, can have. */
+static int unit_check_set(const Unit *unit, const Placement *p, Error *err) {
+        static const char *const names[] = { "Replicas", "MaxPerMachine", "Spread" };
+        const UnitOption *replicas = p->replicas > 0 ? unit_find_own(unit, names[0]) : NULL;
+
+        for (size_t i = 0; i < ELEMENTS(names) && !strchr(unit->name, '@'); i++)
+                TRY(unit_refuse_of_template(unit, names[i], err));
+        if (replicas && unit_check_replicas(unit, (unsigned) p->replicas, err) < 0)
                 return error_prefix(err, -EINVAL, "line %u", replicas->line);
         return 0;
+}
+
+/* Warn of options that contradict each other. */
+static int unit_warn_of_sizes(Unit *unit) {
+        const UnitOption *request = unit_find_own(unit, "MemoryRequest");
+        const Placement *p = &unit->placement;
+        Resources size;
+        uint32_t max_mib;
+
+        TRY(resources_of_file(unit->name, &unit->file, p->request, &size, &max_mib));
+        if (request && max_mib > 0 && p->request.memory_mib > max_mib &&
+            !warnings_are_full(&unit->warnings, request->line))
+                TRY(warnings_add(&unit->warnings, request->line,
+                                 "MemoryRequest= is above MemoryMax=: the unit cannot use all of it"));
+        if (p->replicas < 0 || !unit_name_is_template(unit->name))
+                return 0;
+        return data_warn_shared(unit->name, &unit->file, &unit->warnings);
 }
 
 int unit_check(Unit *unit, size_t *steps, Error *err) {
@@ -175,6 +206,7 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
                 TRY(update_warn(&unexpanded.update, unit->name, 1,
                                 unexpanded.move == PLACEMENT_STOP_FIRST || unexpanded.singleton,
                                 &unit->warnings));
+        TRY(unit_warn_of_sizes(unit));
         TRY(warnings_add_rest(&unit->warnings));
         TRY(placement_check(&unexpanded, steps, err));
         TRY(unit_check_set(unit, &unexpanded, err));
@@ -245,13 +277,13 @@ static int unit_warn_of_moves(const UnitFile *file, const Placement *p, Warnings
                 const UnitOption *o = &file->options[i];
 
                 if (streq(o->section, "Service") && streq(o->name, "StateDirectory") && *o->value &&
-                    !p->machine_id)
+                    !p->machine_id && p->sticky == STICKY_DEFAULT)
                         r = warnings_add(
                                 warnings, o->line,
                                 "StateDirectory= remains on the machine when the unit moves; to keep the "
                                 "unit there: Move=no, or MachineID=");
                 else if (unit_file_section_is_ours(o->section) && streq(o->name, "ReplaceAfterSec") &&
-                         p->replace_after_ms == REPLACE_NEVER)
+                         p->replace_after_ms == REPLACE_NEVER && p->sticky != STICKY_YES)
                         r = warnings_add(
                                 warnings, o->line,
                                 "ReplaceAfterSec=never without Move=no: a drain and a shutdown of its "

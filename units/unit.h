@@ -58,6 +58,9 @@ int unit_check_expanded(const Unit *unit, const char *name, Error *err);
 /* Reject a number of instances of the template whose texts exceed REPLICAS_BYTES_MAX. -EINVAL. */
 int unit_check_replicas(const Unit *unit, unsigned n, Error *err);
 
+/* Reject an option that belongs into a template, if the unit has it: 0, or -EINVAL with its line. */
+int unit_refuse_of_template(const Unit *unit, const char *option, Error *err);
+
 /* Return whether the option makes systemd start, or look for, the units that it names. */
 bool unit_option_starts(const UnitOption *option);
 

@@ -19,6 +19,14 @@ int warnings_add(Warnings *warnings, unsigned line, const char *message) {
         return 0;
 }
 
+bool warnings_are_full(Warnings *warnings, unsigned line) {
+        if (warnings->n < WARNINGS_MAX)
+                return false;
+        if (warnings->n_left_out++ == 0)
+                warnings->left_out_line = line;
+        return true;
+}
+
 int warnings_add_rest(Warnings *warnings) {
         char message[64];
 

@@ -1,7 +1,7 @@
 /* Warnings about the lines of a unit file. */
 #pragma once
 
-#include <stddef.h>
+#include "base/error.h"
 
 enum {
         WARNINGS_MAX = 20, /* per unit; further ones are only counted */
@@ -23,6 +23,8 @@ typedef struct Warnings {
 
 void warnings_done(Warnings *warnings);
 int warnings_add(Warnings *warnings, unsigned line, const char *message); /* copies; 0 or -ENOMEM */
+/* Return whether no further warning is added, and then count it. */
+bool warnings_are_full(Warnings *warnings, unsigned line);
 /* Add a warning with the number of those left out, if there are any. Return 0 or -ENOMEM. */
 int warnings_add_rest(Warnings *warnings);
 #define _cleanup_warnings_ _cleanup_(warnings_done)

@@ -94,6 +94,9 @@ int cluster_check_followers(const Cluster *c, const Unit *unit, size_t *checked,
         const Placement *p = &unit->placement;
         const Pattern *followers = patterns_find(&c->rules[CLUSTER_MACHINE_OF], unit->name);
 
+        /* An instance has the text of its template. */
+        if (unit_name_is_instance(unit->name) && !cluster_template(c, unit->name))
+                TRY(unit_refuse_of_template(unit, "Replicas", err));
         for (size_t i = 0; p->update.max_surge.value > 0 && followers && i < followers->n; i++)
                 if (!streq(followers->units[i]->name, unit->name))
                         return error_set(err, -EINVAL, "MaxSurge=: %s follows this unit by MachineOf=",

@@ -8,8 +8,8 @@
 int cluster_check_options(const Unit *unit, unsigned level, Error *err);
 
 /* Reject MaxSurge= of a unit that others follow by MachineOf=, and MachineOf= of such a unit: during an
- * update it runs on two machines. Reject a template whose options of updates and health are invalid with the
- * name of an instance that follows it, or with its drop-ins; of many instances, the first ones by name are
- * checked. *checked counts what that reads; it is 0 before the first unit of a request, whose units share the
- * limit. -EINVAL, -ENOMEM. */
+ * update it runs on two machines. Reject Replicas= of an instance without a template. Reject a template whose
+ * options of updates and health are invalid with the name of an instance that follows it, or with its
+ * drop-ins; of many instances, the first ones by name are checked. *checked counts what that reads; it is 0
+ * before the first unit of a request, whose units share the limit. -EINVAL, -ENOMEM. */
 int cluster_check_followers(const Cluster *c, const Unit *unit, size_t *checked, Error *err);

@@ -1,6 +1,7 @@
 /* Arbitrary bytes as a unit file, in both grammars. Printing an accepted one, and converting it to JSON and
  * back, keeps it unchanged. */
 
+#include "units/data.h"
 #include "units/stored_json.h"
 #include "units/unit.h"
 #include "tests/lib/placement_model.h"
@@ -37,6 +38,8 @@ static void write_and_read(const Unit *unit) {
         _cleanup_text_ Text t = {};
         int r;
 
+        assert(unit->placement.size.memory_mib > 0 && unit->placement.size.cpu_percent > 0);
+        assert(!unit->placement.data || strlen(unit->placement.data) <= DATA_TEXT_MAX);
         stored_unit_write(&t, unit);
         assert(t.size <= RECORD_SIZE_MAX);
         r = stored_unit_read(unit->name, t.chars, t.size, &again, NULL);

@@ -1216,6 +1216,30 @@ static void a_unit_with_surge_instances_has_no_followers(void **state) {
         }
 }
 
+static void an_instance_has_replicas_by_its_template_only(void **state) {
+        static const struct {
+                const char *name, *text, *message;
+        } rows[] = {
+                { "none@1.service", "[X-Fleet]\nReplicas=3\n",
+                  "line 2: Replicas= belongs into a template, as web@.service" },
+                { "none@1.service", "[X-Fleet]\nReplicas=\nSpread=zone\n", NULL },
+                { "none@.service", "[X-Fleet]\nReplicas=3\n", NULL },
+                { "web@1.service", "[X-Fleet]\nReplicas=3\n", NULL }, /* its template is there */
+        };
+        _cleanup_cluster_view_ ClusterView p = {};
+
+        cluster_view_unit(&p, "web@.service", "Replicas=2", TARGET_INACTIVE);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_ Unit *unit = NULL;
+                Error err = {};
+
+                assert_int_equal(unit_read(rows[i].name, rows[i].text, strlen(rows[i].text), &unit, NULL), 0);
+                assert_int_equal(cluster_check_followers(&p.cluster, unit, &(size_t) { 0 }, &err),
+                                 rows[i].message ? -EINVAL : 0);
+                assert_string_equal(err.message, rows[i].message ?: "");
+        }
+}
+
 static void a_template_is_checked_with_the_names_of_its_instances(void **state) {
         static const struct {
                 const char *option, *message;
@@ -1295,6 +1319,7 @@ static void the_drop_ins_of_instances_count_among_the_options_that_a_template_is
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(an_instance_has_replicas_by_its_template_only),
                 cmocka_unit_test(a_template_is_checked_with_the_names_of_its_instances),
                 cmocka_unit_test(
                         the_drop_ins_of_instances_count_among_the_options_that_a_template_is_checked_with),

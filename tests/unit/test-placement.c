@@ -359,7 +359,7 @@ static bool has_bytes(const Placement *p, size_t row, bool outside) {
         const Placement none = { .replicas = -1 };
         const char *bytes = (const char *) p, *without = (const char *) &none;
 
-        for (size_t i = 0; i < sizeof(*p); i++) {
+        for (size_t i = 0; i < offsetof(Placement, triggers); i++) { /* the rest follows from the others */
                 bool inside = i - members[row].offset < members[row].size;
 
                 if (inside != outside && bytes[i] != without[i])

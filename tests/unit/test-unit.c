@@ -178,6 +178,13 @@ static void verify_names_every_fault_and_agrees_with_parsing(void **state) {
                 { "a.service", "[Service]\nExecStart=/bin/true\n", 0, 0 },
                 { "a.service", "[Service]\nStateDirectory=a\n", 0, 0, "StateDirectory= remains" },
                 { "a.service", "[Service]\nStateDirectory=a\n[X-Fleet]\nMachineID=aaaaaaaa\n", 0, 0 },
+                { "a.service", "[Service]\nStateDirectory=a\n[X-Fleet]\nSticky=yes\n", 0, 0 },
+                { "a.service", "[Service]\nStateDirectory=a\n[X-Fleet]\nSticky=no\n", 0, 0 },
+                { "a.service", "[X-Fleet]\nSticky=yes\nReplaceAfterSec=never\n", 0, 0,
+                  "ReplaceAfterSec= has no effect with Sticky=yes" },
+                { "a.service", "[Service]\nA=1\n[X-Fleet]\nReplicas=3\n", 1, 4 },
+                { "a.service", "[X-Fleet]\nSticky=maybe\nReplicas=x\nCPURequest=2\nMemoryRequest=17T\n", 4,
+                  2 },
                 { "a.service", "[Unit]\nOnFailure=alert@%n\n[Service]\nA=1\n", 0, 0,
                   "OnFailure=alert@%n: the" },
                 { "a.service", "[Unit]\nWants=b.service env@%N.service\n", 0, 0, "Wants=b.service env@%N" },
@@ -307,7 +314,9 @@ static void a_file_whose_answer_would_be_too_large_is_refused(void **state) {
 static void without_memory_everything_is_freed(void **state) {
         static const char text[] = "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/"
                                    "true\n[X-Fleet]\nMachineOf=\"a\" \"b@%i.service\"\n"
-                                   "Conflicts=c d\nMachineMetadata=\"zone=a\" \"zone=b\"\nColour=red\n";
+                                   "Conflicts=c d\nMachineMetadata=\"zone=a\" \"zone=b\"\nColour=red\n"
+                                   "Spread=zone machine\nReplicas=2\nMemoryRequest=2G\n[Service]\n"
+                                   "StateDirectory=a\nBindPaths=/srv\nMemoryMax=1G\n";
         static const char json[] =
                 "{\"owner\":\"1111\",\"path\":\"/"
                 "p\",\"rev\":2,\"revs\":[{\"hash\":\"a\",\"rev\":1}],\"text\":\"[X-Fleet]\\nReplaces=x\\n\"}";

@@ -232,8 +232,7 @@ static void a_command_is_split_at_white_space_outside_of_quotes(void **state) {
                 _cleanup_names_ Names arguments = {};
                 _cleanup_text_ Text t = {};
 
-                assert_int_equal(names_split(rows[i].command, &arguments),
-                                 rows[i].expected ? 0 : -EINVAL);
+                assert_int_equal(names_split(rows[i].command, &arguments), rows[i].expected ? 0 : -EINVAL);
                 for (size_t k = 0; k < arguments.n; k++)
                         text_printf(&t, "%s|", arguments.items[k]);
                 assert_string_equal(t.chars ?: "", rows[i].expected ?: "");
