@@ -433,7 +433,7 @@ static const OptionRow fleet_options[] = {
         { "Sticky", take_word, PLACEMENT(sticky), .expected = "expected yes or no",
           .words = (const char *const[]) { "", "yes", "no", NULL }, SCHEDULING },
         { "Replicas", take_number, PLACEMENT(replicas), .expected = "expected a number from 0 to 1000",
-          .max = REPLICAS_MAX, .unknown = -1, SCHEDULING },
+          .max = UNIT_REPLICAS_MAX, .unknown = -1, SCHEDULING },
         { "MaxPerMachine", take_number, PLACEMENT(max_per_machine),
           .expected = "expected a number from 1 to 10000; Replicas=0 runs none", .min = 1,
           .max = MAX_PER_MACHINE_MAX, SCHEDULING },

@@ -37,8 +37,8 @@ typedef enum PlacementSticky {
 } PlacementSticky;
 
 enum {
-        REPLICAS_MAX = 1000,           /* of Replicas= */
-        REPLICAS_BYTES_MAX = 16 << 20, /* of their texts */
+        UNIT_REPLICAS_MAX = 1000,           /* of Replicas= */
+        UNIT_REPLICAS_BYTES_MAX = 16 << 20, /* of their texts */
         MAX_PER_MACHINE_MAX = 10000,
         SPREAD_KEYS_MAX = 4,
 };

@@ -131,10 +131,10 @@ int unit_check_expanded(const Unit *unit, const char *name, Error *err) {
 }
 
 int unit_check_replicas(const Unit *unit, unsigned n, Error *err) {
-        if ((uint64_t) n * unit->text_size <= REPLICAS_BYTES_MAX)
+        if ((uint64_t) n * unit->text_size <= UNIT_REPLICAS_BYTES_MAX)
                 return 0;
         return error_set(err, -EINVAL, "Replicas=%u: %u copies of %zu KiB exceed %d MiB", n, n,
-                         (unit->text_size + 1023) / 1024, REPLICAS_BYTES_MAX >> 20);
+                         (unit->text_size + 1023) / 1024, UNIT_REPLICAS_BYTES_MAX >> 20);
 }
 
 /* Return the last option of that name in [X-Fleet] with a value, or NULL. */

@@ -55,7 +55,7 @@ int unit_check(Unit *unit, size_t *steps, Error *err);
  * accepted without a name, with the name of the unit or of an instance that follows it. */
 int unit_check_expanded(const Unit *unit, const char *name, Error *err);
 
-/* Reject a number of instances of the template whose texts exceed REPLICAS_BYTES_MAX. -EINVAL. */
+/* Reject a number of instances of the template whose texts exceed UNIT_REPLICAS_BYTES_MAX. -EINVAL. */
 int unit_check_replicas(const Unit *unit, unsigned n, Error *err);
 
 /* Reject an option that belongs into a template, if the unit has it: 0, or -EINVAL with its line. */
