@@ -25,6 +25,7 @@
         X(reboot)     \
         X(rollout)    \
         X(services)   \
+        X(data)       \
         X(listen)     \
         X(join)       \
         X(problems)   \

@@ -44,6 +44,7 @@ include fleetd/problems/local.mk
 include fleetd/features/reboot/local.mk
 include fleetd/features/rollout/local.mk
 include fleetd/features/services/local.mk
+include fleetd/features/data/local.mk
 
 FLEETD_UNITY += fleetd/unity.c
 FLEETD_SOURCES += fleetd/maintenance.h fleetd/maintenance.c fleetd/guard_process.h fleetd/guard_process.c fleetd/creds.h fleetd/creds.c \

@@ -330,6 +330,8 @@ static const JsonField settings_fields[] = {
         { "restricted", JSON_FIELD_BOOL, offsetof(ClusterSettings, restricted) },
         { "singletonLease", JSON_FIELD_U64, offsetof(ClusterSettings, singleton_lease_ms) },
         { "spread", JSON_FIELD_CHARS, offsetof(ClusterSettings, spread), .size = SPREAD_KEY_MAX + 1 },
+        { "sticky", JSON_FIELD_BOOL, offsetof(ClusterSettings, sticky) },
+        { "sticky", JSON_FIELD_NOT, offsetof(ClusterSettings, not_sticky) },
         { "voters", JSON_FIELD_U64, offsetof(ClusterSettings, voters) },
 };
 
@@ -388,3 +390,19 @@ static int move_check(void *record, Error *err) {
 }
 
 const JsonRecord move_record = { JSON_FIELDS(move_fields), sizeof(MoveRecord), move_check };
+
+static const JsonField data_fields[] = {
+        { "machine", JSON_FIELD_CHARS, offsetof(DataRecord, machine), .required = true,
+          .size = MACHINE_ID_SIZE },
+        { "since", JSON_FIELD_U64, offsetof(DataRecord, since_ms) },
+};
+
+static int data_check(void *record, Error *err) {
+        const DataRecord *data = record;
+
+        return machine_id_is_valid(data->machine) ?
+                       0 :
+                       error_set(err, -EBADMSG, "machine: expected the ID of a machine");
+}
+
+const JsonRecord data_record = { JSON_FIELDS(data_fields), sizeof(DataRecord), data_check };

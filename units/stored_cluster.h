@@ -208,14 +208,17 @@ typedef enum PeerAuth {
 
 ENUM_NAMES(peer_auth, PeerAuth, _PEER_AUTH_MAX)
 
-/* /_fleet/cluster/settings: {"name","peerAuth","restricted","singletonLease","spread","voters"} */
+/* /_fleet/cluster/settings: {"name","peerAuth","restricted","singletonLease","spread","sticky",
+ * "voters"} */
 typedef struct ClusterSettings {
         char name[CLUSTER_NAME_MAX + 1]; /* "": none */
         PeerAuth peer_auth;
         bool restricted;                 /* tokens are of restricted hosts, unless requested otherwise */
         uint64_t singleton_lease_ms;     /* 0: the default */
         char spread[SPREAD_KEY_MAX + 1]; /* key of machine metadata; "": none */
-        uint64_t voters;                 /* 1, 3 or 5; 0: automatic */
+        bool sticky, not_sticky; /* units with data stay there without Sticky=, or not; neither: the member is
+                                    absent, as in clusters of former versions */
+        uint64_t voters;         /* 1, 3 or 5; 0: automatic */
 } ClusterSettings;
 
 STORED(settings, ClusterSettings)
@@ -275,6 +278,15 @@ typedef struct MoveRecord {
 } MoveRecord;
 
 STORED(move, MoveRecord)
+
+/* /_fleet/data/UNIT: {"machine","since"}: the machine on which a unit last ran that stays where its data is;
+ * of the name of the unit, so that it outlives unit and machine. Written from KV_LEVEL_SCHEDULING on. */
+typedef struct DataRecord {
+        char machine[MACHINE_ID_SIZE];
+        uint64_t since_ms; /* cluster time at which it was recorded */
+} DataRecord;
+
+STORED(data, DataRecord)
 
 /* /_fleet/endpoint/UNIT/ID: {"address","name","ports":[{"name","port","protocol"}],"services":[],"zone"}: an
  * instance of services that clients may use. Written from KV_LEVEL_SERVICES on. */

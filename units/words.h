@@ -77,6 +77,8 @@
           "no podman 5.3 or later (podman-system-generator), which .%1 files need") /* type of the unit */   \
         X(VERDICT_OTHER_ID, "other-id", "MachineID=%1, and its id is %2", false, "has",                      \
           "another ID than %1") /* required, its ID */                                                       \
+        X(VERDICT_DATA_ELSEWHERE, "data-elsewhere", "its data is on %2 (%1)", false, "does",                 \
+          "not have its data (%1), which is on %2") /* by which option, machine */                           \
         X(VERDICT_METADATA_RESTRICTED, "metadata-restricted",                                                \
           "MachineMetadata=%2, and of a restricted host, %1 of its own does not count", false, "is",         \
           "restricted, and metadata %1 of its own does not count") /* key, required */                       \
@@ -103,6 +105,7 @@
         X(VERDICT_DAMPED, "damped", NULL, false, "was",                                                      \
           "lost %1 in short order: nothing new for %2") /* how often, for how long */                        \
         X(VERDICT_BOUND, "bound", "Move=no") /* why it stays on a machine that is being drained */           \
+        X(VERDICT_DATA_THERE, "data-there", "its data is there (%1)") /* the same; by which option */        \
         X(VERDICT_HAS_IT, "has-it", NULL, false, "has", "it already")
 
 /* Why a unit is inactive that did not fail. */
@@ -202,6 +205,9 @@
         X(VERDICT_RUNS_AGAIN, "runs-again", "%1: it has finished, and an older fleetd would run it again") \
         X(VERDICT_AWAITS_LOST, "awaits-lost", "%1 is lost, and its unit waits for it (%2)")                \
         X(VERDICT_AWAITS_LEFT, "awaits-left", "%1 was shut down, and its unit waits for it (%2)")          \
+        X(VERDICT_AWAITS_DATA, "awaits-data", "waits for %1, where its data is (%2): %3")                  \
+        X(VERDICT_DRAIN_OVER_DATA, "drain-over-data",                                                      \
+          "the deadline of the drain of %1 has passed, and it waits there: its data is there (%2)")        \
         X(VERDICT_BEING_STOPPED, "being-stopped", "it is being stopped on %1")                             \
         X(VERDICT_MAY_RUN_IT, "may-run-it",                                                                \
           "%1 may still run it, since before Singleton=yes, and has to report its end")                    \

@@ -252,6 +252,19 @@ static int drain_read(Drain *d, Error *err) {
         return 0;
 }
 
+/* Print the units beside which the drain has ended. */
+static void host_print_staying(const Host *h) {
+        const JsonValue *staying = json_value_member(h->state, "stays");
+
+        JSON_EACH(item, staying) {
+                _cleanup_text_ Text t = {};
+
+                text_printable(&t, "%s stays: %s; it stops with the host", member_text(item, "name"),
+                               member_text(item, "reason"));
+                printf("%s\n", t.chars ?: "");
+        }
+}
+
 /* Print the machines whose drain has ended. Return an exit status, or -EAGAIN while one is being drained. */
 static int drain_check(Drain *d) {
         int status = EXIT_DONE;
@@ -269,9 +282,10 @@ static int drain_check(Drain *d) {
                 if (h->done || client_prints_json(d->client))
                         continue;
                 h->done = true;
-                if (host_is(h, "drained"))
+                if (host_is(h, "drained")) {
                         host_print(h, "drained");
-                else
+                        host_print_staying(h);
+                } else
                         client_note("%s: the drain was cancelled; the machine %s", h->name.chars,
                                     host_is(h, "cordoned") ? "is cordoned" : "gets units again");
                 (void) fflush(stdout);

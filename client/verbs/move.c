@@ -205,6 +205,18 @@ static int moving_stays(const Moving *m) {
         return client_prints_json(m->client) ? EXIT_DONE : output_built(&t);
 }
 
+/* Print that the data of a unit does not move with it. */
+static int moving_print_data(const Moving *m) {
+        const char *machine = member_text(m->state, "dataMachine");
+        _cleanup_text_ Text t = {};
+
+        if (!*machine || !m->client->options.force || client_prints_json(m->client))
+                return 0;
+        text_printable(&t, "Its data stays on %s (%s), and is not copied", machine,
+                       member_text(m->state, "data"));
+        return output_built(&t);
+}
+
 /* Print which units leave the machine after this one: the command does not wait for them. */
 static int moving_print_followers(const Moving *m) {
         const JsonValue *followers = json_value_member(m->state, "followers");
@@ -238,6 +250,7 @@ static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
         TRY(MIN(m->id.error, m->from.error));
         if (!to && moving_is(m, "none") && streq(m->id.chars ?: "", before))
                 return moving_end(m, true, err); /* it has ended already */
+        TRY(moving_print_data(m));
         TRY(moving_print_followers(m));
         if (no_block && !client_prints_json(m->client))
                 return operation_show(&m->operation, m->name, PROGRESS_UNDERWAY,

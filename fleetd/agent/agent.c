@@ -297,8 +297,10 @@ bool agent_awaits_stop(const Agent *a, bool *ret_stopping) {
         *ret_stopping = false;
         for (const AgentUnit *u = a->units; u; u = u->hh.next) {
                 const AssignmentRecord *record = records_get(&a->records, u->name);
+                const ClusterUnit *of = cluster_unit(registry_cluster(a->registry), u->name);
 
                 if (!record || !record->unit || !placement_stops_first(&record->unit->placement) ||
+                    (of && of->sticky) ||
                     record->unit->placement.move == PLACEMENT_STAYS || /* no other machine starts it */
                     u->seen.owner != SYSTEMD_OURS || !agent_is_started(&u->seen))
                         continue;

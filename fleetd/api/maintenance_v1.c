@@ -41,8 +41,11 @@ static void maintenance_write_unit(Text *t, const SchedulerView *view, const cha
         }
         json_open(t, NULL, '{');
         json_add_bool(t, "blocked", state == DRAINED_UNIT_WAITS && why.code == DRAINED_UNIT_BLOCKED);
-        if (why.code == DRAINED_UNIT_BOUND)
-                json_add_string(t, "code", verdict_rows[VERDICT_BOUND].name);
+        if (why.code == DRAINED_UNIT_BOUND || why.code == DRAINED_UNIT_STAYS)
+                json_add_string(
+                        t, "code",
+                        verdict_rows[why.code == DRAINED_UNIT_BOUND ? VERDICT_BOUND : VERDICT_DATA_THERE]
+                                .name);
         json_add_string(t, "machine", to ? cluster_machine_name(to) : NULL);
         json_add_string(t, "name", a->unit);
         json_add_string(t, "reason", why.message);
@@ -56,20 +59,43 @@ static int compare_units(const void *a, const void *b) {
         return strcmp((*p)->unit, (*q)->unit);
 }
 
-/* Write the ordinary units that are on the machine, by name, up to the limit of work. */
+/* Write a unit beside which the drain ends. */
+static void maintenance_write_staying(Text *t, const SchedulerView *view, const ClusterAssignment *a) {
+        char text[DATA_TEXT_SIZE];
+        Verdict why;
+
+        verdict_set(&why, VERDICT_DATA_THERE, "%s",
+                    cluster_data_text(scheduler_view_cluster(view), a->of, text));
+        json_open(t, NULL, '{');
+        json_add_string(t, "code", verdict_name(&why));
+        json_add_string(t, "name", a->unit);
+        verdict_add_message(t, "reason", &why);
+        json_close(t, '}');
+}
+
+/* Write the ordinary units that are on the machine, by name, up to the limit of work; then those that stay
+ * there with their data. */
 static void maintenance_write_units(Text *t, const SchedulerView *view, const char *held,
                                     const ClusterMachine *m) {
         _cleanup_free_ const ClusterAssignment **units = NEW0(const ClusterAssignment *,
                                                               HASH_COUNT(m->assignments) + 1);
-        size_t n = 0;
+        size_t n = 0, n_staying = 0, n_all = HASH_COUNT(m->assignments), list;
 
         if (!units)
                 t->error = -ENOMEM;
         for (const ClusterAssignment *a = m->assignments; units && a; a = a->hh.next)
                 if (drain_awaits(a))
                         units[n++] = a;
-        if (units)
+                else if (drain_stays(a))
+                        units[n_all - ++n_staying] = a;
+        if (units) {
                 qsort(units, n, sizeof(*units), compare_units);
+                qsort(units + n_all - n_staying, n_staying, sizeof(*units), compare_units);
+        }
+        list = json_open_list(t, "stays");
+        for (size_t i = 0; i < n_staying && i < UNITS_MAX; i++)
+                maintenance_write_staying(t, view, units[n_all - n_staying + i]);
+        json_close_list(t, list);
         json_open(t, "units", '[');
         for (size_t i = 0; i < n && i < UNITS_MAX && scheduler_view_work(view) <= EXPLAIN_WORK_MAX; i++)
                 maintenance_write_unit(t, view, held, units[i]);

@@ -29,6 +29,17 @@ static const ClusterUnit *move_unit_of(const Request *request, Error *err) {
 
 /* -- GET -- */
 
+/* Write which data the unit has on its machine, and stays with. */
+static void move_write_data(Text *t, const Cluster *c, const ClusterUnit *u) {
+        const char *id = u->sticky ? cluster_data_machine(u) : NULL;
+        char text[DATA_TEXT_SIZE];
+
+        if (!id)
+                return;
+        json_add_string(t, "data", cluster_data_text(c, u, text));
+        json_add_string(t, "dataMachine", cluster_name_of(c, id));
+}
+
 /* Write as "followers" the units that leave the machine after this one. */
 static void move_write_followers(Text *t, const ClusterUnit *u, const ClusterMachine *from) {
         _cleanup_names_ Names leaving = {};
@@ -62,6 +73,7 @@ unsigned move_get_handle(Request *request, Error *err) {
 
                 from = engine_move_from(u);
                 json_add_string(&t, "by", u->move->by);
+                move_write_data(&t, c, u);
                 if (from)
                         move_write_followers(&t, u, from->machine);
                 json_add_string(&t, "from", from ? cluster_machine_name(from->machine) : NULL);
@@ -72,6 +84,7 @@ unsigned move_get_handle(Request *request, Error *err) {
                 json_add_u64(&t, "since", u->move->since_ms);
                 json_add_string(&t, "state", drained_unit_to_string(now));
         } else {
+                move_write_data(&t, c, u);
                 json_add_string(&t, "id", where ? where->id : NULL);
                 json_add_string(&t, "machine", where ? cluster_machine_name(where) : NULL);
                 json_add_string(&t, "name", u->name);

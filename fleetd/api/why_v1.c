@@ -133,6 +133,19 @@ static void steps_write_conflicts(Text *t, const SchedulerView *view, const Clus
         }
 }
 
+/* Write the request that places a unit without its data, which no other machine has. */
+static void steps_write_forced(Text *t, const SchedulerView *view, const ClusterUnit *u) {
+        ClusterUnit any = *u; /* it borrows */
+        const ClusterMachine *to;
+        char arguments[UNIT_NAME_MAX + CLUSTER_LABEL_SIZE + 16];
+
+        any.sticky = false;
+        if (!u->sticky || scheduler_pick(view, &any, &to, NULL) < 0)
+                return;
+        snprintf(arguments, sizeof(arguments), "%s %s --force", u->name, cluster_machine_name(to));
+        step_write(t, "move", arguments);
+}
+
 /* Write what lets a machine run a unit that fits on none, without a change of its options: arguments of
  * fleetctl, the most direct ones first. */
 static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
@@ -159,6 +172,7 @@ static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, co
         if (names.size > 0 && !lacks) /* all of them are required */
                 step_write(t, "start", names.chars);
         steps_write_conflicts(t, view, u, machines, n);
+        steps_write_forced(t, view, u);
         json_close_list(t, list);
         t->error = t->error ?: names.error;
 }

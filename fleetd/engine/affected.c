@@ -66,7 +66,7 @@ static bool marks_ignores(const Cluster *cluster, const RegistryChange *change) 
 static bool marks_is_moving(const ClusterUnit *u) {
         const ClusterAssignment *first = u ? LIST_FIRST(&u->assignments) : NULL;
 
-        if (u && u->unit && placement_stops_first(&u->unit->placement))
+        if (u && cluster_unit_stops_first(u))
                 return true;
         return first && LIST_NEXT(first, of_unit) && !(u->unit && u->unit->placement.global);
 }
@@ -92,6 +92,7 @@ void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const Registry
                 marks_add_machine(marks, change->machine, u && !u->listed[CLUSTER_RELATED]);
                 break;
         case CHANGED_MOVE:
+        case CHANGED_DATA:
                 marks_add_unit(marks, change->unit);
                 break;
         case CHANGED_ROLLOUT:
@@ -114,7 +115,9 @@ void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const Registry
         case CHANGED_PROBLEM:
         case CHANGED_ENDPOINT:
         case CHANGED_REVISION:
-        case CHANGED_CLUSTER:
+                break;
+        case CHANGED_CLUSTER: /* "sticky" */
+                marks->all |= change->key && change->key->kind == LAYOUT_SETTINGS;
                 break;
         }
 }

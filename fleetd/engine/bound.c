@@ -1,8 +1,9 @@
-/* Units that stay on their machine (Move=no), beside the data that they have there.
+/* Units that stay on their machine (Move=no), or where their data is (Sticky=).
  *
- * Four events move such a unit: a request with --force, a drain with --force, the removal of its machine, and
- * its loss. A shutdown is no loss, nor is what follows an announced stop. Where any other unit would be
- * stopped and lose its assignment, this one is loaded only: its assignment is what binds it. */
+ * Four events move a unit with Move=no: a request with --force, a drain with --force, the removal of its
+ * machine, and its loss. A shutdown is no loss, nor is what follows an announced stop. Where any other unit
+ * would be stopped and lose its assignment, this one is loaded only: its assignment is what binds it. Of a
+ * sticky unit, the record of its machine binds it, and only a request with --force moves it. */
 #include "fleetd/engine/plan_internal.h"
 
 bool bound_is(const ClusterAssignment *o) {
@@ -36,12 +37,16 @@ bool bound_waits(const ClusterAssignment *o) {
 }
 
 bool bound_is_rejected(const Position *p) {
-        return p->state == POSITION_UNFIT && p->rule != RULE_MACHINE_OF && bound_is(p->assignment);
+        return p->state == POSITION_UNFIT && p->rule != RULE_MACHINE_OF && bound_is(p->assignment) &&
+               p->assignment->of->unit->placement.move == PLACEMENT_STAYS;
 }
 
 uint64_t bound_left_ms(const Pass *pass, const ClusterAssignment *o) {
+        bool has_data = scheduler_has_data(o->of, o->machine);
         uint64_t end_ms, now_ms = pass->cluster->now_ms;
 
+        if (has_data || (o->of->sticky && o->of->move))
+                return has_data ? UINT64_MAX : 0;
         if (!o->of->unit || o->of->unit->placement.global || cluster_machine_is_removed(o->machine))
                 return 0;
         if (bound_awaits(o))

@@ -35,8 +35,14 @@ bool drain_has_others(const Cluster *c, const ClusterMachine *m) {
         return false;
 }
 
+bool drain_stays(const ClusterAssignment *a) {
+        return cluster_assignment_is_active(a) && scheduler_has_data(a->of, a->machine);
+}
+
 /* A finished unit has no process that ends: it moves, before the drain ends or afterwards. */
 bool drain_awaits(const ClusterAssignment *a) {
+        if (drain_stays(a) && !cluster_machine_is_leaving(a->machine))
+                return false;
         return !(a->of->unit && a->of->unit->placement.global) && !plan_stays_finished(a) && !bound_waits(a);
 }
 

@@ -14,9 +14,10 @@
  * a drain, too: sessions/leaving.h takes the steps after it. From a machine that is shutting down, units
  * move at once, and without a limit; it is drained as soon as none of them can move.
  *
- * A unit with Move=no stays, but for --force: at the deadline it is stopped, and waits (plan_keep()). At the
- * deadline of a planned reboot, what no other machine can run stays, too: systemd stops it, and it starts
- * with the boot. */
+ * A unit whose data is there stays, and the drain ends beside it: it stops with the host, or at the deadline,
+ * until "uncordon". A unit with Move=no stays, but for --force: at the deadline it is stopped, and waits
+ * (plan_keep()). At the deadline of a planned reboot, what no other machine can run stays, too: systemd stops
+ * it, and it starts with the boot. */
 #pragma once
 
 #include "fleetd/engine/plan.h"
@@ -54,8 +55,12 @@ bool drain_has_others(const Cluster *cluster, const ClusterMachine *machine);
  * force to the next one. */
 DrainStep drain_step(const Cluster *cluster, const ClusterMachine *machine);
 
+/* Return whether the unit of an assignment stays on its machine, because its data is there. */
+bool drain_stays(const ClusterAssignment *assignment);
+
 /* Return whether an assignment keeps the drain of its machine from its end: neither that of a global unit,
- * nor of one that has finished, nor of one that has stopped and waits for the machine (Move=no). */
+ * nor of one that has finished, nor of one that has stopped and waits for the machine (Move=no), nor, except
+ * for a leave, of one that stays. */
 bool drain_awaits(const ClusterAssignment *assignment);
 
 /* Return whether the drain is that of a planned reboot. */

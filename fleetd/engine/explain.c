@@ -8,7 +8,7 @@
 #include "fleetd/registry/unit_order.h"
 #include "units/api_json.h"
 
-enum { BLOCKED_MAX = 100 };
+enum { BLOCKED_MAX = 100, DAY_MS = 24 * 3600 * 1000 };
 
 const char *const drained_unit_names[_DRAINED_UNIT_MAX] = {
         [DRAINED_UNIT_MOVES] = "moving",
@@ -37,7 +37,7 @@ static bool explain_lacks_budget(const SchedulerView *view, const ClusterAssignm
         Position p = { .assignment = a };
         bool has;
 
-        if (!a->of->unit || !placement_stops_first(&a->of->unit->placement))
+        if (!cluster_unit_stops_first(a->of))
                 return false;
         position_judge(&pass, &p);
         has = position_has_budget(&pass, &p, ret_why);
@@ -78,6 +78,7 @@ DrainedUnit engine_explain_drain(const SchedulerView *view, const ClusterUnit *u
                                 *there = drain_successor(u, where);
         const ClusterMachine *away = explain_away(u, where);
         const char *spared, *beside;
+        char text[DATA_TEXT_SIZE];
 
         *ret_to = NULL;
         *ret_why = (Error) {};
@@ -96,6 +97,9 @@ DrainedUnit engine_explain_drain(const SchedulerView *view, const ClusterUnit *u
         if (where->presence == PRESENCE_AWAY)
                 error_set(ret_why, DRAINED_UNIT_BLOCKED, "%s is away; on it: systemctl start fleetd",
                           cluster_machine_name(where));
+        else if (drain_stays(a))
+                error_set(ret_why, DRAINED_UNIT_STAYS, "its data is there (%s)",
+                          cluster_data_text(scheduler_view_cluster(view), u, text));
         else if (spared)
                 error_set(ret_why, scheduler_is_bound(u, where) ? DRAINED_UNIT_BOUND : 0, "%s", spared);
         else if (where->presence != PRESENCE_UP)
@@ -153,7 +157,7 @@ static bool explain_waits_for_people(const SchedulerView *view, const ClusterUni
         if (cluster_unit_is_unreadable(u))
                 return true;
         if (scheduler_drain_spares(u, m, now_ms)) /* a job ends by itself */
-                return u->unit->placement.move == PLACEMENT_STAYS;
+                return scheduler_is_bound(u, m);
         return drain_retry_ms(a, now_ms) == 0 && m->presence == PRESENCE_UP &&
                scheduler_pick(view, u, &other, NULL) < 0;
 }
@@ -313,10 +317,48 @@ static const char *explain_waiting(const ExplainedUnit *x, const ClusterAssignme
         return successor ? API_REASON_MOVING : API_REASON_WAITING;
 }
 
+/* Set the reason of a unit that waits for the machine with its data, if that is down or unknown, with the two
+ * ways out. */
+static bool explain_data(const ExplainedUnit *x, Error *ret) {
+        const char *id = cluster_bound_machine(x->unit);
+        const ClusterMachine *m = id ? cluster_machine(x->cluster, id) : NULL;
+        char text[DATA_TEXT_SIZE], since[32] = "";
+        _cleanup_text_ Text t = {};
+        struct tm when = {};
+        Verdict why;
+        time_t seconds;
+
+        if (!id || (m && !presence_is_down(m->presence)))
+                return false;
+        if (m && m->presence_index > 0) {
+                seconds = (time_t) ((x->wall_ms + m->since_ms - x->cluster->now_ms) / 1000);
+                (void) localtime_r(&seconds, &when);
+                (void) strftime(since, sizeof(since),
+                                x->cluster->now_ms - m->since_ms < (uint64_t) DAY_MS ?
+                                        " since %H:%M" :
+                                        " since %Y-%m-%d %H:%M",
+                                &when);
+        }
+        verdict_set(&why, VERDICT_AWAITS_DATA, "%.64s" VERDICT_NEXT "%s" VERDICT_NEXT "%s%s",
+                    cluster_name_of(x->cluster, id), cluster_data_text(x->cluster, x->unit, text),
+                    !m || cluster_machine_is_removed(m) ? "not in the cluster" :
+                    m->presence == PRESENCE_LEFT        ? "shut down" :
+                                                          "lost",
+                    since);
+        verdict_append(&t, &why);
+        text_printf(&t, "; bring the host %.64s up, or fleetctl move %s HOST --force (without its data)",
+                    cluster_name_of(x->cluster, id), x->unit->name);
+        error_set(ret, t.error, "%s", text_chars(&t));
+        return true;
+}
+
 /* Set the reason of a unit that waits for its machine for 'left_ms'. */
-static const char *explain_delay(const ClusterAssignment *a, uint64_t left_ms, Error *ret) {
+static const char *explain_delay(const ExplainedUnit *x, const ClusterAssignment *a, uint64_t left_ms,
+                                 Error *ret) {
         const char *name = cluster_machine_name(a->machine);
 
+        if (explain_data(x, ret))
+                return API_REASON_WAITING;
         if (bound_awaits(a))
                 error_set(ret, 0,
                           "waiting: %s was shut down, and no other machine takes over (Move=no); to move it: "
@@ -373,7 +415,7 @@ static const char *explain_assigned(const ExplainedUnit *x, const ClusterAssignm
                 return API_REASON_FINISHED;
         }
         if (p.state == POSITION_HELD && left_ms > 0)
-                return explain_delay(a, left_ms, ret);
+                return explain_delay(x, a, left_ms, ret);
         if (p.state == POSITION_HELD && presence_is_down(a->machine->presence)) {
                 explain_brake(x, ret);
                 return API_REASON_HELD;
@@ -407,7 +449,8 @@ static const char *explain_unplaced(const ExplainedUnit *x, Error *ret) {
                         return API_REASON_WAITING;
                 }
         if (scheduler_pick(x->view, x->unit, &to, &why) < 0) {
-                *ret = why;
+                if (!explain_data(x, ret))
+                        *ret = why;
                 return API_REASON_WAITING;
         }
         error_set(ret, 0, "about to be assigned: %s", why.message);

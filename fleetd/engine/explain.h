@@ -18,11 +18,12 @@ typedef enum DrainedUnit {
 
 ENUM_NAMES(drained_unit, DrainedUnit, _DRAINED_UNIT_MAX)
 
-enum { DRAINED_UNIT_BLOCKED = -EHOSTDOWN, DRAINED_UNIT_BOUND = -EBUSY };
+enum { DRAINED_UNIT_BLOCKED = -EHOSTDOWN, DRAINED_UNIT_BOUND = -EBUSY, DRAINED_UNIT_STAYS = -ENOTEMPTY };
 
 /* *ret_to: its other machine, or NULL; 'ret_why': of DRAINED_UNIT_WAITS, and for what a unit that is active
  * on its other machine waits there. Its code is DRAINED_UNIT_BLOCKED if neither --force nor --deadline ends
- * the wait: the message has the step that does; DRAINED_UNIT_BOUND: Move=no holds it. */
+ * the wait: the message has the step that does; DRAINED_UNIT_BOUND: Move=no holds it; DRAINED_UNIT_STAYS: its
+ * data is there. */
 DrainedUnit engine_explain_drain(const SchedulerView *view, const ClusterUnit *unit,
                                  const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why);
 /* Return the first unit by name of a machine that waits, with its reason, and their number, up to
@@ -30,8 +31,8 @@ DrainedUnit engine_explain_drain(const SchedulerView *view, const ClusterUnit *u
 const ClusterAssignment *engine_first_waiting(const SchedulerView *view, const ClusterMachine *machine,
                                               size_t *ret_n, Error *ret_why);
 /* Add the first units by name, up to 100 and EXPLAIN_WORK_MAX, that stay on a machine that leaves the cluster
- * until people act: no other machine qualifies, or they have Move=no, or their key cannot be read. 0 or
- * -ENOMEM. */
+ * until people act: no other machine qualifies, or they have Move=no, or their data is there, or their key
+ * cannot be read. 0 or -ENOMEM. */
 int engine_blocked_units(const SchedulerView *view, const ClusterMachine *machine, Names *ret);
 
 /* The same as engine_explain_drain() of a unit with a requested move. 'braked': the mass-failure brake is on.

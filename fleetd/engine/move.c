@@ -254,9 +254,11 @@ static void move_stop_first(Pass *pass, const Positions *all, const Position *fr
                 const ClusterAssignment *o = all->items[i].assignment;
 
                 plan_change(pass, o->machine, o->of, ASSIGNMENT_STOP, position_cause(&all->items[i]),
-                            "%s" VERDICT_NEXT "it starts elsewhere when it has ended (Move=%s)",
+                            "%s" VERDICT_NEXT "it starts elsewhere when it has ended (%s)",
                             cluster_machine_label(o->machine, name),
-                            o->of->unit->placement.move == PLACEMENT_STAYS ? "no" : "stop-first");
+                            o->of->sticky                                  ? "without its data" :
+                            o->of->unit->placement.move == PLACEMENT_STAYS ? "Move=no" :
+                                                                             "Move=stop-first");
         }
         if (pass->error == 0)
                 pass->plan->changes[pass->plan->n - 1].move = position_reason(from);
@@ -331,7 +333,7 @@ static void move_away(Pass *pass, const Positions *all) {
                 return;
         }
 
-        if (drained && found && !ended && placement_stops_first(&u->unit->placement)) {
+        if (drained && found && !ended && cluster_unit_stops_first(u)) {
                 move_stop_first(pass, all, drained);
                 return;
         }
@@ -369,6 +371,17 @@ static void move_away(Pass *pass, const Positions *all) {
                 drain_count(pass, drained->assignment);
 }
 
+/* The unit waits for its machine, which is down and has its data. */
+static void move_wait_data(Pass *pass, const ClusterAssignment *o) {
+        char name[CLUSTER_LABEL_SIZE], text[DATA_TEXT_SIZE];
+
+        plan_wait(pass, o->of, VERDICT_AWAITS_DATA, "%s" VERDICT_NEXT "%s" VERDICT_NEXT "%s",
+                  cluster_machine_label(o->machine, name), cluster_data_text(pass->cluster, o->of, text),
+                  cluster_machine_is_removed(o->machine) ? "not in the cluster" :
+                  o->machine->presence == PRESENCE_LEFT  ? "shut down" :
+                                                           "lost");
+}
+
 /* The unit fits in none of its positions, and one of them is held: the plan waits for that machine. Meanwhile
  * the unfit position continues in which it runs, or else the newest one (a move was under way), unless the
  * unit is known to run in the held one. */
@@ -389,7 +402,9 @@ static void move_wait(Pass *pass, const Positions *all) {
                 return;
         }
         plan_keep(pass, o);
-        if (bound_left_ms(pass, o) > 0)
+        if (scheduler_has_data(all->unit, o->machine))
+                move_wait_data(pass, o);
+        else if (bound_left_ms(pass, o) > 0)
                 plan_wait(pass, all->unit,
                           o->machine->presence == PRESENCE_LEFT ? VERDICT_AWAITS_LEFT : VERDICT_AWAITS_LOST,
                           "%s" VERDICT_NEXT "%s", cluster_machine_label(o->machine, name),

@@ -26,10 +26,18 @@ static bool move_end(Pass *pass, const ClusterUnit *u, VerdictCode result, const
 /* Return an active assignment on another machine whose drain moves the unit; NULL: none. */
 static const ClusterAssignment *move_drained_elsewhere(const Pass *pass, const ClusterUnit *u) {
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
-                if (cluster_assignment_is_active(a) && !streq(a->machine->id, u->move->to) &&
+                if (cluster_assignment_is_active(a) && !streq(a->machine->id, u->move->to) && !u->sticky &&
                     drain_moves(a, pass->cluster->now_ms))
                         return a;
         return NULL;
+}
+
+/* Return whether the record of the machine with its data has followed the unit. */
+static bool move_has_data(const ClusterAssignment *there) {
+        const ClusterUnit *u = there->of;
+
+        return !u->sticky || there->kind != ASSIGNMENT_RUN ||
+               (u->data && streq(u->data->machine, there->machine->id));
 }
 
 static bool move_is_only(const ClusterAssignment *there) {
@@ -69,7 +77,8 @@ static bool move_ends_there(Pass *pass, const ClusterAssignment *there) {
         if (p.state == POSITION_REPLACED)
                 return move_end(pass, there->of, VERDICT_MOVE_FAILED, "a unit there replaces it");
         if (move_is_available(there, plan_names_texts(pass)))
-                return move_is_only(there) && move_end(pass, there->of, VERDICT_MOVE_DONE, "");
+                return move_is_only(there) && move_has_data(there) &&
+                       move_end(pass, there->of, VERDICT_MOVE_DONE, "");
         left_ms = move_start_left_ms(pass, there);
         if (left_ms > 0) {
                 plan_again(pass, left_ms);

@@ -45,6 +45,20 @@ static bool move_must_stay(const Cluster *c, const ClusterAssignment *a, bool fo
         return true;
 }
 
+/* Return whether the data of the unit is on another machine than the requested one; then set the reason. */
+static bool move_leaves_data(const Cluster *c, const ClusterUnit *u, const ClusterMachine *to, Error *ret) {
+        const char *id = u->sticky ? cluster_data_machine(u) : NULL;
+        char text[DATA_TEXT_SIZE];
+
+        if (!id || (to && streq(to->id, id)))
+                return false;
+        error_set(ret, 0,
+                  "its data is on %s (%s), and is not copied; to move it without: repeat the command with "
+                  "--force",
+                  cluster_name_of(c, id), cluster_data_text(c, u, text));
+        return true;
+}
+
 /* Add how the machine is freed to the reason that a unit there conflicts. */
 static void move_add_way(const ClusterUnit *conflict, Error *why) {
         size_t n = strlen(why->message);
@@ -113,12 +127,14 @@ static void move_explain_none(const SchedulerView *view, const ClusterUnit *u, c
 
 /* Find the machine. Return false with the reason if none qualifies, or this one does not. */
 static bool move_find_machine(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
-                              const ClusterMachine *m, const ClusterMachine **ret, Error *ret_why) {
+                              const ClusterMachine *m, bool force, const ClusterMachine **ret,
+                              Error *ret_why) {
         ClusterUnit any = *u; /* as without a move to another machine; it borrows */
         const ClusterMachine *where = NULL;
         Error why = {};
 
         any.move = NULL;
+        any.sticky &= !force;
         if (!m) {
                 (void) cluster_current_state(c, u, &where);
                 if (scheduler_pick(view, &any, &m, NULL) < 0) {
@@ -145,6 +161,8 @@ bool move_request_decide(const Cluster *c, const ClusterUnit *u, const ClusterMa
         size_t n = 0;
         bool found;
 
+        if (!force && move_leaves_data(c, u, to, ret_why))
+                return false;
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit)) {
                 if (!cluster_assignment_is_active(a))
                         continue;
@@ -152,7 +170,7 @@ bool move_request_decide(const Cluster *c, const ClusterUnit *u, const ClusterMa
                 if (move_must_stay(c, a, force, ret_why))
                         return false;
         }
-        if (n == 0) {
+        if (n == 0 && !u->sticky) {
                 error_set(ret_why, 0, "it is on no machine: fleetctl why %s", u->name);
                 return false;
         }
@@ -160,7 +178,7 @@ bool move_request_decide(const Cluster *c, const ClusterUnit *u, const ClusterMa
                 error_set(ret_why, 0, "out of memory");
                 return false;
         }
-        found = move_find_machine(c, view, u, to, ret, ret_why);
+        found = move_find_machine(c, view, u, to, force, ret, ret_why);
         scheduler_view_free(view);
         return found;
 }

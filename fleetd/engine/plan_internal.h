@@ -208,7 +208,8 @@ bool bound_waits(const ClusterAssignment *o);
  * machine of that unit. */
 bool bound_is_rejected(const Position *p);
 /* Return how long the unit still waits for its machine, which is lost (ReplaceAfterSec=) or was shut down
- * (Move=no): 0: no longer; UINT64_MAX: for ever. For one that people have removed, none waits. */
+ * (Move=no): 0: no longer; UINT64_MAX: for ever, as for its data. Else none waits for a machine that people
+ * have removed. */
 uint64_t bound_left_ms(const Pass *pass, const ClusterAssignment *o);
 
 /* reconnect.c. The last change of the plan stops the unit: on a lost machine it may hold only if the unit

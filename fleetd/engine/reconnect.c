@@ -11,7 +11,7 @@
 void reconnect_defer(Pass *pass, const ClusterUnit *u, const ClusterAssignment *o) {
         AssignmentChange *c = &pass->plan->changes[pass->plan->n - 1];
 
-        if (!u->unit->placement.keeps_old || !plan_names_texts(pass) ||
+        if (!u->unit->placement.keeps_old || u->sticky || !plan_names_texts(pass) ||
             plan_wanted_kind(u) != ASSIGNMENT_RUN || o->machine->presence != PRESENCE_LOST)
                 return;
         c->unless_running = true;
@@ -71,7 +71,7 @@ static void reconnect_decide(Pass *pass, const ClusterUnit *u, const ClusterAssi
 void reconnect_unit(Pass *pass, const ClusterUnit *u) {
         bool chosen = plan_is_wanted(u) && plan_wanted_kind(u) == ASSIGNMENT_RUN &&
                       u->unit->placement.keeps_old && !u->unit->placement.global &&
-                      !u->unit->placement.singleton;
+                      !u->unit->placement.singleton && !u->sticky;
         size_t n = pass->plan->n;
 
         for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o && pass->plan->n == n;

@@ -259,6 +259,17 @@ TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u,
         return best->kind == ASSIGNMENT_RUN ? TARGET_LAUNCHED : TARGET_LOADED;
 }
 
+const ClusterAssignment *cluster_unit_up(const ClusterUnit *u) {
+        const ClusterAssignment *up = NULL;
+
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
+                if (a->kind == ASSIGNMENT_RUN && a->state &&
+                    (active_state_is_up(a->state->state.active) || a->state->state.done) &&
+                    (!up || cluster_assignment_is_newer(a, up)))
+                        up = a;
+        return up;
+}
+
 const char *cluster_name_of(const Cluster *c, const char *machine_id) {
         const ClusterMachine *m = cluster_machine(c, machine_id);
 

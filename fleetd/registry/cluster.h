@@ -107,6 +107,9 @@ typedef enum ClusterList {
         CLUSTER_ROLLING,     /* a rollout that has not ended */
         CLUSTER_REVERTED,    /* a rollout that has ended, and before it one whose text was abandoned */
         CLUSTER_MOVING,      /* moves to a machine by a request */
+        CLUSTER_DATA_MOVED,  /* stays where its data is, and last ran on a machine that the key does not name
+                              */
+        CLUSTER_DATA_LEFT,   /* does not exist, and its data is on a machine */
         CLUSTER_SURPLUS,     /* stored revisions that its key does not name (cluster_revision_is_surplus()) */
         _CLUSTER_LIST_MAX,
 } ClusterList;
@@ -155,6 +158,7 @@ struct ClusterUnit {
                 };
         };
         ClusterUnreadables unreadable; /* of its unit, target, assignment and state keys */
+        bool sticky;                   /* cluster_unit_is_sticky(), kept */
         LIST_ENTRY(ClusterUnit) lists[_CLUSTER_LIST_MAX];
         bool listed[_CLUSTER_LIST_MAX]; /* is in that list of the cluster view */
         size_t n_active, n_failed;      /* of 'states' */
@@ -319,6 +323,7 @@ typedef struct Cluster {
         ClusterOwner *owners; /* table by machine */
         LIST_HEAD(, ClusterUnit)
         lists[_CLUSTER_LIST_MAX];               /* units that a change elsewhere may affect; unsorted */
+        size_t n_listed[_CLUSTER_LIST_MAX];     /* units in them */
         size_t conditions[_UNIT_CONDITION_MAX]; /* units by condition */
         uint64_t lineage;
         unsigned level; /* feature level, as of the last access; 0: not known */
@@ -359,6 +364,7 @@ typedef enum RegistryChangeKind {
         CHANGED_REVISION,
         CHANGED_ROLLOUT,
         CHANGED_MOVE,
+        CHANGED_DATA,
         CHANGED_ASSIGNMENT,
         CHANGED_STATE,
         CHANGED_ENDPOINT,
@@ -424,6 +430,14 @@ bool cluster_machine_is_unreadable(const ClusterMachine *m);
 
 /* Return the names or patterns of one option. */
 const Names *cluster_rule(const Placement *placement, ClusterRule rule);
+
+/* Return the newest assignment in which the unit is up, or has finished, as it was last published; NULL:
+ * none. */
+const ClusterAssignment *cluster_unit_up(const ClusterUnit *u);
+/* Return whether the unit stops before it starts on another machine. */
+static inline bool cluster_unit_stops_first(const ClusterUnit *u) {
+        return u->unit && (u->sticky || placement_stops_first(&u->unit->placement));
+}
 
 /* Sorted by id; the caller frees the array. NULL without memory. */
 ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);

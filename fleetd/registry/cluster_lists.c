@@ -10,6 +10,7 @@ static void cluster_list_set(Cluster *c, ClusterList list, ClusterUnit *u, bool 
         else
                 LIST_REMOVE(u, lists[list]);
         u->listed[list] = in;
+        c->n_listed[list] += in ? 1 : -1;
         for (ClusterAssignment *o = list == CLUSTER_REPLACING ? LIST_FIRST(&u->assignments) : NULL; o;
              o = LIST_NEXT(o, of_unit))
                 o->machine->n_replacing += in ? 1 : -1;
@@ -23,6 +24,13 @@ static bool cluster_unit_is_waiting(const ClusterUnit *u) {
                     !cluster_has_conflicting_unit(u, o->machine))
                         return false;
         return true;
+}
+
+/* Return whether the unit last ran on another machine than the recorded one. */
+static bool cluster_unit_data_moved(const ClusterUnit *u) {
+        const ClusterAssignment *up = u->sticky && !cluster_unit_is_unreadable(u) ? cluster_unit_up(u) : NULL;
+
+        return up && !(u->data && streq(u->data->machine, up->machine->id));
 }
 
 static UnitCondition cluster_unit_condition(const ClusterUnit *u) {
@@ -64,7 +72,9 @@ void cluster_update_lists(Cluster *c, ClusterUnit *u) {
                          u->rollout && u->rollout->state == ROLLOUT_DONE && u->rollout->reverted.number > 0);
         cluster_list_set(c, CLUSTER_MOVING, u, u->move != NULL);
         cluster_list_set(c, CLUSTER_SURPLUS, u, cluster_unit_has_surplus(u));
+        cluster_list_set(c, CLUSTER_DATA_MOVED, u, cluster_unit_data_moved(u));
+        cluster_list_set(c, CLUSTER_DATA_LEFT, u, u->data && !cluster_unit_exists(u));
         cluster_list_set(c, CLUSTER_STOPS_FIRST, u,
-                         p && placement_stops_first(p) && u->target == TARGET_LAUNCHED && u->n_active == 0);
+                         cluster_unit_stops_first(u) && u->target == TARGET_LAUNCHED && u->n_active == 0);
         cluster_count_unit(c, u);
 }

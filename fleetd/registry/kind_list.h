@@ -6,7 +6,8 @@
 /* One record of a unit: members of ClusterUnit. */
 #define KINDS_OF_UNITS(X)                         \
         X(LAYOUT_ROLLOUT, rollout, RolloutRecord) \
-        X(LAYOUT_MOVE, move, MoveRecord)
+        X(LAYOUT_MOVE, move, MoveRecord)          \
+        X(LAYOUT_DATA, data, DataRecord)
 
 /* One record of a machine: members of ClusterMachine. */
 #define KINDS_OF_MACHINES(X)                                  \

@@ -2,7 +2,7 @@ FLEETD_UNITY += fleetd/registry/unity.c fleetd/registry/objects/unity.c
 FLEETD_SOURCES += fleetd/registry/objects/assignment.c fleetd/registry/objects/cluster.c fleetd/registry/objects/endpoint.c fleetd/registry/objects/identity.c \
 	fleetd/registry/objects/machine.c fleetd/registry/objects/maintenance.c fleetd/registry/objects/reboot.c fleetd/registry/objects/report.c \
 	fleetd/registry/revision_view.h fleetd/registry/objects/revision.c fleetd/registry/objects/rollout.c fleetd/registry/objects/unit.c
-FLEETD_SOURCES += fleetd/registry/layout.h fleetd/registry/layout.c fleetd/registry/patterns.h fleetd/registry/patterns.c fleetd/registry/unit_order.h \
+FLEETD_SOURCES += fleetd/registry/layout.h fleetd/registry/layout.c fleetd/registry/data.h fleetd/registry/data.c fleetd/registry/patterns.h fleetd/registry/patterns.c fleetd/registry/unit_order.h \
 	fleetd/registry/unit_order.c fleetd/registry/cluster.h fleetd/registry/cluster.c fleetd/registry/cluster_keys.h fleetd/registry/cluster_keys.c \
 	fleetd/registry/kind_list.h fleetd/registry/kinds.h fleetd/registry/kinds.c fleetd/registry/cluster_parts.h fleetd/registry/cluster_lists.c fleetd/registry/presence.h fleetd/registry/presence.c \
 	fleetd/registry/registry.h fleetd/registry/view.h fleetd/registry/slice.h fleetd/registry/slice.c fleetd/registry/transaction.h fleetd/registry/transaction_parts.h fleetd/registry/transaction.c \

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "fleetd/registry/cluster_keys.h"
+#include "fleetd/registry/data.h"
 #include "fleetd/registry/kinds.h"
 #include "fleetd/registry/principal.h"
 #include "fleetd/registry/proposal_rights.h"
@@ -316,7 +317,10 @@ const Cluster *registry_cluster(const Registry *r) {
         kv_position(r->store, &position);
         c->now_ms = kv_cluster_ms(r->store);
         c->lineage = position.lineage;
-        c->level = position.level;
+        if (c->level != position.level) {
+                c->level = position.level;
+                cluster_update_all_sticky(c);
+        }
         return c;
 }
 

@@ -63,6 +63,18 @@ static int filter_machine_id(const Candidate *c, Refusal *ret) {
                            c->machine->id);
 }
 
+/* Of the machine with the data, the other rules decide. A unit that is there stays: its data follows. */
+static int filter_sticky(const Candidate *c, Refusal *ret) {
+        const char *id = c->staying ? NULL : cluster_bound_machine(c->unit);
+        char text[DATA_TEXT_SIZE];
+
+        if (!id || streq(id, c->machine->id))
+                return 0;
+        return refusal_set(ret, VERDICT_DATA_ELSEWHERE, "%s" VERDICT_NEXT "%.64s",
+                           cluster_data_text(scheduler_view_cluster(c->view), c->unit, text),
+                           cluster_name_of(scheduler_view_cluster(c->view), id));
+}
+
 static int filter_metadata(const Candidate *c, Refusal *ret) {
         const Pairs *has = scheduler_view_metadata(c->view, c->machine);
         _cleanup_text_ Text required = {};
@@ -302,6 +314,8 @@ static bool is_running_job(const ClusterUnit *unit, const ClusterMachine *machin
 bool scheduler_is_bound(const ClusterUnit *unit, const ClusterMachine *machine) {
         const MaintenanceRecord *maintenance = machine->maintenance;
 
+        if (scheduler_has_data(unit, machine))
+                return true;
         return unit->unit && unit->unit->placement.move == PLACEMENT_STAYS && !unit->unit->placement.global &&
                !(maintenance && maintenance->force && maintenance->mode != MAINTENANCE_CORDONED);
 }
@@ -376,6 +390,7 @@ const Filter scheduler_filters[_RULE_MAX] = {
         [RULE_PRESENCE] = { "Presence", filter_presence },
         [RULE_QUADLET] = { "Quadlet", filter_quadlet },
         [RULE_MACHINE_ID] = { "MachineID", filter_machine_id },
+        [RULE_STICKY] = { "Sticky", filter_sticky },
         [RULE_METADATA] = { "MachineMetadata", filter_metadata },
         [RULE_MACHINE_OF] = { "MachineOf", filter_machine_of },
         [RULE_CONFLICTS] = { "Conflicts", filter_conflicts },

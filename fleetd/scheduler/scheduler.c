@@ -65,6 +65,8 @@ bool scheduler_would_fit_started(const SchedulerView *view, const ClusterUnit *u
 bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
         SchedulerRule rule = scheduler_refusal(view, unit, machine, false, NULL);
 
+        if (rule == RULE_STICKY) /* its data follows */
+                rule = scheduler_check(RULE_STICKY + 1, view, unit, machine, false, NULL);
         if (rule == RULE_PORT)
                 rule = scheduler_check(RULE_PORT + 1, view, unit, machine, false, NULL);
         return rule == RULE_NONE || rule == RULE_MAINTENANCE || rule == RULE_MOVE ||

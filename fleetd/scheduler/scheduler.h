@@ -5,6 +5,7 @@
  * rules: the scheduler of CoreOS fleet (engine/scheduler.go, agent/state.go). */
 #pragma once
 
+#include "fleetd/registry/data.h"
 #include "fleetd/scheduler/view.h"
 
 /* The rule that rejects a machine, for callers that act differently on one of them. */
@@ -12,6 +13,7 @@ typedef enum SchedulerRule {
         RULE_PRESENCE,
         RULE_QUADLET,
         RULE_MACHINE_ID,
+        RULE_STICKY, /* the data of the unit is on another machine */
         RULE_METADATA,
         RULE_MACHINE_OF,
         RULE_CONFLICTS,
@@ -77,8 +79,15 @@ bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, con
 const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit,
                                          const ClusterMachine *machine);
 
-/* Return whether no drain, shutdown, reboot or deadline moves the unit away from the machine: it has Move=no,
- * and the machine is not drained with --force. */
+/* Return whether the machine has the data of a unit that stays there; a requested move takes it elsewhere. */
+static inline bool scheduler_has_data(const ClusterUnit *unit, const ClusterMachine *machine) {
+        const char *id = cluster_bound_machine(unit);
+
+        return id && streq(id, machine->id);
+}
+
+/* Return whether no drain, shutdown, reboot or deadline moves the unit away from the machine: its data is
+ * there, or it has Move=no, and the machine is not drained with --force. */
 bool scheduler_is_bound(const ClusterUnit *unit, const ClusterMachine *machine);
 
 /* Return why a unit stays on a machine that is being drained although it could move ("Move=no"), borrowed;

@@ -904,6 +904,9 @@ static bool has(const ClusterView *p, LayoutKind kind) {
         case LAYOUT_MOVE:
                 return u && u->move && u->move_index > 0 && u->listed[CLUSTER_MOVING] &&
                        streq(u->move->to, A) && streq(u->move->by, "root") && u->move->since_ms == 5;
+        case LAYOUT_DATA:
+                return u && u->data && u->data_index > 0 && streq(u->data->machine, A) &&
+                       u->data->since_ms == 5;
         case LAYOUT_TARGET:
                 return u && u->target == TARGET_LOADED && u->target_index > 0;
         case LAYOUT_FACTS:
@@ -961,6 +964,8 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
                   "/_fleet/rollout" },
                 { LAYOUT_MOVE, "/_fleet/move/a.service", "{\"by\":\"root\",\"since\":5,\"to\":\"" A "\"}",
                   "/_fleet/move" },
+                { LAYOUT_DATA, "/_fleet/data/a.service", "{\"machine\":\"" A "\",\"since\":5}",
+                  "/_fleet/data" },
                 { LAYOUT_TARGET, "/_fleet/target/a.service", "loaded", "/_fleet/target" },
                 { LAYOUT_FACTS, "/_fleet/machine/" A "/facts", "{\"metadata\":{\"own\":\"1\"}}",
                   "/_fleet/machine" },

@@ -136,15 +136,16 @@ static const ClusterAssignment *reboot_missing(const ClusterMachine *m) {
         return NULL;
 }
 
-/* Return whether the global units of the host may stop: all others have left it. At the deadline of its
- * drain, they may. */
+/* Return whether the global units of the host, and those whose data is there, may stop: all others have left
+ * it. At the deadline of its drain, they may. */
 static bool reboot_has_budget(const Cluster *cluster, const ClusterMachine *m, Error *ret_why) {
         RolloutBudget budget;
 
         if (cluster_machine_is_overdue(m, cluster->now_ms))
                 return true;
         for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
-                if (a->of->unit && a->of->unit->placement.global && cluster_assignment_is_active(a) &&
+                if (((a->of->unit && a->of->unit->placement.global && cluster_assignment_is_active(a)) ||
+                     drain_stays(a)) &&
                     rollout_is_counted(cluster, a) &&
                     (rollout_read_budget(cluster, a->of, &budget) < 0 ||
                      !rollout_permits(&budget, 0, ret_why)))

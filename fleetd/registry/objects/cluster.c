@@ -1,9 +1,16 @@
 /* Keys of the cluster as a whole. */
 #include "base/parse.h"
+#include "fleetd/registry/data.h"
 #include "fleetd/registry/kinds.h"
 
+static int settings_applied(Cluster *c, const KindEntries *e, const void *was, const KindValue *is) {
+        cluster_update_all_sticky(c);
+        return 0;
+}
+
 KIND(settings, "cluster/settings", "settings", CHANGED_CLUSTER, OF_CLUSTER, KV_LEVEL_IDENTITY, SLICE_ALL,
-     { .set = RIGHT_ADMINISTER }, REMOVAL_KEEPS, kind_stays, .record = &settings_record);
+     { .set = RIGHT_ADMINISTER }, REMOVAL_KEEPS, kind_stays, .record = &settings_record,
+     .applied = settings_applied);
 
 static bool lineage_name_is_valid(const char *name) {
         return parse_hex_id(name, LINEAGE_SIZE - 1) >= 0;

@@ -1,6 +1,7 @@
-/* Units and their target states. */
+/* Units, their target states, and where their data is. */
 
 #include "fleetd/registry/cluster_parts.h"
+#include "fleetd/registry/data.h"
 
 void cluster_owner_remove(Cluster *c, ClusterUnit *u) {
         ClusterOwner *owner = u->owner;
@@ -40,8 +41,11 @@ static void unit_clear_text(Cluster *c, ClusterUnit *u) {
                         c->filed.bytes += sizeof(u) * patterns_remove(&c->rules[rule], names->items[i], u);
                 c->filed.nodes += names->n;
         }
+        if (u->unit)
+                cluster_update_leads(c, u);
         cluster_owner_remove(c, u);
         u->unit = unit_free(u->unit);
+        u->sticky = false;
 }
 
 static int unit_set_text(Cluster *c, ClusterUnit *u, Unit *unit) {
@@ -61,6 +65,7 @@ static int unit_set_text(Cluster *c, ClusterUnit *u, Unit *unit) {
                 unit_clear_text(c, u);
                 return -ENOMEM;
         }
+        cluster_update_sticky(c, u);
         return 0;
 }
 
@@ -119,3 +124,9 @@ KIND(target, "target/%u", "target", CHANGED_TARGET, OF_UNIT, KV_LEVEL_FIRST, SLI
      { .set = RIGHT_UNITS_CHANGE }, REMOVAL_KEEPS, kind_stays, .text = target_text,
      .shown = JSON_FIELDS(target_shown), .apply = target_apply,
      .present = offsetof(ClusterUnit, target_index));
+
+/* -- Data -- */
+
+/* It outlives the text, the unit, the machine, and a restore. */
+KIND(data, "data/%u", "data", CHANGED_DATA, OF_UNIT, KV_LEVEL_SCHEDULING, SLICE_NONE, { .leader = true },
+     REMOVAL_KEEPS, kind_stays, .record = &data_record);

@@ -1,0 +1,105 @@
+#include "fleetd/registry/data.h"
+
+#include "fleetd/registry/cluster_parts.h"
+
+enum { FOLLOWERS_CHAIN_MAX = 16 }; /* units that others follow, in one search */
+
+const char *cluster_unit_data(const Cluster *c, const ClusterUnit *u, const ClusterUnit **ret_of) {
+        const ClusterUnit *chain[FOLLOWERS_CHAIN_MAX] = { u },
+                          *of = u->unit && u->unit->placement.data ? u : NULL;
+        size_t n = 1;
+
+        for (size_t i = 0; i < n && !of; i++) {
+                const Pattern *followers = patterns_find(&c->rules[CLUSTER_MACHINE_OF], chain[i]->name);
+
+                for (size_t k = 0; followers && k < followers->n; k++) {
+                        const ClusterUnit *f = followers->units[k];
+
+                        if (f->unit->placement.data && (!of || strcmp(f->name, of->name) < 0))
+                                of = f;
+                        else if (n < FOLLOWERS_CHAIN_MAX &&
+                                 patterns_find(&c->rules[CLUSTER_MACHINE_OF], f->name))
+                                chain[n++] = f;
+                }
+        }
+        if (ret_of)
+                *ret_of = of;
+        return of ? of->unit->placement.data : NULL;
+}
+
+const char *cluster_data_text(const Cluster *c, const ClusterUnit *u, char buffer[static DATA_TEXT_SIZE]) {
+        const ClusterUnit *of;
+        const char *data = cluster_unit_data(c, u, &of);
+
+        text_format(buffer, DATA_TEXT_SIZE, "%s%s%s", data && of != u ? of->name : "",
+                    data && of != u ? ": " : "", data ?: "Sticky=yes");
+        return buffer;
+}
+
+bool cluster_unit_is_sticky(const Cluster *c, const ClusterUnit *u) {
+        const Placement *p = u->unit ? &u->unit->placement : NULL;
+
+        if (!p || p->global || p->machine_of.n > 0 || p->sticky == STICKY_NO ||
+            (c->level > 0 && c->level < KV_LEVEL_SCHEDULING))
+                return false;
+        return p->sticky == STICKY_YES || (cluster_settings(c)->sticky && !cluster_takes_over(p) &&
+                                           !p->machine_id && cluster_unit_data(c, u, NULL));
+}
+
+const char *cluster_data_machine(const ClusterUnit *u) {
+        const ClusterAssignment *up;
+
+        if (u->data)
+                return u->data->machine;
+        up = cluster_unit_up(u);
+        return up ? up->machine->id : NULL;
+}
+
+const char *cluster_bound_machine(const ClusterUnit *u) {
+        if (!u->sticky)
+                return NULL;
+        return u->move ? u->move->to : cluster_data_machine(u);
+}
+
+/* -- Kept in the cluster view -- */
+
+static void sticky_update(Cluster *c, ClusterUnit *u) {
+        bool sticky = cluster_unit_is_sticky(c, u);
+
+        if (u->sticky == sticky)
+                return;
+        u->sticky = sticky;
+        cluster_update_lists(c, u);
+}
+
+/* A unit has the data of its followers, too. */
+void cluster_update_leads(Cluster *c, ClusterUnit *u) {
+        const ClusterUnit *chain[FOLLOWERS_CHAIN_MAX] = { u };
+        size_t n = 1;
+
+        for (size_t i = 0; i < n; i++) {
+                const Names *leads = &chain[i]->unit->placement.machine_of;
+
+                c->filed.nodes += leads->n;
+                for (size_t k = 0; k < leads->n; k++) {
+                        ClusterUnit *lead = cluster_unit(c, leads->items[k]);
+
+                        if (!lead)
+                                continue;
+                        sticky_update(c, lead);
+                        if (lead->unit->placement.machine_of.n > 0 && n < FOLLOWERS_CHAIN_MAX)
+                                chain[n++] = lead;
+                }
+        }
+}
+
+void cluster_update_sticky(Cluster *c, ClusterUnit *u) {
+        sticky_update(c, u);
+        if (u->unit)
+                cluster_update_leads(c, u);
+}
+
+void cluster_update_all_sticky(Cluster *c) {
+        for (ClusterUnit *u = c->units; u; u = u->hh.next)
+                sticky_update(c, u);
+}

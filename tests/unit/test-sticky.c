@@ -1,0 +1,601 @@
+/* Units that stay where their data is: a test for each event that would take them elsewhere, and the record
+ * of their machine. What the controller would send is written to the cluster view. */
+#include "tests/lib/test.h"
+#include "fleetd/engine/explain.h"
+#include "fleetd/engine/move_request.h"
+#include "fleetd/features/data/data.h"
+#include "tests/lib/drains.h"
+#include "tests/lib/words_of.h"
+
+/* Write the records that are due; return the number of transactions. */
+static size_t record(ClusterView *p) {
+        for (size_t n = 0;; n++) {
+                _cleanup_transaction_ Transaction t = {};
+
+                data_step(&t, &p->cluster);
+                assert_int_equal(t.error, 0);
+                if (t.n_writes == 0)
+                        return n;
+                assert_int_equal(t.n_checks, t.n_writes);
+                for (size_t i = 0; i < t.n_writes; i++) {
+                        const KvCommand *w = &t.writes[i];
+                        char key[LAYOUT_KEY_MAX], value[256];
+
+                        snprintf(key, sizeof(key), "%.*s", (int) w->key.size, (const char *) w->key.data);
+                        snprintf(value, sizeof(value), "%.*s", (int) w->value.size,
+                                 (const char *) w->value.data);
+                        if (w->op == KV_DELETE)
+                                cluster_view_remove(p, key);
+                        else
+                                cluster_view_put(p, key, value);
+                }
+        }
+}
+
+/* Check which machine the record of the unit names; "": there is none. */
+static void has_data_on(ClusterView *p, const char *unit, const char *machine) {
+        const ClusterUnit *u = cluster_any_unit(&p->cluster, unit);
+        char id[MACHINE_ID_SIZE] = "";
+
+        if (*machine)
+                cluster_view_id(id, machine);
+        assert_string_equal(u && u->data ? u->data->machine : "", id);
+}
+
+static void put_data(ClusterView *p, const char *unit, const char *machine) {
+        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX], value[128];
+
+        snprintf(value, sizeof(value), "{\"machine\":\"%s\",\"since\":1}", cluster_view_id(id, machine));
+        cluster_view_put(p, layout_key(key, LAYOUT_DATA, unit, NULL), value);
+}
+
+static void request(ClusterView *p, const char *unit, const char *to) {
+        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX], value[128];
+
+        snprintf(value, sizeof(value), "{\"since\":1,\"to\":\"%s\"}", cluster_view_id(id, to));
+        cluster_view_put(p, layout_key(key, LAYOUT_MOVE, unit, NULL), value);
+}
+
+/* Return why a request to move the unit is refused, "to B" if it is accepted; 'to' NULL: to any machine. */
+static const char *requested(ClusterView *p, const char *to, bool force) {
+        static Error why;
+        const ClusterMachine *found = NULL;
+        char id[MACHINE_ID_SIZE];
+
+        if (move_request_decide(&p->cluster, cluster_unit(&p->cluster, "db.service"),
+                                to ? cluster_machine(&p->cluster, cluster_view_id(id, to)) : NULL, force,
+                                &found, &why))
+                error_set(&why, 0, "to %s", cluster_machine_name(found));
+        return why.message;
+}
+
+static void explains(ClusterView *p, const char *expected) {
+        SchedulerView *v;
+        Error why;
+
+        assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &v), 0);
+        (void) engine_explain_unit(v, cluster_unit(&p->cluster, "db.service"), 30000, p->cluster.now_ms,
+                                   &why);
+        if (!starts_with(why.message, expected))
+                fail_msg("\"%s\" does not begin with \"%s\"", why.message, expected);
+        scheduler_view_free(v);
+}
+
+/* Remove what names the machine. */
+static void remove_machine(ClusterView *p, const char *machine) {
+        static const LayoutKind kinds_of[] = { LAYOUT_PRESENCE, LAYOUT_FACTS };
+        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
+
+        for (size_t i = 0; i < ELEMENTS(kinds_of); i++)
+                cluster_view_remove(p, layout_key(key, kinds_of[i], NULL, cluster_view_id(id, machine)));
+        assert_true(cluster_machine_is_removed(cluster_machine(&p->cluster, id)));
+}
+
+/* Of three machines, the unit runs on A, which has more units than the others. */
+static void begin(ClusterView *p, const char *options) {
+        three_machines(p);
+        p->cluster.now_ms += 60000;
+        cluster_view_unit(p, "db.service", options, TARGET_LAUNCHED);
+        plans(p, "run db.service A");
+        cluster_view_execute(p);
+        put_units(p, "A", "x", 3);
+        record(p);
+        plans(p, "");
+}
+
+#define STICKY "Sticky=yes"
+#define AWAITS "waits for A, where its data is (Sticky=yes): "
+
+/* -- The record -- */
+
+static void the_machine_is_recorded_when_the_unit_is_up_there(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "db.service", STICKY, TARGET_LAUNCHED);
+        cluster_view_unit(&p, "web.service", "", TARGET_LAUNCHED);
+        plans(&p, "run db.service A; run web.service B");
+        assert_int_equal(record(&p), 0); /* not with the assignment */
+        cluster_view_state(&p, "A", "db.service", "activating");
+        assert_int_equal(record(&p), 0);
+        cluster_view_state(&p, "A", "db.service", "failed");
+        assert_int_equal(record(&p), 0);
+        cluster_view_execute(&p);
+        assert_int_equal(record(&p), 1);
+        has_data_on(&p, "db.service", "A");
+        has_data_on(&p, "web.service", "");
+        assert_int_equal(record(&p), 0);
+
+        /* Of a new lineage, when its hosts have reported. */
+        put_data(&p, "db.service", "B");
+        p.cluster.adopting = true;
+        assert_int_equal(record(&p), 0);
+        p.cluster.adopting = false;
+        assert_int_equal(record(&p), 1);
+        has_data_on(&p, "db.service", "A");
+}
+
+static void a_start_that_never_came_up_binds_nothing(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "db.service", STICKY, TARGET_LAUNCHED);
+        plans(&p, "run db.service A");
+        cluster_view_state(&p, "A", "db.service", "failed");
+        record(&p);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
+        plans(&p, "run db.service B");
+}
+
+/* The host is lost between the first published state and the record. */
+static void a_unit_that_is_up_stays_without_a_record(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "db.service", STICKY, TARGET_LAUNCHED);
+        plans(&p, "run db.service A");
+        cluster_view_state(&p, "A", "db.service", "active");
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
+        plans(&p, "");
+        explains(&p, AWAITS);
+        assert_int_equal(record(&p), 1);
+        has_data_on(&p, "db.service", "A");
+}
+
+/* A hundred in one transaction, and one transaction in each pass. */
+static void the_newest_thousand_records_of_destroyed_units_are_kept(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+        char name[32];
+
+        two_machines(&p);
+        cluster_view_unit(&p, "db.service", STICKY, TARGET_INACTIVE);
+        put_data(&p, "db.service", "A");
+        for (unsigned i = 0; i < 1000; i++) {
+                snprintf(name, sizeof(name), "u%u.service", i);
+                put_data(&p, name, "A");
+        }
+        put_data(&p, "u0.service", "A"); /* the newest one now */
+        assert_int_equal(record(&p), 0);
+        put_data(&p, "last.service", "B");
+        assert_int_equal(record(&p), 1);
+        has_data_on(&p, "u0.service", "A");
+        has_data_on(&p, "u1.service", "");
+        has_data_on(&p, "u2.service", "A");
+        has_data_on(&p, "db.service", "A"); /* older, and its unit exists */
+
+        for (unsigned i = 0; i < 150; i++) {
+                snprintf(name, sizeof(name), "v%u.service", i);
+                put_data(&p, name, "A");
+        }
+        assert_int_equal(record(&p), 2);
+        has_data_on(&p, "u151.service", "");
+        has_data_on(&p, "u152.service", "A");
+        has_data_on(&p, "last.service", "B");
+}
+
+/* -- Events -- */
+
+static void a_lost_host_keeps_its_unit(void **state) {
+        static const Presence presences[] = { PRESENCE_AWAY, PRESENCE_LOST, PRESENCE_LEFT };
+
+        for (size_t i = 0; i < ELEMENTS(presences); i++) {
+                _cleanup_cluster_view_ ClusterView p;
+
+                two_machines(&p);
+                p.cluster.now_ms += 60000;
+                cluster_view_unit(&p, "db.service", STICKY, TARGET_LAUNCHED);
+                cluster_view_unit(&p, "web.service", "", TARGET_LAUNCHED);
+                run_on(&p, "A", "db.service");
+                run_on(&p, "A", "web.service");
+                record(&p);
+                cluster_view_presence(&p, "A", presences[i]);
+                plans(&p, presences[i] == PRESENCE_AWAY ? "" : "run web.service B");
+                if (presences[i] != PRESENCE_AWAY)
+                        explains(&p, presences[i] == PRESENCE_LEFT ? AWAITS "shut down since " :
+                                                                     AWAITS "lost since ");
+                p.cluster.now_ms += 90 * 24 * 3600 * UINT64_C(1000);
+                cluster_view_execute(&p);
+                plans(&p, presences[i] == PRESENCE_AWAY ? "" : "stop web.service A");
+                cluster_view_presence(&p, "A", PRESENCE_UP);
+                plans(&p, "");
+                assert_int_equal(record(&p), 0);
+        }
+}
+
+static void a_removed_machine_keeps_its_data(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        begin(&p, STICKY);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
+        remove_machine(&p, "A");
+        plans(&p, "run x00.service B; run x01.service C; run x02.service B");
+        explains(&p, "waits for aaaaaaaa, where its data is (Sticky=yes): not in the cluster; bring");
+        cluster_view_target(&p, "db.service", TARGET_INACTIVE);
+        plans(&p, "stop db.service A");
+        has_ended(&p, "A", "db.service");
+        cluster_view_target(&p, "db.service", TARGET_LAUNCHED);
+        plans(&p, "");
+        explains(&p, "waits for aaaaaaaa, where its data is (Sticky=yes): not in the cluster");
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        plans(&p, "run db.service A; stop x00.service B; stop x01.service C; stop x02.service B");
+}
+
+static void it_returns_to_its_data_despite_the_load(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        begin(&p, STICKY);
+        for (unsigned destroyed = 0; destroyed < 2; destroyed++) {
+                if (destroyed)
+                        cluster_view_destroy(&p, "db.service");
+                else
+                        cluster_view_target(&p, "db.service", TARGET_INACTIVE);
+                plans(&p, "stop db.service A");
+                has_ended(&p, "A", "db.service");
+                has_data_on(&p, "db.service", "A");
+
+                maintain(&p, "A", "cordoned", "");
+                cluster_view_unit(&p, "db.service", destroyed ? "Sticky=yes\nMove=stop-first" : STICKY,
+                                  TARGET_LAUNCHED);
+                plans(&p, "");
+                explains(&p,
+                         "no machine qualifies (A is cordoned; B and C do not have its data (Sticky=yes), "
+                         "which is on A)");
+                maintain(&p, "A", NULL, "");
+                plans(&p, "run db.service A");
+                cluster_view_execute(&p);
+                assert_int_equal(record(&p), 0);
+        }
+}
+
+static void a_drain_ends_beside_it(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+        SchedulerView *v;
+        const ClusterMachine *to;
+        Error why;
+
+        begin(&p, STICKY);
+        maintain(&p, "A", "draining", "\"force\":true,");
+        plans(&p, "run x00.service B; run x01.service C; run x02.service B");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
+        explains(&p, "waiting: A is being drained; it stays: its data is there (Sticky=yes)");
+        cluster_view_execute(&p);
+        plans(&p, "stop x00.service A; stop x01.service A; stop x02.service A");
+        for (unsigned i = 0; i < 3; i++)
+                has_ended(&p, "A", (const char *[]) { "x00.service", "x01.service", "x02.service" }[i]);
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        assert_int_equal(step_of(&p, "A").n_left, 0);
+        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &v), 0);
+        assert_int_equal(engine_explain_drain(
+                                 v, cluster_unit(&p.cluster, "db.service"),
+                                 cluster_any_unit(&p.cluster, "db.service")->assignments.lh_first->machine,
+                                 &to, &why),
+                         DRAINED_UNIT_WAITS);
+        assert_int_equal(why.code, DRAINED_UNIT_STAYS);
+        scheduler_view_free(v);
+        plans(&p, "");
+}
+
+static void the_deadline_of_a_drain_stops_it_until_uncordon(void **state) {
+        static const char *const modes[] = { "draining", "drained" };
+
+        for (size_t i = 0; i < ELEMENTS(modes); i++) {
+                _cleanup_cluster_view_ ClusterView p;
+
+                three_machines(&p);
+                cluster_view_unit(&p, "db.service", STICKY, TARGET_LAUNCHED);
+                run_on(&p, "A", "db.service");
+                record(&p);
+                maintain(&p, "A", modes[i], "\"deadline\":1001000,");
+                plans(&p, "");
+                p.cluster.now_ms = 1001000;
+                plans(&p, "load db.service A");
+                explains(
+                        &p,
+                        "waiting: the deadline of the drain of A has passed, and it waits there: its data is "
+                        "there (Sticky=yes)");
+                cluster_view_state(&p, "A", "db.service", "inactive");
+                assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+                plans(&p, "");
+                maintain(&p, "A", "drained", ""); /* the drain has ended */
+                plans(&p, "");
+                has_data_on(&p, "db.service", "A");
+                maintain(&p, "A", NULL, "");
+                plans(&p, "run db.service A");
+        }
+}
+
+static void a_leave_waits_for_it(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+        _cleanup_names_ Names blocked = {};
+        SchedulerView *v;
+
+        begin(&p, STICKY);
+        maintain(&p, "A", "draining", "\"for\":\"leave\",");
+        plans(&p, "run x00.service B; run x01.service C; run x02.service B");
+        assert_int_equal(step_of(&p, "A").n_left, 4);
+        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &v), 0);
+        assert_int_equal(
+                engine_blocked_units(v, cluster_unit_up(cluster_unit(&p.cluster, "db.service"))->machine,
+                                     &blocked),
+                0);
+        assert_int_equal(blocked.n, 1);
+        assert_string_equal(blocked.items[0], "db.service");
+        scheduler_view_free(v);
+        assert_string_equal(requested(&p, "B", true), "to B");
+        request(&p, "db.service", "B");
+        plans(&p, "stop db.service A");
+}
+
+/* Its host, and logind, do not wait: systemd stops it. */
+static void a_shutdown_does_not_wait_for_it(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        three_machines(&p);
+        cluster_view_unit(&p, "db.service", STICKY, TARGET_LAUNCHED);
+        run_on(&p, "A", "db.service");
+        record(&p);
+        maintain(&p, "A", "draining", "\"for\":\"shutdown\",");
+        plans(&p, "");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        maintain(&p, "A", "drained", "\"for\":\"shutdown\",");
+        plans(&p, "");
+        cluster_view_presence(&p, "A", PRESENCE_LEFT);
+        plans(&p, "");
+}
+
+static void a_new_text_that_excludes_the_machine_stops_it_and_it_waits(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        begin(&p, STICKY);
+        cluster_view_machine(&p, "B", "zone=b", PRESENCE_UP);
+        cluster_view_text(&p, "db.service", "Sticky=yes\nMachineMetadata=zone=b", "/bin/true");
+        cluster_view_roll(&p, "db.service");
+        plans(&p, "stop db.service A");
+        has_ended(&p, "A", "db.service");
+        plans(&p, "");
+        explains(&p, "no machine qualifies (");
+        cluster_view_text(&p, "db.service", "Sticky=no\nMachineMetadata=zone=b", "/bin/true");
+        plans(&p, "run db.service B");
+        cluster_view_execute(&p);
+        assert_int_equal(record(&p), 0);
+        has_data_on(&p, "db.service", "A");
+}
+
+static void neither_another_unit_nor_a_conflict_replaces_it(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        begin(&p, STICKY);
+        cluster_view_unit(&p, "k.service", "Replaces=db.service", TARGET_LAUNCHED);
+        run_on(&p, "A", "k.service");
+        plans(&p, "");
+}
+
+/* -- Requested moves -- */
+
+static void a_request_without_force_is_rejected(void **state) {
+        static const char refused[] = "its data is on A (Sticky=yes), and is not copied; to move it without: "
+                                      "repeat the command with --force";
+        _cleanup_cluster_view_ ClusterView p;
+
+        begin(&p, STICKY);
+        assert_string_equal(requested(&p, "B", false), refused);
+        assert_string_equal(requested(&p, NULL, false), refused);
+        assert_string_equal(requested(&p, "B", true), "to B");
+        assert_string_equal(requested(&p, NULL, true), "to B");
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
+        assert_string_equal(
+                requested(&p, "B", true),
+                "B does not qualify: it is lost; the rules of all machines: fleetctl why db.service");
+}
+
+static void a_forced_move_stops_first_and_the_record_follows(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        begin(&p, STICKY);
+        request(&p, "db.service", "B");
+        plans(&p, "stop db.service A");
+        plans(&p, "");
+        has_ended(&p, "A", "db.service");
+        plans(&p, "run db.service B");
+        has_data_on(&p, "db.service", "A");
+        cluster_view_state(&p, "B", "db.service", "active");
+        plans(&p, ""); /* the move ends after the record */
+        assert_int_equal(record(&p), 1);
+        has_data_on(&p, "db.service", "B");
+        plans(&p, "moved to B");
+        plans(&p, "");
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
+        plans(&p, "");
+}
+
+/* It stopped first: there is nothing to go back to. */
+static void a_forced_move_that_fails_leaves_the_record(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        begin(&p, STICKY);
+        request(&p, "db.service", "B");
+        plans(&p, "stop db.service A");
+        has_ended(&p, "A", "db.service");
+        plans(&p, "run db.service B");
+        cluster_view_state(&p, "B", "db.service", "failed");
+        assert_int_equal(record(&p), 0);
+        plans(&p, "move of db.service to B failed: it failed there");
+        plans(&p, "");
+        has_data_on(&p, "db.service", "A");
+        assert_string_equal(requested(&p, "A", false), "to A");
+        request(&p, "db.service", "A");
+        plans(&p, "stop db.service B");
+        has_ended(&p, "B", "db.service");
+        plans(&p, "run db.service A");
+}
+
+/* Lost, shut down, removed, or unknown; on a machine that is being drained, too. */
+static void a_forced_move_needs_no_former_machine(void **state) {
+        for (unsigned i = 0; i < 5; i++) {
+                _cleanup_cluster_view_ ClusterView p;
+
+                three_machines(&p);
+                p.cluster.now_ms += 60000;
+                cluster_view_unit(&p, "db.service", "Sticky=yes\nOnReconnect=keep-old", TARGET_LAUNCHED);
+                run_on(&p, "A", "db.service");
+                record(&p);
+                switch (i) {
+                case 0:
+                        cluster_view_presence(&p, "A", PRESENCE_LOST);
+                        break;
+                case 1:
+                        cluster_view_presence(&p, "A", PRESENCE_LEFT);
+                        break;
+                case 2:
+                        remove_machine(&p, "A");
+                        break;
+                case 3:
+                        cluster_view_state(&p, "A", "db.service", NULL);
+                        has_ended(&p, "A", "db.service");
+                        put_data(&p, "db.service", "F");
+                        break;
+                default:
+                        maintain(&p, "A", "draining", "");
+                }
+                plans(&p, "");
+                if (i == 3)
+                        explains(&p, "waits for ffffffffffffffffffffffffffffffff, where its data is "
+                                     "(Sticky=yes): not "
+                                     "in the cluster; bring the host ffffffffffffffffffffffffffffffff up, or "
+                                     "fleetctl move db.service HOST --force (without its data)");
+                assert_string_equal(requested(&p, "C", true), "to C");
+                request(&p, "db.service", "C");
+                if (i == 4) {
+                        plans(&p, "stop db.service A");
+                        has_ended(&p, "A", "db.service");
+                }
+                plans(&p, "run db.service C");
+                cluster_view_state(&p, "C", "db.service", "active");
+                assert_int_equal(record(&p), 1);
+                has_data_on(&p, "db.service", "C");
+                if (i < 3)
+                        plans(&p, "stop db.service A");
+                plans(&p, "moved to C");
+                plans(&p, "");
+                if (i < 3) {
+                        /* The former machine returns, where it has run all the time. */
+                        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+                        plans(&p, "");
+                        has_ended(&p, "A", "db.service");
+                        plans(&p, "");
+                }
+        }
+}
+
+/* -- Which units -- */
+
+static void set_sticky(ClusterView *p, const char *value) {
+        char settings[64];
+
+        snprintf(settings, sizeof(settings), "{\"sticky\":%s}", value);
+        cluster_view_put(p, "/_fleet/cluster/settings", settings);
+}
+
+/* As in a cluster that was founded by a former version, or below the feature level. */
+static void without_the_setting_it_fails_over_as_before(void **state) {
+        static const struct {
+                const char *options, *setting;
+                unsigned level;
+                bool stays;
+        } rows[] = {
+                { "", "false", KV_LEVEL_MAX, false },
+                { "", "true", KV_LEVEL_MAX, false }, /* without data */
+                { "Sticky=no", "true", KV_LEVEL_MAX, false },
+                { STICKY, "false", KV_LEVEL_MAX, true },
+                { STICKY, "true", KV_LEVEL_SCHEDULING, true },
+                { STICKY, "true", KV_LEVEL_SCHEDULING - 1, false },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_cluster_view_ ClusterView p;
+
+                two_machines(&p);
+                p.cluster.level = rows[i].level;
+                set_sticky(&p, rows[i].setting);
+                cluster_view_unit(&p, "db.service", rows[i].options, TARGET_LAUNCHED);
+                run_on(&p, "A", "db.service");
+                assert_int_equal(record(&p), rows[i].stays);
+                cluster_view_presence(&p, "A", PRESENCE_LOST);
+                plans(&p, rows[i].stays ? "" : "run db.service B");
+        }
+}
+
+static void an_unreadable_record_starts_nothing(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unreadable(&p, LAYOUT_DATA, "db.service", NULL);
+        cluster_view_unit(&p, "db.service", STICKY, TARGET_LAUNCHED);
+        plans(&p, "");
+        explains(&p, "left as it is: " CLUSTER_UNREADABLE);
+        run_on(&p, "A", "db.service");
+        assert_int_equal(record(&p), 0);
+        put_data(&p, "db.service", "A");
+        plans(&p, "");
+}
+
+/* As after a restore: an operator may have moved the data. */
+static void a_unit_that_runs_elsewhere_is_adopted_and_the_record_follows(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "db.service", STICKY, TARGET_LAUNCHED);
+        put_data(&p, "db.service", "A");
+        cluster_view_state(&p, "B", "db.service", "active");
+        plans(&p, "run db.service B");
+        assert_int_equal(record(&p), 1);
+        has_data_on(&p, "db.service", "B");
+        plans(&p, "");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(the_machine_is_recorded_when_the_unit_is_up_there),
+                cmocka_unit_test(a_start_that_never_came_up_binds_nothing),
+                cmocka_unit_test(a_unit_that_is_up_stays_without_a_record),
+                cmocka_unit_test(the_newest_thousand_records_of_destroyed_units_are_kept),
+                cmocka_unit_test(a_lost_host_keeps_its_unit),
+                cmocka_unit_test(a_removed_machine_keeps_its_data),
+                cmocka_unit_test(it_returns_to_its_data_despite_the_load),
+                cmocka_unit_test(a_drain_ends_beside_it),
+                cmocka_unit_test(the_deadline_of_a_drain_stops_it_until_uncordon),
+                cmocka_unit_test(a_leave_waits_for_it),
+                cmocka_unit_test(a_shutdown_does_not_wait_for_it),
+                cmocka_unit_test(a_new_text_that_excludes_the_machine_stops_it_and_it_waits),
+                cmocka_unit_test(neither_another_unit_nor_a_conflict_replaces_it),
+                cmocka_unit_test(a_request_without_force_is_rejected),
+                cmocka_unit_test(a_forced_move_stops_first_and_the_record_follows),
+                cmocka_unit_test(a_forced_move_that_fails_leaves_the_record),
+                cmocka_unit_test(a_forced_move_needs_no_former_machine),
+                cmocka_unit_test(without_the_setting_it_fails_over_as_before),
+                cmocka_unit_test(an_unreadable_record_starts_nothing),
+                cmocka_unit_test(a_unit_that_runs_elsewhere_is_adopted_and_the_record_follows),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
