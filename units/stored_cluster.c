@@ -325,6 +325,7 @@ const JsonRecord ca_rotation_record = { JSON_FIELDS(rotation_fields), sizeof(CaR
 /* -- Settings -- */
 
 static const JsonField settings_fields[] = {
+        { "founder", JSON_FIELD_BOOL, offsetof(ClusterSettings, founder) },
         { "name", JSON_FIELD_CHARS, offsetof(ClusterSettings, name), .size = CLUSTER_NAME_MAX + 1 },
         { "peerAuth", JSON_FIELD_WORD, offsetof(ClusterSettings, peer_auth), .words = &auth_words },
         { "restricted", JSON_FIELD_BOOL, offsetof(ClusterSettings, restricted) },

@@ -208,12 +208,13 @@ typedef enum PeerAuth {
 
 ENUM_NAMES(peer_auth, PeerAuth, _PEER_AUTH_MAX)
 
-/* /_fleet/cluster/settings: {"name","peerAuth","restricted","singletonLease","spread","sticky",
+/* /_fleet/cluster/settings: {"founder","name","peerAuth","restricted","singletonLease","spread","sticky",
  * "voters"} */
 typedef struct ClusterSettings {
         char name[CLUSTER_NAME_MAX + 1]; /* "": none */
         PeerAuth peer_auth;
-        bool restricted;                 /* tokens are of restricted hosts, unless requested otherwise */
+        bool founder;    /* nothing but 'sticky' is set, by the founder: Voters= of each host counts */
+        bool restricted; /* tokens are of restricted hosts, unless requested otherwise */
         uint64_t singleton_lease_ms;     /* 0: the default */
         char spread[SPREAD_KEY_MAX + 1]; /* key of machine metadata; "": none */
         bool sticky, not_sticky; /* units with data stay there without Sticky=, or not; neither: the member is

@@ -132,6 +132,8 @@ static const Flag flags[] = {
         { "name", 0, "init", FLAG_TEXT, AT(cluster_name), "Name of the cluster" },
         { "spread", 0, "init", FLAG_TEXT, AT(spread),
           "Key of metadata: voters in as many of its values as possible" },
+        { "sticky", 0, "init", FLAG_TEXT, AT(sticky),
+          "Whether units with data stay where that is, without Sticky= in their file: yes or no" },
         { "voters", 0, "init", FLAG_TEXT, AT(voters), "Number of voters: 1, 3, 5 or auto" },
         { "restricted", 0, "init", FLAG_BOOL, AT(restricted),
           "Tokens are of restricted hosts, unless requested otherwise" },

@@ -50,10 +50,10 @@ typedef struct Options {
         const char *write;
         bool restricted, restricted_given, compromised;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
-        const char *cluster_name, *spread, *voters; /* NULL: not given */
-        bool force;                                 /* remove, drain, move */
-        const char *reason, *deadline, *timeout;    /* cordon; drain; NULL: not given */
-        const char *rev, *from, *to;                /* cat; diff; NULL: not given */
+        const char *cluster_name, *spread, *sticky, *voters; /* NULL: not given */
+        bool force;                                          /* remove, drain, move */
+        const char *reason, *deadline, *timeout;             /* cordon; drain; NULL: not given */
+        const char *rev, *from, *to;                         /* cat; diff; NULL: not given */
         bool yes;
         const char *listen, *token_file;
         bool discard;

@@ -129,6 +129,8 @@ static int init_print(const JsonValue *settings) {
         else
                 text_append(&t, "\nvoters  auto\nspread  ");
         text_append_printable(&t, *spread ? spread : "-");
+        if (json_value_member(settings, "sticky"))
+                text_printf(&t, "\nsticky  %s", member_bool(settings, "sticky") ? "yes" : "no");
         if (member_bool(settings, "restricted"))
                 text_append(&t, "\ntokens  of restricted hosts");
         text_append_char(&t, '\n');
@@ -147,7 +149,7 @@ static int init_run(Client *c, char **args, size_t n, Error *err) {
         const Options *o = &c->options;
         _cleanup_text_ Text body = {};
         uint64_t voters = 0;
-        bool settings;
+        bool settings, sticky = false;
         int r;
 
         if (n > 0)
@@ -155,7 +157,11 @@ static int init_run(Client *c, char **args, size_t n, Error *err) {
         if (o->voters) {
                 r = TRY_DONE(init_read_voters(o->voters, &voters));
         }
-        settings = o->cluster_name || o->voters || o->spread || o->restricted_given;
+        if (o->sticky && parse_bool(o->sticky, &sticky) < 0) {
+                client_note("init: --sticky=%s: expected yes or no", o->sticky);
+                return EXIT_USAGE;
+        }
+        settings = o->cluster_name || o->voters || o->spread || o->sticky || o->restricted_given;
         r = o->listen || !settings ? init_open(c, stdout, err) : init_open_alone(c, stdout, err);
         if (r != EXIT_DONE || !settings)
                 return r == EXIT_DONE ? init_show(c, err) : r;
@@ -168,6 +174,8 @@ static int init_run(Client *c, char **args, size_t n, Error *err) {
                             o->restricted ? "true" : "false");
         if (o->spread)
                 json_add_string_always(&body, "spread", o->spread);
+        if (o->sticky)
+                text_printf(&body, "%s\"sticky\":%s", body.size > 1 ? "," : "", sticky ? "true" : "false");
         if (o->voters)
                 text_printf(&body, "%s\"voters\":%llu", body.size > 1 ? "," : "",
                             (unsigned long long) voters);

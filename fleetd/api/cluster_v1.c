@@ -122,6 +122,10 @@ static void settings_write(Text *t, const Cluster *c, const KvState *state) {
         json_add_string(t, "name", settings->name);
         json_add_bool(t, "restricted", settings->restricted);
         json_add_string(t, "spread", settings->spread);
+        if (settings->sticky || settings->not_sticky) {
+                json_begin(t, "sticky");
+                text_append(t, settings->sticky ? "true" : "false");
+        }
         json_add_u64(t, "voters", settings->voters);
         json_close(t, '}');
 }

@@ -68,13 +68,15 @@ static int settings_check_spread(const Cluster *c, const char *key, Error *err) 
 static int settings_v1_read(const JsonValue *root, ClusterSettings *settings, Error *err) {
         const JsonValue *name = json_value_member(root, "name"), *spread = json_value_member(root, "spread"),
                         *voters = json_value_member(root, "voters"),
-                        *restricted = json_value_member(root, "restricted");
+                        *restricted = json_value_member(root, "restricted"),
+                        *sticky = json_value_member(root, "sticky");
         const char *text;
 
-        if (json_value_type(root) != JSON_VALUE_OBJECT || (!name && !spread && !voters && !restricted))
-                return error_set(
-                        err, -EBADMSG,
-                        "expected an object with some of \"name\", \"restricted\", \"spread\", \"voters\"");
+        if (json_value_type(root) != JSON_VALUE_OBJECT ||
+            (!name && !spread && !voters && !restricted && !sticky))
+                return error_set(err, -EBADMSG,
+                                 "expected an object with some of \"name\", \"restricted\", \"spread\", "
+                                 "\"sticky\", \"voters\"");
         if (name) {
                 text = json_value_string(name);
                 if (!text || strlen(text) > CLUSTER_NAME_MAX)
@@ -91,6 +93,10 @@ static int settings_v1_read(const JsonValue *root, ClusterSettings *settings, Er
         }
         if (restricted)
                 TRY(json_read_bool(root, "restricted", &settings->restricted, err));
+        if (sticky) {
+                TRY(json_read_bool(root, "sticky", &settings->sticky, err));
+                settings->not_sticky = !settings->sticky;
+        }
         if (voters)
                 TRY(json_read_u64(root, "voters", &settings->voters, err));
         return 0;
@@ -105,6 +111,11 @@ static int settings_v1_check(const Cluster *c, unsigned level, const ClusterSett
                                  "restricted: a restricted host needs feature level %d, and the level is %u: "
                                  "fleetctl cluster level %d",
                                  KV_LEVEL_ATTACHED, level, KV_LEVEL_ATTACHED);
+        if ((next->sticky || next->not_sticky) && level < KV_LEVEL_SCHEDULING)
+                return error_set(err, -EBUSY,
+                                 "sticky: units that stay where their data is need feature level %d, and the "
+                                 "level is %u: fleetctl cluster level %d",
+                                 KV_LEVEL_SCHEDULING, level, KV_LEVEL_SCHEDULING);
         return streq(now->spread, next->spread) ? 0 : settings_check_spread(c, next->spread, err);
 }
 
@@ -116,6 +127,7 @@ unsigned settings_handle(Request *request, Error *err) {
         KvState state;
         int r;
 
+        next.founder = false;
         kv_state(request->api->host->store, &state);
         r = json_value_parse(request->http->body, request->http->body_size, &root, err);
         r = r < 0 ? r : settings_v1_read(root, &next, err);

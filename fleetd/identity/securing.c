@@ -160,8 +160,9 @@ static int securing_require(Authority *a, const char *user, RegistryDone done, v
         const Cluster *c = registry_cluster(a->registry);
         ClusterSettings next = *cluster_settings(c);
 
-        if (c->settings_index == 0)
+        if (!cluster_decides_voters(c))
                 next.voters = a->host->settings->voters;
+        next.founder = false;
         next.peer_auth = PEER_AUTH_CERTIFICATE;
         return registry_set_settings(a->registry, &next, user, done, userdata);
 }

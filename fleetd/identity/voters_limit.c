@@ -22,8 +22,9 @@ size_t voters_hosts_max(unsigned voters) {
 }
 
 size_t voters_hosts_limit(const Cluster *cluster, unsigned configured) {
-        return voters_hosts_max(cluster->settings_index > 0 ? (unsigned) cluster_settings(cluster)->voters :
-                                                              MAX(configured, 3u));
+        return voters_hosts_max(cluster_decides_voters(cluster) ?
+                                        (unsigned) cluster_settings(cluster)->voters :
+                                        MAX(configured, 3u));
 }
 
 int voters_refuse_host(size_t n, size_t max, int error, Error *err) {

@@ -420,6 +420,11 @@ ClusterLineage *cluster_lineage(const Cluster *c, const char *lineage); /* 16 he
 uint64_t cluster_begun_index(const Cluster *c);
 const ClusterSettings *cluster_settings(const Cluster *c); /* never NULL: without a key, all members are 0 */
 
+/* Return whether the settings have the number of voters; if not, Voters= of each host counts. */
+static inline bool cluster_decides_voters(const Cluster *c) {
+        return c->settings_index > 0 && !cluster_settings(c)->founder;
+}
+
 /* A key of the cluster itself: ca/roots, a token, ... */
 bool cluster_has_unreadable(const Cluster *c, LayoutKind kind);
 bool cluster_unit_has_unreadable(const ClusterUnit *u, LayoutKind kind);

@@ -13,10 +13,15 @@ int registry_set_settings(Registry *r, const ClusterSettings *settings, const ch
                 return -EBADMSG;
         transaction_check(&t, KV_CHECK_MODIFIED, c->settings_index, LAYOUT_SETTINGS, NULL, NULL);
         transaction_put(&t, LAYOUT_SETTINGS, NULL, NULL, settings);
-        text_format(reason, sizeof(reason), "voters=%llu name=%s spread=%s%s%s",
+        text_format(reason, sizeof(reason), "voters=%llu name=%s spread=%s%s%s%s",
                     (unsigned long long) settings->voters, settings->name, settings->spread,
                     settings->peer_auth == PEER_AUTH_CERTIFICATE ? " certificates required" : "",
-                    settings->restricted ? " tokens restricted" : "");
-        transaction_note(&t, r, &(HistoryNote) { .kind = HISTORY_SETTINGS, .user = user, .reason = reason });
+                    settings->restricted ? " tokens restricted" : "",
+                    settings->sticky     ? " sticky=yes" :
+                    settings->not_sticky ? " sticky=no" :
+                                           "");
+        if (!settings->founder) /* of each new cluster */
+                transaction_note(&t, r,
+                                 &(HistoryNote) { .kind = HISTORY_SETTINGS, .user = user, .reason = reason });
         return transaction_send(r, &t, 0, done, userdata);
 }

@@ -65,7 +65,8 @@ static int joining_check_room(const Membership *m, const KvState *state, const C
                               const char *id, const char *address, Error *err) {
         const Cluster *c = registry_cluster(m->registry);
         size_t n = voters_others(c, id, address), max = voters_hosts_limit(c, m->settings->voters);
-        bool alone = m->settings->voters == 1 && c->settings_index == 0; /* no other host holds a replica */
+        bool alone = m->settings->voters == 1 &&
+                     !cluster_decides_voters(c); /* no other host holds a replica */
 
         if (!address[0] && state->level < KV_LEVEL_ATTACHED)
                 return error_set(

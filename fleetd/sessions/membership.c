@@ -89,8 +89,8 @@ static bool membership_is_attached(void *userdata, const char *machine_id) {
 static unsigned membership_voters(const Membership *m) {
         const Cluster *cluster = registry_cluster(m->registry);
 
-        return (unsigned) (cluster->settings_index > 0 ? cluster_settings(cluster)->voters :
-                                                         m->settings->voters);
+        return (unsigned) (cluster_decides_voters(cluster) ? cluster_settings(cluster)->voters :
+                                                             m->settings->voters);
 }
 
 static void membership_change_voters(Membership *m, const KvState *state) {
@@ -116,7 +116,7 @@ static void membership_change_voters(Membership *m, const KvState *state) {
         int r;
 
         /* Voters=1 in fleetd.conf, and no settings of the cluster: no other host holds a replica. */
-        if (input.voters == 1 && cluster->settings_index == 0)
+        if (input.voters == 1 && !cluster_decides_voters(cluster))
                 return;
         voters_plan(&input, &change);
         if (change.action == VOTERS_NOTHING)
@@ -152,16 +152,25 @@ static void membership_remove_rest(Membership *m, const KvState *state) {
 
 /* Voters=3 or 5 of the founder is the initial setting of a new cluster, as is SingletonLeaseSec=, which never
  * changes: a leader relies on the leases that former leaders granted. Voters=1 keeps its meaning: no other
- * host holds a replica. */
+ * host holds a replica. In the start that founded the cluster, units with data stay there, unless people have
+ * decided it meanwhile; older clusters keep what they have. */
 static void membership_found_settings(Membership *m, const KvState *state) {
-        ClusterSettings settings = { .voters = m->settings->voters > 1 ? m->settings->voters : 0,
-                                     .singleton_lease_ms = m->settings->singleton_lease_ms };
+        const Cluster *c = registry_cluster(m->registry);
+        ClusterSettings settings = *cluster_settings(c);
+        bool initial = !cluster_decides_voters(c) && state->n_members == 1 &&
+                       (m->settings->voters > 1 || m->settings->singleton_lease_ms > 0),
+             sticky = state->level >= KV_LEVEL_SCHEDULING && !settings.sticky && !settings.not_sticky;
 
-        if (state->founded && state->n_members == 1 &&
-            (m->settings->voters > 1 || m->settings->singleton_lease_ms > 0) && !m->writing &&
-            state->level >= KV_LEVEL_IDENTITY && registry_cluster(m->registry)->settings_index == 0)
-                m->writing = registry_set_settings(m->registry, &settings, NULL, presences_on_written, m) ==
-                             0;
+        if (!state->founded || state->level < KV_LEVEL_IDENTITY || !(initial || sticky) || m->writing ||
+            cluster_has_unreadable(c, LAYOUT_SETTINGS))
+                return;
+        if (initial) {
+                settings.voters = m->settings->voters > 1 ? m->settings->voters : 0;
+                settings.singleton_lease_ms = m->settings->singleton_lease_ms;
+        }
+        settings.founder = !initial && !cluster_decides_voters(c);
+        settings.sticky |= sticky;
+        m->writing = registry_set_settings(m->registry, &settings, NULL, presences_on_written, m) == 0;
 }
 
 /* -- Hosts that leave -- */

@@ -135,6 +135,7 @@ static void a_clock_that_differs_by_more_than_30_s_is_in_the_presence_of_its_hos
 
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         open_membership();
+        tick(); /* the founder writes its settings */
         assert_true(quiet_peer_meet(h));
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 send_clock(rows[i].difference_ms);
@@ -161,6 +162,7 @@ static void the_code_of_a_heartbeat_counts(void **state) {
 
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         open_membership();
+        ticks(3); /* the founder writes its settings */
         assert_true(quiet_peer_meet(h));
         send_heartbeat("");
         tick();
@@ -727,6 +729,40 @@ static void the_founder_of_a_cluster_begins_at_the_newest_level_and_no_other_hos
         assert_int_equal(note_asked.n, 0);
 }
 
+/* A daemon of the same version that starts with the disk of an older cluster has not founded it. */
+static void the_start_that_founds_a_cluster_decides_that_data_keeps_its_machine(void **state) {
+        static const struct {
+                bool founded, has;
+                unsigned level;
+                ClusterSettings before;
+                bool sticky;
+        } rows[] = {
+                { false, false, KV_LEVEL_MAX, {}, false },
+                { true, false, KV_LEVEL_SCHEDULING - 1, {}, false },
+                { true, true, KV_LEVEL_MAX, { .not_sticky = true, .name = "x" }, false },
+                { true, true, KV_LEVEL_MAX, { .name = "x" }, true },
+                { true, true, KV_LEVEL_MAX, {}, true },
+        };
+
+        state_seen = as_viewed;
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const ClusterSettings *now;
+
+                view.founded = rows[i].founded;
+                view.role = KV_ROLE_LEADER;
+                view.n_members = 1;
+                view.level = rows[i].level;
+                if (rows[i].has)
+                        have_settings(&rows[i].before);
+                open_membership();
+                ticks(3);
+                now = cluster_settings(registry_cluster(h->registry));
+                assert_int_equal(now->sticky, rows[i].sticky);
+                assert_int_equal(now->not_sticky, rows[i].before.not_sticky);
+                assert_string_equal(now->name, rows[i].before.name);
+        }
+}
+
 enum { NOTHING, NOTE, RAISE };
 
 typedef struct LevelRow {
@@ -918,6 +954,7 @@ int membership_leads_tests(void) {
                 leading(a_change_of_members_that_fails_is_logged_unless_it_is_repeated),
                 leading(membership_calls_the_function_of_the_store_for_the_change_that_is_due),
                 leading(the_founder_of_a_cluster_begins_at_the_newest_level_and_no_other_host_does),
+                leading(the_start_that_founds_a_cluster_decides_that_data_keeps_its_machine),
                 leading(a_host_gets_the_health_of_sets_at_a_limited_rate),
                 leading(the_level_is_raised_when_all_hosts_have_supported_a_higher_one_for_long_enough),
         };

@@ -271,6 +271,10 @@ void have_member(const char *id, uint64_t raft_id, const char *peer, uint64_t le
         DONE(__real_registry_record_start(h->registry, id, &m, on_done, done_));
 }
 
+void have_settings(const ClusterSettings *settings) {
+        DONE(registry_set_settings(h->registry, settings, NULL, on_done, done_));
+}
+
 void have_facts(const char *id) {
         Machine m = { .name = (char *) "gamma", .address = (char *) "10.0.0.9", .version = (char *) "0" };
 
@@ -474,6 +478,7 @@ unsigned n_asked(void) {
 void be_up_and_fall_silent(void) {
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         open_membership();
+        tick(); /* the founder writes its settings */
         assert_true(quiet_peer_meet(h));
         send_heartbeat("");
         tick();

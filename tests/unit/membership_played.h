@@ -65,6 +65,7 @@ extern char journal[65536];
 /* The addresses of Join=. */
 extern const Names no_hosts, other, both;
 
+int lead_new(void **state); /* a cluster without settings */
 int lead(void **state);
 int wait_outside(void **state); /* for its admission */
 int finish(void **state);
@@ -92,6 +93,7 @@ void on_done(void *userdata, KvStatus status, const char *message, uint64_t inde
 
 const ClusterMachine *machine(const char *id);
 void have_member(const char *id, uint64_t raft_id, const char *peer, uint64_t level);
+void have_settings(const ClusterSettings *settings);
 void have_facts(const char *id);
 void have_presence(const char *id, Presence presence);
 void assert_presence(const char *id, Presence presence, const char *reason);

@@ -2561,6 +2561,10 @@ static void settings_of_the_cluster_are_set_and_checked(void **state) {
                   "restricted: a restricted host needs feature level 6, and the level is 5: fleetctl cluster "
                   "level 6" },
                 { "{\"restricted\":false}", 204, "" },
+                { "{\"sticky\":\"yes\"}", 400, "sticky: expected true or false" },
+                { "{\"sticky\":false}", 409,
+                  "sticky: units that stay where their data is need feature level 12, and the level is 5: "
+                  "fleetctl cluster level 12" },
                 { "{\"spread\":1}", 400, "spread: expected a key of metadata, at most 128 bytes" },
                 { "{\"spread\":\"a b\"}", 400, "spread: metadata key 'a b'" },
                 { "{\"spread\":\"rack\"}", 409,
@@ -2593,6 +2597,17 @@ static void settings_of_the_cluster_are_set_and_checked(void **state) {
         HOST_UNTIL(fixture->host, cluster_settings(registry_cluster(fixture->host->registry))->voters == 0);
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
         assert_says(fixture, "\"settings\":{\"name\":\"prod-1\"}");
+
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":12}"),
+                         204);
+        for (unsigned sticky = 0; sticky < 2; sticky++) {
+                assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/settings", JSON,
+                                     sticky ? "{\"sticky\":true}" : "{\"sticky\":false}"),
+                                 204);
+                assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+                assert_says(fixture, sticky ? "\"settings\":{\"name\":\"prod-1\",\"sticky\":true}" :
+                                              "\"settings\":{\"name\":\"prod-1\",\"sticky\":false}");
+        }
 
         /* As a host of a later version would have written them. */
         assert_int_equal(kv_propose(fixture->host->store, &later, on_adopting_set, NULL, &number), 0);
