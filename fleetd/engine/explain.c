@@ -317,6 +317,19 @@ static const char *explain_waiting(const ExplainedUnit *x, const ClusterAssignme
         return successor ? API_REASON_MOVING : API_REASON_WAITING;
 }
 
+/* Set the reason of a unit whose data may be newer on a host that has not reported since a restore. */
+static bool explain_newer(const ExplainedUnit *x, Error *ret) {
+        const ClusterMachine *newer = cluster_data_newer(x->cluster, x->unit);
+
+        if (newer)
+                error_set(
+                        ret, 0,
+                        "its data may be newer on %s, which has not reported: bring it up, or fleetctl move "
+                        "%s HOST --force",
+                        cluster_machine_name(newer), x->unit->name);
+        return newer;
+}
+
 /* Set the reason of a unit that waits for the machine with its data, if that is down or unknown, with the two
  * ways out. */
 static bool explain_data(const ExplainedUnit *x, Error *ret) {
@@ -449,7 +462,7 @@ static const char *explain_unplaced(const ExplainedUnit *x, Error *ret) {
                         return API_REASON_WAITING;
                 }
         if (scheduler_pick(x->view, x->unit, &to, &why) < 0) {
-                if (!explain_data(x, ret))
+                if (!explain_data(x, ret) && !explain_newer(x, ret))
                         *ret = why;
                 return API_REASON_WAITING;
         }

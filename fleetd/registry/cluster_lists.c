@@ -26,11 +26,13 @@ static bool cluster_unit_is_waiting(const ClusterUnit *u) {
         return true;
 }
 
-/* Return whether the unit last ran on another machine than the recorded one. */
-static bool cluster_unit_data_moved(const ClusterUnit *u) {
+/* Return whether the unit last ran on another machine than the recorded one, or for the first time since the
+ * lineage began: what is recorded then may be old. */
+static bool cluster_unit_data_moved(const Cluster *c, const ClusterUnit *u) {
         const ClusterAssignment *up = u->sticky && !cluster_unit_is_unreadable(u) ? cluster_unit_up(u) : NULL;
 
-        return up && !(u->data && streq(u->data->machine, up->machine->id));
+        return up && !(u->data && streq(u->data->machine, up->machine->id) &&
+                       u->data_index > cluster_begun_index(c));
 }
 
 static UnitCondition cluster_unit_condition(const ClusterUnit *u) {
@@ -72,7 +74,7 @@ void cluster_update_lists(Cluster *c, ClusterUnit *u) {
                          u->rollout && u->rollout->state == ROLLOUT_DONE && u->rollout->reverted.number > 0);
         cluster_list_set(c, CLUSTER_MOVING, u, u->move != NULL);
         cluster_list_set(c, CLUSTER_SURPLUS, u, cluster_unit_has_surplus(u));
-        cluster_list_set(c, CLUSTER_DATA_MOVED, u, cluster_unit_data_moved(u));
+        cluster_list_set(c, CLUSTER_DATA_MOVED, u, cluster_unit_data_moved(c, u));
         cluster_list_set(c, CLUSTER_DATA_LEFT, u, u->data && !cluster_unit_exists(u));
         cluster_list_set(c, CLUSTER_STOPS_FIRST, u,
                          cluster_unit_stops_first(u) && u->target == TARGET_LAUNCHED && u->n_active == 0);

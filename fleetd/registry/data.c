@@ -61,6 +61,27 @@ const char *cluster_bound_machine(const ClusterUnit *u) {
         return u->move ? u->move->to : cluster_data_machine(u);
 }
 
+/* Return whether neither a report nor the presence of the host is of this lineage, which began at the index.
+ */
+static bool data_is_unseen(const ClusterMachine *m, uint64_t begun) {
+        return !cluster_machine_is_removed(m) && m->presence != PRESENCE_UP &&
+               (m->presence_index <= begun || m->verdict.code == VERDICT_LOST_UNREPORTED);
+}
+
+const ClusterMachine *cluster_data_newer(const Cluster *c, const ClusterUnit *u) {
+        const char *id = u->sticky && !u->move ? cluster_data_machine(u) : NULL;
+        const ClusterMachine *found = NULL;
+        uint64_t begun = u->sticky && !u->move ? cluster_begun_index(c) : 0;
+
+        if (begun == 0 || (u->data ? u->data_index : u->index) > begun)
+                return NULL;
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (!(id && streq(m->id, id)) && data_is_unseen(m, begun) &&
+                    (!found || strcmp(m->id, found->id) < 0))
+                        found = m;
+        return found;
+}
+
 /* -- Kept in the cluster view -- */
 
 static void sticky_update(Cluster *c, ClusterUnit *u) {
@@ -100,6 +121,9 @@ void cluster_update_sticky(Cluster *c, ClusterUnit *u) {
 }
 
 void cluster_update_all_sticky(Cluster *c) {
-        for (ClusterUnit *u = c->units; u; u = u->hh.next)
+        for (ClusterUnit *u = c->units; u; u = u->hh.next) {
                 sticky_update(c, u);
+                if (u->sticky) /* whose record may be of a former lineage */
+                        cluster_update_lists(c, u);
+        }
 }

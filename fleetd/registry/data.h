@@ -19,6 +19,10 @@ const char *cluster_data_machine(const ClusterUnit *u);
 /* Return the ID of the only machine on which a sticky unit may run: with its data, or to which people move
  * it. NULL: it is not sticky, or has run nowhere. */
 const char *cluster_bound_machine(const ClusterUnit *u);
+/* After a recovery or a restore, return a host that has not reported since, and on which the unit may have
+ * run after its record was written: the first one by ID. NULL: none, or the unit has been up since, or is
+ * moved by a request. */
+const ClusterMachine *cluster_data_newer(const Cluster *c, const ClusterUnit *u);
 /* Return whether the text says that another machine takes over: MaxSurge=, or ReplaceAfterSec= with a time.
  */
 static inline bool cluster_takes_over(const Placement *p) {
@@ -33,5 +37,5 @@ static inline bool cluster_takes_over(const Placement *p) {
 void cluster_update_sticky(Cluster *c, ClusterUnit *u);
 /* The same of the ones that it follows alone. */
 void cluster_update_leads(Cluster *c, ClusterUnit *u);
-/* The same of all units: after a change of the setting, or of the feature level. */
+/* The same of all units: after a change of the setting, of the feature level, or of the lineage. */
 void cluster_update_all_sticky(Cluster *c);

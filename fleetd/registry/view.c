@@ -316,9 +316,9 @@ const Cluster *registry_cluster(const Registry *r) {
 
         kv_position(r->store, &position);
         c->now_ms = kv_cluster_ms(r->store);
-        c->lineage = position.lineage;
-        if (c->level != position.level) {
+        if (c->level != position.level || c->lineage != position.lineage) {
                 c->level = position.level;
+                c->lineage = position.lineage;
                 cluster_update_all_sticky(c);
         }
         return c;

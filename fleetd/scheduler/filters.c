@@ -63,16 +63,20 @@ static int filter_machine_id(const Candidate *c, Refusal *ret) {
                            c->machine->id);
 }
 
-/* Of the machine with the data, the other rules decide. A unit that is there stays: its data follows. */
+/* Of the machine with the data, the other rules decide, unless newer data may be elsewhere. A unit that is
+ * there stays: its data follows; after a restore, if it is up. */
 static int filter_sticky(const Candidate *c, Refusal *ret) {
+        const Cluster *cluster = scheduler_view_cluster(c->view);
         const char *id = c->staying ? NULL : cluster_bound_machine(c->unit);
+        const ClusterAssignment *up = c->staying ? cluster_unit_up(c->unit) : NULL;
+        const ClusterMachine *newer;
         char text[DATA_TEXT_SIZE];
 
-        if (!id || streq(id, c->machine->id))
-                return 0;
-        return refusal_set(ret, VERDICT_DATA_ELSEWHERE, "%s" VERDICT_NEXT "%.64s",
-                           cluster_data_text(scheduler_view_cluster(c->view), c->unit, text),
-                           cluster_name_of(scheduler_view_cluster(c->view), id));
+        if (id && !streq(id, c->machine->id))
+                return refusal_set(ret, VERDICT_DATA_ELSEWHERE, "%s" VERDICT_NEXT "%.64s",
+                                   cluster_data_text(cluster, c->unit, text), cluster_name_of(cluster, id));
+        newer = up && up->machine == c->machine ? NULL : cluster_data_newer(cluster, c->unit);
+        return newer ? refusal_set(ret, VERDICT_DATA_NEWER, "%s", cluster_machine_name(newer)) : 0;
 }
 
 static int filter_metadata(const Candidate *c, Refusal *ret) {

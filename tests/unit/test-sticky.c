@@ -88,7 +88,8 @@ static void remove_machine(ClusterView *p, const char *machine) {
 
         for (size_t i = 0; i < ELEMENTS(kinds_of); i++)
                 cluster_view_remove(p, layout_key(key, kinds_of[i], NULL, cluster_view_id(id, machine)));
-        assert_true(cluster_machine_is_removed(cluster_machine(&p->cluster, id)));
+        assert_true(!cluster_machine(&p->cluster, id) ||
+                    cluster_machine_is_removed(cluster_machine(&p->cluster, id)));
 }
 
 /* Of three machines, the unit runs on A, which has more units than the others. */
@@ -545,6 +546,103 @@ static void without_the_setting_it_fails_over_as_before(void **state) {
         }
 }
 
+/* The text of the file, and what the messages quote; NULL: it does not stay. */
+static void data_in_the_file_keeps_its_machine_unless_the_file_says_otherwise(void **state) {
+        static const struct {
+                const char *name, *command, *options, *text;
+        } rows[] = {
+                { "db.service", "/a\nStateDirectory=db", "", "StateDirectory=db" },
+                { "db.service", "/a\nCacheDirectory=db", "", NULL },
+                { "db.service", "/a\nStateDirectory=db", "Sticky=no", NULL },
+                { "db.service", "/a", STICKY, STICKY },
+                { "db.service", "/a\nStateDirectory=db", "MaxSurge=1", NULL },
+                { "db.service", "/a\nStateDirectory=db", "ReplaceAfterSec=1h", NULL },
+                { "db.service", "/a\nStateDirectory=db", "ReplaceAfterSec=never", "StateDirectory=db" },
+                { "db.service", "/a\nStateDirectory=db", "Move=no", "StateDirectory=db" },
+                { "db.service", "/a\nStateDirectory=db", "Global=yes", NULL },
+                { "db.service", "/a\nStateDirectory=db", "MachineOf=x.service", NULL },
+                { "db.service", "/a\nStateDirectory=db", "MachineID=aaaaaaaa", NULL },
+                { "db.container", "i\nVolume=pgdata:/var/lib/db", "", "Volume=pgdata" },
+                { "db.container", "i\nVolume=/srv/db:/var/lib/db", "", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_cluster_view_ ClusterView p = {};
+                char text[DATA_TEXT_SIZE];
+                const ClusterUnit *u;
+
+                set_sticky(&p, "true");
+                cluster_view_text(&p, rows[i].name, rows[i].options, rows[i].command);
+                u = cluster_unit(&p.cluster, rows[i].name);
+                if (u->sticky != !!rows[i].text)
+                        fail_msg("%s %s", rows[i].command, rows[i].options);
+                if (rows[i].text)
+                        assert_string_equal(cluster_data_text(&p.cluster, u, text), rows[i].text);
+        }
+}
+
+/* Of a .volume and the .container that follows it, the volume alone stays: both would wait for each other. */
+static void a_unit_has_the_data_of_its_followers(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+        char text[DATA_TEXT_SIZE];
+        const ClusterUnit *lead;
+
+        two_machines(&p);
+        set_sticky(&p, "true");
+        cluster_view_unit(&p, "app.service", "", TARGET_LAUNCHED);
+        cluster_view_text(&p, "mid.service", "MachineOf=app.service", "/a");
+        lead = cluster_unit(&p.cluster, "app.service");
+        assert_false(lead->sticky);
+        cluster_view_text(&p, "z.container", "MachineOf=mid.service", "i\nVolume=pgdata:/d");
+        assert_true(lead->sticky);
+        assert_false(cluster_unit(&p.cluster, "mid.service")->sticky);
+        assert_string_equal(cluster_data_text(&p.cluster, lead, text), "z.container: Volume=pgdata");
+        cluster_view_text(&p, "y.service", "MachineOf=app.service", "/a\nStateDirectory=y");
+        assert_string_equal(cluster_data_text(&p.cluster, lead, text), "y.service: StateDirectory=y");
+
+        run_on(&p, "A", "app.service");
+        record(&p);
+        has_data_on(&p, "app.service", "A");
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
+        plans(&p, "");
+        cluster_view_destroy(&p, "y.service");
+        assert_true(lead->sticky);
+        cluster_view_destroy(&p, "mid.service"); /* the way to z.container */
+        assert_false(lead->sticky);
+        plans(&p, "run app.service B");
+}
+
+/* The view keeps for each unit what a search finds. */
+static void each_unit_is_known_to_stay_after_any_changes(void **state) {
+        static const char *const commands[] = { "/a", "/a\nStateDirectory=x", "/b" };
+        Random random;
+
+        random_seed(&random, 7);
+        for (unsigned run = 0; run < 40; run++) {
+                _cleanup_cluster_view_ ClusterView p = {};
+
+                for (unsigned i = 0; i < 60; i++) {
+                        char name[32], options[64] = "";
+                        unsigned u = (unsigned) random_below(&random, 6),
+                                 of = (unsigned) random_below(&random, 6);
+
+                        snprintf(name, sizeof(name), "u%u.service", u);
+                        if (random_below(&random, 2) && of != u)
+                                snprintf(options, sizeof(options), "MachineOf=u%u.service", of);
+                        else if (random_below(&random, 4) == 0)
+                                snprintf(options, sizeof(options), "Sticky=%s", i % 2 ? "yes" : "no");
+                        if (random_below(&random, 5) == 0)
+                                cluster_view_destroy(&p, name);
+                        else if (random_below(&random, 8) == 0)
+                                set_sticky(&p, i % 2 ? "true" : "false");
+                        else
+                                cluster_view_text(&p, name, options, commands[random_below(&random, 3)]);
+                        for (const ClusterUnit *x = p.cluster.units; x; x = x->hh.next)
+                                assert_int_equal(x->sticky, cluster_unit_is_sticky(&p.cluster, x));
+                }
+        }
+}
+
 static void an_unreadable_record_starts_nothing(void **state) {
         _cleanup_cluster_view_ ClusterView p;
 
@@ -573,6 +671,75 @@ static void a_unit_that_runs_elsewhere_is_adopted_and_the_record_follows(void **
         plans(&p, "");
 }
 
+#define LINEAGE "00000000000000ab"
+
+/* The lineage begins now. Of three hosts, C has not reported since. */
+static void restored(ClusterView *p, const char *record_on) {
+        char value[128];
+
+        three_machines(p);
+        cluster_view_unit(p, "db.service", STICKY, TARGET_LAUNCHED);
+        cluster_view_assign(p, "A", "db.service", ASSIGNMENT_RUN);
+        if (record_on)
+                put_data(p, "db.service", record_on);
+        cluster_view_presence(p, "C", PRESENCE_LOST);
+        snprintf(value, sizeof(value), "{\"ancestor\":\"" LINEAGE "\",\"index\":%llu,\"kind\":\"restored\"}",
+                 (unsigned long long) p->index);
+        cluster_view_put(p, "/_fleet/cluster/lineage/" LINEAGE, value);
+        p->cluster.lineage = 0xab;
+        cluster_view_presence(p, "A", PRESENCE_UP);
+}
+
+static void a_restore_starts_nothing_on_a_copy_that_may_be_older(void **state) {
+        static const char waits[] =
+                "its data may be newer on C, which has not reported: bring it up, or fleetctl "
+                "move db.service HOST --force";
+
+        for (unsigned i = 0; i < 4; i++) {
+                _cleanup_cluster_view_ ClusterView p;
+
+                restored(&p, i == 3 ? NULL : "A");
+                plans(&p, "stop db.service A"); /* its agent has not started it */
+                has_ended(&p, "A", "db.service");
+                plans(&p, "");
+                explains(&p, waits);
+                if (i == 0) {
+                        /* The host returns, and it runs there. */
+                        cluster_view_presence(&p, "C", PRESENCE_UP);
+                        cluster_view_state(&p, "C", "db.service", "active");
+                        plans(&p, "run db.service C");
+                        assert_int_equal(record(&p), 1);
+                        has_data_on(&p, "db.service", "C");
+                } else if (i == 1) {
+                        cluster_view_presence(&p, "C", PRESENCE_UP);
+                        plans(&p, "run db.service A");
+                } else if (i == 2) {
+                        assert_string_equal(requested(&p, "B", true), "to B");
+                        request(&p, "db.service", "B");
+                        plans(&p, "run db.service B");
+                } else {
+                        remove_machine(&p, "C");
+                        plans(&p, "run db.service A");
+                }
+        }
+}
+
+/* Adopted where it runs; from then on, it is known that its data is there. */
+static void a_unit_that_runs_after_a_restore_goes_on_and_is_recorded_again(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        restored(&p, "A");
+        cluster_view_state(&p, "A", "db.service", "active");
+        plans(&p, "");
+        assert_int_equal(record(&p), 1);
+        assert_int_equal(record(&p), 0);
+        cluster_view_target(&p, "db.service", TARGET_INACTIVE);
+        plans(&p, "stop db.service A");
+        has_ended(&p, "A", "db.service");
+        cluster_view_target(&p, "db.service", TARGET_LAUNCHED);
+        plans(&p, "run db.service A");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_machine_is_recorded_when_the_unit_is_up_there),
@@ -593,8 +760,13 @@ int main(void) {
                 cmocka_unit_test(a_forced_move_that_fails_leaves_the_record),
                 cmocka_unit_test(a_forced_move_needs_no_former_machine),
                 cmocka_unit_test(without_the_setting_it_fails_over_as_before),
+                cmocka_unit_test(data_in_the_file_keeps_its_machine_unless_the_file_says_otherwise),
+                cmocka_unit_test(a_unit_has_the_data_of_its_followers),
+                cmocka_unit_test(each_unit_is_known_to_stay_after_any_changes),
                 cmocka_unit_test(an_unreadable_record_starts_nothing),
                 cmocka_unit_test(a_unit_that_runs_elsewhere_is_adopted_and_the_record_follows),
+                cmocka_unit_test(a_restore_starts_nothing_on_a_copy_that_may_be_older),
+                cmocka_unit_test(a_unit_that_runs_after_a_restore_goes_on_and_is_recorded_again),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
