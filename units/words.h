@@ -108,6 +108,11 @@
           "lost %1 in short order: nothing new for %2") /* how often, for how long */                        \
         X(VERDICT_BOUND, "bound", "Move=no") /* why it stays on a machine that is being drained */           \
         X(VERDICT_DATA_THERE, "data-there", "its data is there (%1)") /* the same; by which option */        \
+        X(VERDICT_STAYS_WITH_DATA, "stays-with-data", "stays on %1: its data is there (%2)")                 \
+        X(VERDICT_MAY_LEAVE_DATA, "may-leave-data",                                                          \
+          "may move to a machine without its data (%1): write Sticky=yes or Sticky=no%2")                    \
+        X(VERDICT_PATH_UNKNOWN, "path-unknown",                                                              \
+          "fleetd cannot tell whether %1 is on each host: write Sticky=yes or Sticky=no") /* path */         \
         X(VERDICT_HAS_IT, "has-it", NULL, false, "has", "it already")
 
 /* Why a unit is inactive that did not fail. */

@@ -178,6 +178,24 @@ int client_note_absent(Client *c, const char *name) {
         return EXIT_ABSENT;
 }
 
+JsonValue *client_get_data(Client *c, const char *query, const char *value) {
+        _cleanup_text_ Text path = {};
+        JsonValue *root = NULL;
+
+        text_printf(&path, "/fleet/v1/data%s", query);
+        append_escaped(&path, value, false);
+        return client_get_json(c, client_path(&path), &root, NULL) < 0 ? NULL : root;
+}
+
+void client_note_data(Client *c, const char *name) {
+        _cleanup_json_ JsonValue *root = client_is_interactive() ? client_get_data(c, "?unit=", name) : NULL;
+
+        JSON_EACH(unit, json_value_member(root, "units"))
+                if (verdict_code(member_text(unit, "code")) != VERDICT_STAYS_WITH_DATA &&
+                    *member_text(unit, "note"))
+                        client_note("%s %s", name, member_text(unit, "note"));
+}
+
 void client_note_warnings(const JsonValue *warnings) {
         JSON_EACH(item, warnings)
                 client_note("warning: %s", json_value_string(item) ?: "");

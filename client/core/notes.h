@@ -3,6 +3,8 @@
 
 #include "client/core/listing.h"
 
+enum { DATA_NOTES_MAX = 20 }; /* units of a command that are asked for their data */
+
 /* Print that a global unit fits no machine, if it does not. */
 void client_note_nowhere(Client *c, const char *name);
 
@@ -24,6 +26,11 @@ void client_history(Client *c, const char *unit, HistoryOnRow on_row, void *user
 
 /* Print how to keep a unit that runs although the cluster does not have it. Return whether there is one. */
 bool client_note_absent_running(Client *c, const char *name);
+/* Read what is known of data: 'query' is "?unit=" or "?machine=" and its value, or "". NULL: nothing, as of a
+ * former fleetd. */
+JsonValue *client_get_data(Client *c, const char *query, const char *value);
+/* Print on a terminal that a unit may move to a machine without its data, or that this is not known. */
+void client_note_data(Client *c, const char *name);
 /* Print each warning of a list of the API. */
 void client_note_warnings(const JsonValue *warnings);
 

@@ -4,6 +4,7 @@
 #include "client/core/client.h"
 #include "client/core/listing.h"
 #include "client/core/machines.h"
+#include "client/core/notes.h"
 
 enum { CLUSTER_LABEL_WIDTH = 11 /* "this host  " */, UNITS_SHOWN = 10 };
 
@@ -144,11 +145,27 @@ static int cluster_print(const JsonValue *root) {
 
 /* -- cluster level, cluster stop-waiting -- */
 
+enum { LEVEL_OF_DATA = 12 }; /* KV_LEVEL_SCHEDULING */
+
+/* Print how many units with data may move to machines without it, as before the level of that. */
+static void cluster_note_data(Client *c) {
+        _cleanup_json_ JsonValue *data = client_get_data(c, "", "");
+        size_t n = 0;
+
+        JSON_EACH(unit, json_value_member(data, "units"))
+                n += verdict_code(member_text(unit, "code")) == VERDICT_MAY_LEAVE_DATA;
+        if (n > 0)
+                client_note("%zu unit%s with data may move to a machine without it, as before (fleetctl why "
+                            "UNIT): write Sticky=yes or Sticky=no, or fleetctl init --sticky=yes",
+                            n, plural(n));
+}
+
 static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
         unsigned long long current = member_number(root, "level"),
                            highest = member_number(root, "levelKnown");
         _cleanup_text_ Text body = {};
         uint64_t next = 0;
+        int r;
 
         if (n == 0) {
                 printf("%llu\n", current);
@@ -172,9 +189,12 @@ static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n
                     "to a fleetd without support for it.",
                     current, (unsigned long long) next))
                 return EXIT_FAILED;
-        return client_order(c, "PUT", "/fleet/v1/cluster/level", &body,
-                            "Failed to raise the feature level: ", "Feature level %llu\n",
-                            (unsigned long long) next);
+        r = client_order(c, "PUT", "/fleet/v1/cluster/level", &body,
+                         "Failed to raise the feature level: ", "Feature level %llu\n",
+                         (unsigned long long) next);
+        if (r == EXIT_DONE && current < LEVEL_OF_DATA && next >= LEVEL_OF_DATA)
+                cluster_note_data(c);
+        return r;
 }
 
 /* Append the units that the cluster has on the awaited hosts: ": a.service, b.service and 3 more". Without

@@ -1,4 +1,5 @@
 /* destroy: remove units from the cluster. */
+#include "client/core/notes.h"
 #include "client/core/unit.h"
 #include "client/verbs/found.h"
 
@@ -57,6 +58,18 @@ static int destroy_units(Client *c, FoundUnits *found) {
         return status;
 }
 
+/* Print to which machines units of these names return. */
+static void destroy_note_data(Client *c, const Names *names) {
+        for (size_t i = 0; i < names->n && i < DATA_NOTES_MAX; i++) {
+                _cleanup_json_ JsonValue *root = client_get_data(c, "?unit=", names->items[i]);
+
+                JSON_EACH(unit, json_value_member(root, "units"))
+                        if (*member_text(unit, "machine"))
+                                client_note("%s: its data stays on %s; a unit of this name returns there",
+                                            names->items[i], member_text(unit, "machine"));
+        }
+}
+
 static int destroy_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_found_ FoundUnits found = {};
         int r, status;
@@ -65,6 +78,7 @@ static int destroy_run(Client *c, char **args, size_t n, Error *err) {
 
         /* Destroy all before the first wait, so that they stop at the same time. */
         status = destroy_units(c, &found);
+        destroy_note_data(c, &found.waiting);
         if (c->options.no_block || !progress_is_possible())
                 return wait_gone(c, &found.waiting) ?: status;
         r = found_wait(c, &found, &(WaitRequest) { .goal = WAIT_GONE }, err);

@@ -8,6 +8,7 @@
 
 #include <limits.h>
 
+#include "client/core/notes.h"
 #include "client/core/subprocess.h"
 #include "client/verbs/backup_check.h"
 
@@ -399,10 +400,29 @@ static int restore_explain(Recovery *r, const char *file, const char *keys, Erro
         return output_flush();
 }
 
+/* Print on which machines units stay with their data, as soon as fleetd answers: a host that has not reported
+ * may have newer data. */
+static void restore_print_data(Client *c) {
+        _cleanup_json_ JsonValue *data = NULL;
+
+        for (unsigned i = 0; i < WAIT_MAX_MS / RECOVER_POLL_MS && !(data = client_get_data(c, "", "")); i++)
+                (void) usleep(RECOVER_POLL_MS * 1000);
+        JSON_EACH(unit, json_value_member(data, "units")) {
+                _cleanup_text_ Text t = {};
+
+                if (!member_bool(unit, "sticky"))
+                        continue;
+                text_printable(&t, "%s stays on %s, where its data is", member_text(unit, "name"),
+                               member_text(unit, "machine"));
+                (void) output_line(t.chars ?: "");
+        }
+}
+
 static int restore_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(recovery_done) Recovery recovery = { .client = c };
         const char *cluster_key = c->options.cluster_key;
         _cleanup_free_ char *file = NULL, *keys = NULL;
+        int status;
 
         if (n == 0 && c->options.yes_name)
                 return client_usage(
@@ -418,8 +438,12 @@ static int restore_run(Client *c, char **args, size_t n, Error *err) {
                 return error_set(err, -errno, "Failed to open %s: %s", cluster_key, strerror(errno));
         TRY(recovery_begin(&recovery, err));
         TRY_DONE(restore_explain(&recovery, file, keys, err));
-        return recovery_is_confirmed(&recovery) ? recovery_run(&recovery, RESTORE_SCRIPT, file, keys) :
-                                                  EXIT_FAILED;
+        if (!recovery_is_confirmed(&recovery))
+                return EXIT_FAILED;
+        status = recovery_run(&recovery, RESTORE_SCRIPT, file, keys);
+        if (status == EXIT_DONE)
+                restore_print_data(c);
+        return status;
 }
 
 /* -- backup --cluster-key -- */

@@ -1,5 +1,6 @@
 /* remove: delete a lost machine from the cluster. */
 #include "client/core/machines.h"
+#include "client/core/notes.h"
 #include "client/verbs/overview.h"
 
 enum { MARGIN_MS = 10000 }; /* an answer takes less */
@@ -81,10 +82,26 @@ static void remove_print_compromised(Client *c, const char *name) {
                name);
 }
 
+/* Print the units that wait for the machine, which has their data. */
+static void remove_print_data(const JsonValue *data) {
+        JSON_EACH(unit, json_value_member(data, "units")) {
+                _cleanup_text_ Text t = {};
+
+                if (!member_bool(unit, "sticky"))
+                        continue;
+                text_printable(&t,
+                               "%s waits for it, where its data is; to start it without: fleetctl move %s "
+                               "HOST --force",
+                               member_text(unit, "name"), member_text(unit, "name"));
+                (void) output_line(t.chars ?: "");
+        }
+}
+
 static int remove_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_text_ Text path = {}, name = {};
         _cleanup_listing_ Listing machines = {};
         _cleanup_reply_ Reply reply = {};
+        _cleanup_json_ JsonValue *data = NULL;
         const ApiMachine *m = NULL;
         int r;
 
@@ -106,9 +123,11 @@ static int remove_run(Client *c, char **args, size_t n, Error *err) {
         TRY(name.error);
         if (!remove_is_confirmed(c, m, name.chars))
                 return EXIT_FAILED;
+        data = client_get_data(c, "?machine=", m->id);
         TRY_VERB(client_request(c, "DELETE", client_path(&path), NULL, &reply, err), err,
                  "Failed to remove %s: ", name.chars);
         printf("Machine %s removed\n", name.chars);
+        remove_print_data(data);
         if (c->options.compromised)
                 remove_print_compromised(c, name.chars);
         return EXIT_DONE;

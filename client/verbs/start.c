@@ -127,6 +127,8 @@ static int raise_run(Client *c, char **args, size_t n, Error *err) {
         if (c->options.wait)
                 request.goal = WAIT_ENDED;
         TRY_DONE(replace_wait(c, &rolled, err));
+        for (size_t i = 0; start && i < found.waiting.n && i < DATA_NOTES_MAX; i++)
+                client_note_data(c, found.waiting.items[i]);
         waited = found_wait(c, &found, &request, err);
         status = waited < 0 ? wait_print_error(c, waited, found.progress, err) : EXIT_DONE;
         if (c->options.wait || waited == -EINTR)

@@ -394,6 +394,14 @@ static void print_pending_stops(const JsonValue *root) {
         }
 }
 
+/* Print where the unit stays with its data, or that it may move without. */
+static void print_data(const JsonValue *root) {
+        _cleanup_text_ Text t = {};
+
+        text_append_printable(&t, member_text(json_value_member(root, "data"), "reason"));
+        print_words(&t);
+}
+
 static void print_why(Client *c, const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         size_t n = json_value_count(machines), width = 0;
@@ -405,6 +413,7 @@ static void print_why(Client *c, const JsonValue *root) {
                 if (!is_long_lost(json_value_item(machines, i)))
                         width = MAX(width, strlen(machine_label(json_value_item(machines, i))));
         print_states(c, &v, root);
+        print_data(root);
         print_place(root);
         print_pending_stops(root);
         if (unit_name_is_template(member_text(root, "name")))

@@ -29,6 +29,19 @@ static int draft_name(Draft *d, ClusterUnit *u) {
         return TABLE_ADDED(u) ? 0 : -ENOMEM;
 }
 
+/* Let the unit have the place that the cluster knows of its name. All is borrowed: a unit that is placed
+ * stays in preference, and one with data returns to that. */
+static void draft_borrow(const Draft *d, ClusterUnit *u) {
+        const ClusterUnit *known = cluster_any_unit(d->cluster, u->name);
+
+        LIST_INIT(&u->assignments);
+        if (known && known->unit)
+                u->assignments = known->assignments;
+        u->data = known ? known->data : NULL;
+        u->data_index = known ? known->data_index : 0;
+        u->sticky = cluster_unit_is_sticky(d->cluster, u);
+}
+
 static int draft_read(Draft *d, const ApiUnit *said, Error *err) {
         ClusterUnit *u = &d->units[d->n++];
         const char *name = said->name ?: "", *refused;
@@ -49,8 +62,7 @@ static int draft_read(Draft *d, const ApiUnit *said, Error *err) {
         snprintf(u->name, sizeof(u->name), "%s", name);
         u->target = TARGET_LAUNCHED;
         known = cluster_unit(d->cluster, name);
-        if (known)
-                u->assignments = known->assignments; /* borrowed: a unit that is placed stays in preference */
+        draft_borrow(d, u);
         u->index = known && unit_equal(known->unit, u->unit) ? known->index : UINT64_MAX;
         return draft_name(d, u);
 }
@@ -88,12 +100,9 @@ int draft_renew(Draft *d, const Cluster *c) {
         for (size_t i = 0; r >= 0 && i < d->n; i++) {
                 ClusterUnit *u = &d->units[i];
                 DraftPosition *p = &d->positions[i];
-                const ClusterUnit *known = cluster_unit(c, u->name);
                 const ClusterMachine *to = p->to[0] ? cluster_machine(c, p->to) : NULL;
 
-                LIST_INIT(&u->assignments);
-                if (known)
-                        u->assignments = known->assignments; /* borrowed */
+                draft_borrow(d, u);
                 p->machine = p->id[0] ? cluster_machine(c, p->id) : NULL;
                 if (p->gone && p->machine)
                         r = scheduler_view_remove(d->view, p->machine, u);
@@ -141,7 +150,7 @@ static int draft_add_instance(Draft *d, const ClusterUnit *template, const Clust
         d->text_size += u->unit->text_size;
         snprintf(u->name, sizeof(u->name), "%s", instance->name);
         u->target = instance->target;
-        u->assignments = instance->assignments; /* borrowed */
+        draft_borrow(d, u);
         u->index = UINT64_MAX;
         return draft_name(d, u);
 }
@@ -295,7 +304,7 @@ static void draft_without_machine(const Draft *d, const ClusterUnit *u, const Cl
                                   const char *unfit, Text *t) {
         Error others = {}, why = {};
 
-        if (where && scheduler_is_bound(u, where))
+        if (where && scheduler_is_bound(u, where) && u->unit->placement.move == PLACEMENT_STAYS)
                 error_set(&others, 0, "it waits there (Move=no)");
         else
                 scheduler_explain(d->view, u, where, &others);
@@ -440,11 +449,12 @@ void plan_write_warnings(Text *t, const ClusterUnit *head, size_t n) {
 
 /* Write the steps of the rollout of a drafted text, and which of its bounds the set cannot satisfy: the
  * member that plan_write_warnings() has written. */
-static void draft_write_rollout(const ClusterUnit *u, const char *effect, size_t n, const Text *warnings,
-                                Text *t) {
+static void draft_write_rollout(const ClusterUnit *u, const char *effect, size_t n, const Verdict *data,
+                                const Text *warnings, Text *t) {
         const UpdatePolicy *policy = &u->unit->placement.update;
 
         json_open(t, NULL, '{');
+        verdict_add_message(t, "data", data);
         if (effect) {
                 json_add_u64(t, "atATime", update_parallel(policy, (unsigned) n));
                 json_add_string(t, "effect", effect);
@@ -462,14 +472,17 @@ int draft_write_rollout_of(const Draft *d, size_t i, bool *open, Text *t) {
         const char *effect = draft_effect(d, u);
         _cleanup_text_ Text warnings = {};
         size_t n = draft_instances(d, i);
+        Verdict data = {};
 
+        if (!cluster_data_note(d->cluster, u, &data) || data.code == VERDICT_STAYS_WITH_DATA)
+                data = (Verdict) {};
         plan_write_warnings(&warnings, u, n);
-        if (n == 0 || (!effect && warnings.size == 0))
+        if (n == 0 || (!effect && warnings.size == 0 && data.code == VERDICT_NONE))
                 return warnings.error;
         if (!*open)
                 json_open(t, "rollouts", '[');
         *open = true;
-        draft_write_rollout(u, effect, n, &warnings, t);
+        draft_write_rollout(u, effect, n, &data, &warnings, t);
         return warnings.error;
 }
 

@@ -61,6 +61,50 @@ const char *cluster_bound_machine(const ClusterUnit *u) {
         return u->move ? u->move->to : cluster_data_machine(u);
 }
 
+/* Append the options by which another machine takes over: ", MaxSurge=1". */
+static void data_append_options(Text *t, const UnitFile *file) {
+        static const char *const names[] = { "MaxSurge", "ReplaceAfterSec" };
+
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                const char *value = NULL;
+
+                for (size_t k = 0; k < file->n_options; k++)
+                        if (streq(file->options[k].section, "X-Fleet") &&
+                            streq(file->options[k].name, names[i]))
+                                value = file->options[k].value;
+                if (value && *value)
+                        text_printf(t, ", %s=%.32s", names[i], value);
+        }
+}
+
+bool cluster_data_note(const Cluster *c, const ClusterUnit *u, Verdict *ret) {
+        const ClusterSettings *settings = cluster_settings(c);
+        const Placement *p = u->unit ? &u->unit->placement : NULL;
+        const char *data = u->unit ? cluster_unit_data(c, u, NULL) : NULL, *id = cluster_data_machine(u);
+        bool takes_over, sticky = cluster_unit_is_sticky(c, u);
+        char text[DATA_TEXT_SIZE];
+        _cleanup_text_ Text why = {};
+
+        if (sticky && id)
+                verdict_set(ret, VERDICT_STAYS_WITH_DATA, "%.64s" VERDICT_NEXT "%s", cluster_name_of(c, id),
+                            cluster_data_text(c, u, text));
+        if (sticky || !p || p->sticky != STICKY_DEFAULT || p->global || p->machine_of.n > 0 ||
+            p->machine_id || (c->level > 0 && c->level < KV_LEVEL_SCHEDULING))
+                return sticky && id;
+        takes_over = cluster_takes_over(p);
+        text_append(&why, data ? cluster_data_text(c, u, text) : "");
+        if (takes_over)
+                data_append_options(&why, &u->unit->file);
+        if (data)
+                verdict_set(ret, VERDICT_MAY_LEAVE_DATA, "%s" VERDICT_NEXT "%s", text_chars(&why),
+                            takes_over || settings->sticky || settings->not_sticky ?
+                                    "" :
+                                    ", or fleetctl init --sticky=yes");
+        else if (p->host_path)
+                verdict_set(ret, VERDICT_PATH_UNKNOWN, "%s", p->host_path);
+        return data || p->host_path;
+}
+
 /* Return whether neither a report nor the presence of the host is of this lineage, which began at the index.
  */
 static bool data_is_unseen(const ClusterMachine *m, uint64_t begun) {

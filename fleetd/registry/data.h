@@ -23,6 +23,9 @@ const char *cluster_bound_machine(const ClusterUnit *u);
  * run after its record was written: the first one by ID. NULL: none, or the unit has been up since, or is
  * moved by a request. */
 const ClusterMachine *cluster_data_newer(const Cluster *c, const ClusterUnit *u);
+/* Set what people should know about the data of the unit: that it stays where that is, that it may move to a
+ * machine without, or that this is not known. Return whether there is something, which changes no state. */
+bool cluster_data_note(const Cluster *c, const ClusterUnit *u, Verdict *ret);
 /* Return whether the text says that another machine takes over: MaxSurge=, or ReplaceAfterSec= with a time.
  */
 static inline bool cluster_takes_over(const Placement *p) {

@@ -82,6 +82,7 @@ REQUESTS = {
     "POST /fleet/v1/reboots": [(V1 + "/reboots", '{"machines":["none"]}'), (V1 + "/reboots", "{")],
     "DELETE /fleet/v1/reboots": [(V1 + "/reboots", '{"machines":["none"]}')],
     "POST /fleet/v1/reboots/resume": [(V1 + "/reboots/resume", None)],
+    "GET /fleet/v1/data": [(V1 + "/data", None), (V1 + "/data?unit=none.service", None)],
     "GET /fleet/v1/services": [(V1 + "/services", None)],
     "GET /fleet/v1/services/*": [(V1 + "/services/none", None)],
     "GET /fleet/v1/rollouts": [(V1 + "/rollouts", None)],

@@ -205,6 +205,7 @@ static const struct {
         { "POST", "/fleet/v1/reboots", ADMINISTER },
         { "DELETE", "/fleet/v1/reboots", ADMINISTER },
         { "POST", "/fleet/v1/reboots/resume", ADMINISTER },
+        { "GET", "/fleet/v1/data", SEE },
         { "GET", "/fleet/v1/services", SEE },
         { "GET", "/fleet/v1/services/*", SEE },
         { "GET", "/fleet/v1/directory", SEE },

@@ -1,7 +1,9 @@
 #include "fleetd/features/data/data.h"
 
+#include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/controller.h"
-#include "fleetd/host/component.h"
+#include "fleetd/registry/data.h"
+#include "fleetd/registry/unit_order.h"
 
 static void data_record_moved(Transaction *t, const Cluster *c) {
         const ClusterUnit *u;
@@ -64,4 +66,83 @@ static void *data_close(void *self) {
 
 static const Controller data_controller = { "data", data_control };
 
-const Component data_component = { "data", data_open, data_close, .controller = &data_controller };
+/* -- The API -- */
+
+enum { UNITS_MAX = 1000 }; /* in an answer */
+
+/* Write what people should know: of a unit with data, or with a path of the host. */
+static void data_write_why(Text *t, const Request *request, const ClusterUnit *u) {
+        Verdict note;
+
+        if (!cluster_data_note(request_cluster(request), u, &note))
+                return;
+        json_open(t, "data", '{');
+        json_add_string(t, "code", verdict_name(&note));
+        verdict_add_message(t, "reason", &note);
+        json_close(t, '}');
+}
+
+/* Return whether the unit has a record or a note, and is named, or its data is on the machine; then write it.
+ */
+static bool data_write_unit(Text *t, const Request *request, const ClusterUnit *u, const char *unit,
+                            const char *machine) {
+        const Cluster *c = request_cluster(request);
+        const char *id = u->data || u->sticky ? cluster_data_machine(u) : NULL;
+        Verdict note = {};
+
+        if ((*unit && !streq(unit, u->name)) || (*machine && !(id && streq(id, machine))) ||
+            (!cluster_data_note(c, u, &note) && !id))
+                return false;
+        json_open(t, NULL, '{');
+        json_add_string(t, "code", verdict_name(&note));
+        json_add_bool(t, "exists", cluster_unit_exists(u));
+        json_add_string(t, "machine", id ? cluster_name_of(c, id) : NULL);
+        json_add_string(t, "machineID", id);
+        json_add_string(t, "name", u->name);
+        verdict_add_message(t, "note", &note);
+        json_add_u64(t, "since", u->data ? u->data->since_ms : 0);
+        json_add_bool(t, "sticky", u->sticky);
+        json_close(t, '}');
+        return true;
+}
+
+static const char *data_parameter(const Request *request, const char *name) {
+        for (size_t i = 0; i < request->parameters.n; i++)
+                if (streq(request->parameters.items[i].name, name))
+                        return request->parameters.items[i].value;
+        return "";
+}
+
+static unsigned data_get_handle(Request *request, Error *err) {
+        const char *unit = data_parameter(request, "unit"), *machine = data_parameter(request, "machine");
+        const Cluster *c = request_cluster(request);
+        _cleanup_text_ Text t = {};
+        UnitPosition at = {};
+        const ClusterUnit *u;
+        size_t n = 0;
+
+        json_open(&t, NULL, '{');
+        json_open(&t, "units", '[');
+        if (*unit) {
+                u = cluster_any_unit(c, unit);
+                if (u)
+                        (void) data_write_unit(&t, request, u, unit, machine);
+        } else
+                while (n < UNITS_MAX && (u = unit_order_next(&c->by_name, &at)))
+                        n += data_write_unit(&t, request, u, unit, machine);
+        json_close(&t, ']');
+        json_close(&t, '}');
+        return request_answer_json(request, 200, &t);
+}
+
+static const Route data_routes[] = {
+        { ROUTE_FLEET, "GET", "/fleet/v1/data", RIGHT_UNITS_SEE, AT_VIEW, data_get_handle },
+};
+
+const Component data_component = { "data",
+                                   data_open,
+                                   data_close,
+                                   .routes = data_routes,
+                                   .n_routes = ELEMENTS(data_routes),
+                                   .write_why = data_write_why,
+                                   .controller = &data_controller };
