@@ -150,6 +150,8 @@ struct SimCluster {
         bool rolls;                             /* texts of a global unit are replaced step by step */
         bool drains;                            /* hosts are cordoned and drained, */
         uint64_t maintained_ms;                 /* and units may move because of that until then */
+        const SimMachine *data_on;              /* the host with the data of the unit that stays there; NULL:
+                                                   none yet, or people move it */
         const SimMachine *gathered;             /* the host that gets the units of all others now, or NULL */
         uint64_t hashes_at[4096], hashes[4096]; /* of trees, by applied index */
         uint64_t n_slices, n_slices_at_once;    /* that were compared; at the index of the tree */
@@ -212,6 +214,9 @@ void check_start(SimMachine *m, const char *unit);
 /* For each message of the daemons: a host that is recorded as lost for its silence was silent, its kernel
  * included, for three seconds. */
 void check_message(SimCluster *c, const LogFields *fields, const char *message);
+/* In the view of the leader, a unit that stays where its data is, is on no other machine, and on one at most;
+ * after a new record, data_on is that machine. */
+void check_data(SimCluster *c);
 void check_hashes(SimCluster *c);
 void check_slices(SimCluster *c); /* of attached hosts */
 void check_endpoints(SimCluster *c);

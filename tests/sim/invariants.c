@@ -81,6 +81,40 @@ static bool is_singleton(const char *unit) {
         return starts_with(unit, "single");
 }
 
+/* The unit of this name stays where its data is, which one process at a time writes. */
+static void check_data_start(const SimMachine *m, const char *unit) {
+        const SimCluster *c = m->cluster;
+
+        if (!starts_with(unit, "data.") || !c->data_on)
+                return;
+        if (c->data_on != m)
+                world_failed(c->world, "a-unit-starts-where-its-data-is",
+                             "%s starts on %s, its data is on %s", unit, m->name, c->data_on->name);
+        for (unsigned i = 0; i < c->n; i++)
+                if (&c->machines[i] != m && sim_systemd_runs(c->machines[i].systemd, unit))
+                        world_failed(c->world, "one-process-writes-data", "%s starts on %s, and runs on %s",
+                                     unit, m->name, c->machines[i].name);
+}
+
+void check_data(SimCluster *c) {
+        SimMachine *leader = cluster_leader(c);
+        const Cluster *view = leader ? registry_cluster(daemon_host(leader->daemon)->registry) : NULL;
+
+        for (const ClusterUnit *u = view && !view->adopting ? view->units : NULL; u; u = u->hh.next) {
+                const char *id = u->sticky && !u->move ? cluster_data_machine(u) : NULL;
+                const ClusterAssignment *a;
+
+                LIST_FOREACH(a, &u->assignments, of_unit)
+                        if (id && cluster_assignment_is_active(a) && !streq(a->machine->id, id))
+                                world_failed(c->world, "a-unit-is-assigned-where-its-data-is",
+                                             "%s is assigned to %.8s, its data is on %.8s", u->name,
+                                             a->machine->id, id);
+                for (unsigned i = 0; u->data && !u->move && i < c->n; i++)
+                        if (streq(c->machines[i].machine_id, u->data->machine) && u->sticky)
+                                c->data_on = &c->machines[i];
+        }
+}
+
 static void check_singleton(const SimMachine *m, const char *unit) {
         const SimCluster *c = m->cluster;
 
@@ -134,6 +168,7 @@ void check_start(SimMachine *m, const char *unit) {
         RunningUnit *run = run_of(m, unit);
 
         check_ports(m, unit);
+        check_data_start(m, unit);
         if (is_singleton(unit)) {
                 check_singleton(m, unit);
                 return;
