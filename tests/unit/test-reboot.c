@@ -496,6 +496,39 @@ static void a_reboot_asks_the_budget_of_global_units(void **state) {
         }
 }
 
+/* It stops with the host, and returns with it: the queue does not wait until it has left. */
+static void a_reboot_asks_the_budget_of_units_with_data_and_waits_for_no_other(void **state) {
+        static const struct {
+                const char *options, *deadline;
+                bool goes;
+        } rows[] = {
+                { "Sticky=yes", "", true },
+                { "Sticky=yes\nMinAvailable=1", "", true },
+                { "Sticky=yes\nMaxUnavailable=0", "", false },
+                { "Sticky=yes\nMaxUnavailable=0", "\"deadline\":1000000,", true }, /* it has passed */
+        };
+        const KvState kv = {};
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_cluster_view_ ClusterView p;
+                char more[64];
+
+                two_machines(&p);
+                cluster_view_unit(&p, "db.service", rows[i].options, TARGET_LAUNCHED);
+                run_on(&p, "A", "db.service");
+                snprintf(more, sizeof(more), "%s\"for\":\"reboot\",", rows[i].deadline);
+                maintain(&p, "A", "draining", more);
+                reboots(&p, "A", "draining", "");
+                plans(&p, "");
+                assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+                maintain(&p, "A", "drained", more);
+                assert_string_equal(execute(&p, &kv), rows[i].goes ? "A" : "");
+                plans(&p, "");
+                cluster_view_presence(&p, "A", PRESENCE_LEFT);
+                plans(&p, "");
+        }
+}
+
 /* C is down for another reason, and for long: it is none of the set. */
 static void a_host_that_is_down_does_not_use_the_budget_of_global_units(void **state) {
         const KvState kv = {};
@@ -707,6 +740,7 @@ int main(void) {
                 cmocka_unit_test(a_reboot_asks_the_budget_of_global_units),
                 cmocka_unit_test(a_unit_whose_condition_is_not_met_does_not_hold_the_queue),
                 cmocka_unit_test(machines_on_which_a_condition_is_not_met_use_no_budget),
+                cmocka_unit_test(a_reboot_asks_the_budget_of_units_with_data_and_waits_for_no_other),
                 cmocka_unit_test(a_host_that_is_down_does_not_use_the_budget_of_global_units),
                 cmocka_unit_test(no_host_reboots_while_the_brake_is_on),
                 cmocka_unit_test(an_unreadable_reboot_holds_its_slot),

@@ -143,13 +143,18 @@ static bool reboot_has_budget(const Cluster *cluster, const ClusterMachine *m, E
 
         if (cluster_machine_is_overdue(m, cluster->now_ms))
                 return true;
-        for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
-                if (((a->of->unit && a->of->unit->placement.global && cluster_assignment_is_active(a)) ||
-                     drain_stays(a)) &&
-                    rollout_is_counted(cluster, a) &&
-                    (rollout_read_budget(cluster, a->of, &budget) < 0 ||
-                     !rollout_permits(&budget, 0, ret_why)))
+        for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next) {
+                bool global = a->of->unit && a->of->unit->placement.global && cluster_assignment_is_active(a);
+
+                if (!(global || drain_stays(a)) || !rollout_is_counted(cluster, a))
+                        continue;
+                if (rollout_read_budget(cluster, a->of, &budget) < 0)
                         return false;
+                if (!global && budget.n == 1) /* no other host can be the one that is available */
+                        budget.min = 0;
+                if (!rollout_permits(&budget, 0, ret_why))
+                        return false;
+        }
         return true;
 }
 
