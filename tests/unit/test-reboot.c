@@ -496,26 +496,43 @@ static void a_reboot_asks_the_budget_of_global_units(void **state) {
         }
 }
 
-/* It stops with the host, and returns with it: the queue does not wait until it has left. */
+/* It stops with the host, and returns with it: the queue does not wait until it has left. A set of one is
+ * permitted in any case: no other machine could have it available. */
 static void a_reboot_asks_the_budget_of_units_with_data_and_waits_for_no_other(void **state) {
         static const struct {
+                unsigned n;
                 const char *options, *deadline;
                 bool goes;
         } rows[] = {
-                { "Sticky=yes", "", true },
-                { "Sticky=yes\nMinAvailable=1", "", true },
-                { "Sticky=yes\nMaxUnavailable=0", "", false },
-                { "Sticky=yes\nMaxUnavailable=0", "\"deadline\":1000000,", true }, /* it has passed */
+                { 1, "", "", true },
+                { 1, "MinAvailable=1", "", true },
+                { 2, "", "", true },
+                { 2, "MinAvailable=2", "", false },
+                { 2, "MinAvailable=2", "\"deadline\":1000000,", true }, /* it has passed */
         };
         const KvState kv = {};
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 _cleanup_cluster_view_ ClusterView p;
-                char more[64];
+                char options[64], value[256], more[64];
 
                 two_machines(&p);
-                cluster_view_unit(&p, "db.service", rows[i].options, TARGET_LAUNCHED);
-                run_on(&p, "A", "db.service");
+                snprintf(options, sizeof(options), "Sticky=yes\n%s", rows[i].options);
+                cluster_view_text(&p, "w@.service", options, "/a");
+                snprintf(value, sizeof(value),
+                         "{\"from\":\"w@.service\",\"text\":\"[Service]\\nExecStart=/"
+                         "a\\n[X-Fleet]\\nSticky=yes"
+                         "\\n%s\\n\"}",
+                         rows[i].options);
+                for (unsigned k = 1; k <= rows[i].n; k++) {
+                        char name[32], key[64];
+
+                        snprintf(name, sizeof(name), "w@%u.service", k);
+                        snprintf(key, sizeof(key), "/_fleet/unit/%s", name);
+                        cluster_view_put(&p, key, value);
+                        cluster_view_target(&p, name, TARGET_LAUNCHED);
+                        run_on(&p, k == 1 ? "A" : "B", name);
+                }
                 snprintf(more, sizeof(more), "%s\"for\":\"reboot\",", rows[i].deadline);
                 maintain(&p, "A", "draining", more);
                 reboots(&p, "A", "draining", "");

@@ -148,7 +148,7 @@ static bool reboot_has_budget(const Cluster *cluster, const ClusterMachine *m, E
 
                 if (!(global || drain_stays(a)) || !rollout_is_counted(cluster, a))
                         continue;
-                if (rollout_read_budget(cluster, a->of, &budget) < 0)
+                if (rollout_read_budget(cluster, rollout_head(cluster, a->of), &budget) < 0)
                         return false;
                 if (!global && budget.n == 1) /* no other host can be the one that is available */
                         budget.min = 0;
