@@ -122,7 +122,6 @@ units_are_updated_moved_and_explained() {
         task update
         task directory
         task move
-        file_of_the_manual notes.service
         task data
         task why
 }
