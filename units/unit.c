@@ -268,22 +268,16 @@ static int unit_verify_options(const char *name, const UnitFile *file, Warnings 
         return warnings_add_rest(warnings);
 }
 
-/* Warn of options that keep a unit, or its data, on a machine for less than one may expect. They are no
- * mistakes: only a user who asks reads this. */
+/* Warn of an option that keeps a unit on a machine for less than one may expect. That is no mistake: only a
+ * user who asks reads this. */
 static int unit_warn_of_moves(const UnitFile *file, const Placement *p, Warnings *warnings) {
         int r = 0;
 
         for (size_t i = 0; i < file->n_options && r == 0 && !p->global && p->move != PLACEMENT_STAYS; i++) {
                 const UnitOption *o = &file->options[i];
 
-                if (streq(o->section, "Service") && streq(o->name, "StateDirectory") && *o->value &&
-                    !p->machine_id && p->sticky == STICKY_DEFAULT)
-                        r = warnings_add(
-                                warnings, o->line,
-                                "StateDirectory= remains on the machine when the unit moves; to keep the "
-                                "unit there: Move=no, or MachineID=");
-                else if (unit_file_section_is_ours(o->section) && streq(o->name, "ReplaceAfterSec") &&
-                         p->replace_after_ms == REPLACE_NEVER && p->sticky != STICKY_YES)
+                if (unit_file_section_is_ours(o->section) && streq(o->name, "ReplaceAfterSec") &&
+                    p->replace_after_ms == REPLACE_NEVER && p->sticky != STICKY_YES)
                         r = warnings_add(
                                 warnings, o->line,
                                 "ReplaceAfterSec=never without Move=no: a drain and a shutdown of its "

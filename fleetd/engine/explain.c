@@ -77,6 +77,7 @@ DrainedUnit engine_explain_drain(const SchedulerView *view, const ClusterUnit *u
         const ClusterAssignment *a = cluster_assignment_on(where, u->name),
                                 *there = drain_successor(u, where);
         const ClusterMachine *away = explain_away(u, where);
+        bool leaves = cluster_machine_is_leaving(where);
         const char *spared, *beside;
         char text[DATA_TEXT_SIZE];
 
@@ -98,8 +99,10 @@ DrainedUnit engine_explain_drain(const SchedulerView *view, const ClusterUnit *u
                 error_set(ret_why, DRAINED_UNIT_BLOCKED, "%s is away; on it: systemctl start fleetd",
                           cluster_machine_name(where));
         else if (drain_stays(a))
-                error_set(ret_why, DRAINED_UNIT_STAYS, "its data is there (%s)",
-                          cluster_data_text(scheduler_view_cluster(view), u, text));
+                error_set(ret_why, DRAINED_UNIT_STAYS, "its data is there (%s)%s%s%s",
+                          cluster_data_text(scheduler_view_cluster(view), u, text),
+                          leaves ? "; to move it without: fleetctl move " : "", leaves ? u->name : "",
+                          leaves ? " HOST --force" : "");
         else if (spared)
                 error_set(ret_why, scheduler_is_bound(u, where) ? DRAINED_UNIT_BOUND : 0, "%s", spared);
         else if (where->presence != PRESENCE_UP)

@@ -643,6 +643,96 @@ static void each_unit_is_known_to_stay_after_any_changes(void **state) {
         }
 }
 
+/* -- Random histories -- */
+
+enum { HISTORY_STEPS = 60, HISTORY_UNITS = 5 };
+
+static const char *const hosts[] = { "A", "B", "C", "D" };
+
+/* Change something of a random host or unit; no request moves one, and no text lets one move. */
+static void change_at_random(ClusterView *p, Random *random, unsigned step) {
+        static const Presence presences[] = { PRESENCE_UP, PRESENCE_UP, PRESENCE_AWAY, PRESENCE_LOST,
+                                              PRESENCE_LEFT };
+        static const char *const modes[] = { NULL, NULL, "cordoned", "draining", "drained" };
+        static const char *const purposes[] = {
+                "", "", "\"force\":true,", "\"for\":\"shutdown\",", "\"deadline\":1,", "\"for\":\"leave\","
+        };
+        static const char *const texts[] = { STICKY, STICKY, "Sticky=yes\nMachineMetadata=x=1",
+                                             "Sticky=yes\nSingleton=yes", "Sticky=yes\nConflicts=u*" };
+        const char *host = hosts[random_below(random, ELEMENTS(hosts))];
+        char unit[32], command[32], id[MACHINE_ID_SIZE];
+
+        snprintf(unit, sizeof(unit), "u%u.service", (unsigned) random_below(random, HISTORY_UNITS));
+        snprintf(command, sizeof(command), "/bin/%u", step);
+        switch (random_below(random, 8)) {
+        case 0:
+        case 1:
+                cluster_view_machine(p, host, random_below(random, 2) ? "x=1" : "",
+                                     presences[random_below(random, ELEMENTS(presences))]);
+                break;
+        case 2:
+                maintain(p, host, modes[random_below(random, ELEMENTS(modes))],
+                         purposes[random_below(random, ELEMENTS(purposes))]);
+                break;
+        case 3:
+                if (cluster_machine(&p->cluster, cluster_view_id(id, host)))
+                        remove_machine(p, host);
+                break;
+        case 4:
+                cluster_view_text(p, unit, texts[random_below(random, ELEMENTS(texts))], command);
+                cluster_view_roll(p, unit);
+                break;
+        case 5:
+                if (cluster_unit(&p->cluster, unit))
+                        cluster_view_target(p, unit, (TargetState) random_below(random, 3));
+                break;
+        case 6:
+                cluster_view_destroy(p, unit);
+                break;
+        default:
+                cluster_view_unit(p, unit, texts[random_below(random, ELEMENTS(texts))], TARGET_LAUNCHED);
+                cluster_view_roll(p, unit);
+                break;
+        }
+        p->cluster.now_ms += random_below(random, 60000);
+}
+
+/* Each sticky unit has one active assignment at most, and that is on the machine of its data. */
+static void check_places(const ClusterView *p, unsigned run, unsigned step) {
+        for (const ClusterUnit *u = p->cluster.units; u; u = u->hh.next) {
+                const char *id = u->sticky ? cluster_data_machine(u) : NULL;
+                const ClusterAssignment *a;
+
+                LIST_FOREACH(a, &u->assignments, of_unit)
+                        if (id && cluster_assignment_is_active(a) && !streq(a->machine->id, id))
+                                fail_msg("run %u, step %u: %s is on %.1s, its data on %.1s", run, step,
+                                         u->name, a->machine->id, id);
+        }
+}
+
+static void in_any_history_a_unit_is_where_its_data_is(void **state) {
+        unsigned runs = getenv("CHECK_ALL") ? 10000 : 300;
+        Random random;
+
+        random_seed(&random, 11);
+        for (unsigned run = 0; run < runs; run++) {
+                _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
+
+                for (unsigned step = 0; step < HISTORY_STEPS; step++) {
+                        change_at_random(&p, &random, step);
+                        for (unsigned i = 0; i < 3; i++) {
+                                free(cluster_view_plan(&p, true));
+                                check_places(&p, run, step);
+                                cluster_view_execute(&p);
+                                if (random_below(&random, 2))
+                                        record(&p);
+                        }
+                        record(&p); /* of the next leader */
+                        check_places(&p, run, step);
+                }
+        }
+}
+
 static void an_unreadable_record_starts_nothing(void **state) {
         _cleanup_cluster_view_ ClusterView p;
 
@@ -763,6 +853,7 @@ int main(void) {
                 cmocka_unit_test(data_in_the_file_keeps_its_machine_unless_the_file_says_otherwise),
                 cmocka_unit_test(a_unit_has_the_data_of_its_followers),
                 cmocka_unit_test(each_unit_is_known_to_stay_after_any_changes),
+                cmocka_unit_test(in_any_history_a_unit_is_where_its_data_is),
                 cmocka_unit_test(an_unreadable_record_starts_nothing),
                 cmocka_unit_test(a_unit_that_runs_elsewhere_is_adopted_and_the_record_follows),
                 cmocka_unit_test(a_restore_starts_nothing_on_a_copy_that_may_be_older),
