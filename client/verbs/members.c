@@ -4,6 +4,7 @@
 #include "client/core/client.h"
 #include "client/core/listing.h"
 #include "client/core/machines.h"
+#include "client/core/notes.h"
 #include "units/machine.h"
 
 /* -- list-members -- */
@@ -89,6 +90,18 @@ static void machine_append_maintenance(Client *c, Text *t, const ApiMachine *m) 
         machine_append(t, "maintenance", value.chars);
 }
 
+/* Append the units that stay on the machine with their data, or wait for it. */
+static void machine_append_data(Client *c, Text *t, const ApiMachine *m) {
+        _cleanup_json_ JsonValue *data = client_get_data(c, "?machine=", m->id);
+        _cleanup_text_ Text names = {};
+
+        JSON_EACH(unit, json_value_member(data, "units"))
+                if (member_bool(unit, "sticky"))
+                        text_printf(&names, "%s%s", names.size > 0 ? " " : "", member_text(unit, "name"));
+        t->error = t->error ?: names.error;
+        machine_append(t, "data of", names.chars);
+}
+
 static void machine_append_all(Client *c, Text *t, const ApiMachine *m) {
         machine_append(t, "name", m->hostname);
         machine_append(t, "id", m->id);
@@ -100,6 +113,7 @@ static void machine_append_all(Client *c, Text *t, const ApiMachine *m) {
         machine_append(t, "restricted", client_restriction(m->restricted, m->write));
         machine_append(t, "version", m->version);
         text_printf(t, "%-12s%llu\n", "units", (unsigned long long) m->n_units);
+        machine_append_data(c, t, m);
         for (size_t i = 0; i < m->metadata.n; i++) {
                 text_printable(t, "%-12s%s=%s", i == 0 ? "metadata" : "", m->metadata.items[i].key,
                                m->metadata.items[i].value);
