@@ -150,29 +150,6 @@ static void membership_remove_rest(Membership *m, const KvState *state) {
                                                   m) == 0;
 }
 
-/* Voters=3 or 5 of the founder is the initial setting of a new cluster, as is SingletonLeaseSec=, which never
- * changes: a leader relies on the leases that former leaders granted. Voters=1 keeps its meaning: no other
- * host holds a replica. In the start that founded the cluster, units with data stay there, unless people have
- * decided it meanwhile; older clusters keep what they have. */
-static void membership_found_settings(Membership *m, const KvState *state) {
-        const Cluster *c = registry_cluster(m->registry);
-        ClusterSettings settings = *cluster_settings(c);
-        bool initial = !cluster_decides_voters(c) && state->n_members == 1 &&
-                       (m->settings->voters > 1 || m->settings->singleton_lease_ms > 0),
-             sticky = state->level >= KV_LEVEL_SCHEDULING && !settings.sticky && !settings.not_sticky;
-
-        if (!state->founded || state->level < KV_LEVEL_IDENTITY || !(initial || sticky) || m->writing ||
-            cluster_has_unreadable(c, LAYOUT_SETTINGS))
-                return;
-        if (initial) {
-                settings.voters = m->settings->voters > 1 ? m->settings->voters : 0;
-                settings.singleton_lease_ms = m->settings->singleton_lease_ms;
-        }
-        settings.founder = !initial && !cluster_decides_voters(c);
-        settings.sticky |= sticky;
-        m->writing = registry_set_settings(m->registry, &settings, NULL, presences_on_written, m) == 0;
-}
-
 /* -- Hosts that leave -- */
 
 static void membership_write_drained(Membership *m, const KvState *state, const ClusterMachine *machine) {
@@ -267,6 +244,29 @@ static void membership_check_left(Membership *m, const KvState *state) {
                 membership_end_leave(m);
 }
 
+/* Voters=3 or 5 of the founder is the initial setting of a new cluster, as is SingletonLeaseSec=, which never
+ * changes: a leader relies on the leases that former leaders granted. Voters=1 keeps its meaning: no other
+ * host holds a replica. In the start that founded the cluster, units with data stay there, unless people have
+ * decided it meanwhile; older clusters keep what they have. */
+static void membership_found_settings(Membership *m, const KvState *state) {
+        const Cluster *c = registry_cluster(m->registry);
+        ClusterSettings settings = *cluster_settings(c);
+        bool initial = !cluster_decides_voters(c) && state->n_members == 1 &&
+                       (m->settings->voters > 1 || m->settings->singleton_lease_ms > 0),
+             sticky = state->level >= KV_LEVEL_SCHEDULING && !settings.sticky && !settings.not_sticky;
+
+        if (!state->founded || state->level < KV_LEVEL_IDENTITY || !(initial || sticky) || m->writing ||
+            cluster_has_unreadable(c, LAYOUT_SETTINGS))
+                return;
+        if (initial) {
+                settings.voters = m->settings->voters > 1 ? m->settings->voters : 0;
+                settings.singleton_lease_ms = m->settings->singleton_lease_ms;
+        }
+        settings.founder = !initial && !cluster_decides_voters(c);
+        settings.sticky |= sticky;
+        m->writing = registry_set_settings(m->registry, &settings, NULL, presences_on_written, m) == 0;
+}
+
 /* -- The feature level -- */
 
 static void membership_on_raised(void *userdata, const KvResult *result) {
@@ -279,8 +279,11 @@ static void membership_on_raised(void *userdata, const KvResult *result) {
         log_notice(((LogFields) { .index = result->index }),
                    "raised the feature level to the highest that all hosts support");
         kv_state(m->store, &state);
-        if (!state.founded) /* else the cluster begins with it */
+        if (!state.founded)
                 (void) registry_note_level(m->registry, state.level, NULL);
+        else /* the cluster begins with it; and this start may end soon: "fleetctl init" restarts the daemon
+              */
+                membership_found_settings(m, &state);
 }
 
 static void membership_raise(Membership *m, const KvState *state, unsigned level) {
