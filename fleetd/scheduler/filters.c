@@ -68,13 +68,16 @@ static int filter_machine_id(const Candidate *c, Refusal *ret) {
 static int filter_sticky(const Candidate *c, Refusal *ret) {
         const Cluster *cluster = scheduler_view_cluster(c->view);
         const char *id = c->staying ? NULL : cluster_bound_machine(c->unit);
-        const ClusterAssignment *up = c->staying ? cluster_unit_up(c->unit) : NULL;
+        const ClusterAssignment *up;
         const ClusterMachine *newer;
         char text[DATA_TEXT_SIZE];
 
+        if (!c->unit->sticky)
+                return 0;
         if (id && !streq(id, c->machine->id))
                 return refusal_set(ret, VERDICT_DATA_ELSEWHERE, "%s" VERDICT_NEXT "%.64s",
                                    cluster_data_text(cluster, c->unit, text), cluster_name_of(cluster, id));
+        up = c->staying ? cluster_unit_up(c->unit) : NULL;
         newer = up && up->machine == c->machine ? NULL : cluster_data_newer(cluster, c->unit);
         return newer ? refusal_set(ret, VERDICT_DATA_NEWER, "%s", cluster_machine_name(newer)) : 0;
 }
