@@ -96,7 +96,7 @@ static bool options_have_check(const UnitFile *file) {
 }
 
 /* The sections of systemd, and those of Podman's quadlets. */
-static const char *const sections[] = {
+static const char *const warned_sections[] = {
         "Artifact", "Automount", "Build", "Container", "Image",   "Install", "Kube",
         "Mount",    "Network",   "Path",  "Pod",       "Quadlet", "Scope",   "Service",
         "Slice",    "Socket",    "Swap",  "Timer",     "Unit",    "Volume",
@@ -110,12 +110,12 @@ static const char *options_nearest_section(const char *section) {
         if (strcasecmp(section, "X-Fleet") == 0 || strcasecmp(section, "Fleet") == 0 ||
             strcasecmp(section, "XFleet") == 0 || text_distance(section, "X-Fleet") < best)
                 return "X-Fleet";
-        for (size_t i = 0; i < ELEMENTS(sections) && !starts_with(section, "X-"); i++) {
-                size_t distance = text_distance(section, sections[i]);
+        for (size_t i = 0; i < ELEMENTS(warned_sections) && !starts_with(section, "X-"); i++) {
+                size_t distance = text_distance(section, warned_sections[i]);
 
-                if (distance < best && (section[0] | 0x20) == (sections[i][0] | 0x20)) {
+                if (distance < best && (section[0] | 0x20) == (warned_sections[i][0] | 0x20)) {
                         best = distance;
-                        nearest = sections[i];
+                        nearest = warned_sections[i];
                 }
         }
         return nearest;
@@ -127,7 +127,7 @@ int options_warn_section(Reading *r, const UnitFile *file) {
         int k;
 
         if (!*o->section || (o > file->options && streq(o[-1].section, o->section)) ||
-            IS_AMONG(o->section, sections))
+            IS_AMONG(o->section, warned_sections))
                 return 0;
         nearest = r->warnings->n < WARNINGS_MAX ? options_nearest_section(o->section) : NULL;
         if (!nearest && starts_with(o->section, "X-"))

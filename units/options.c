@@ -161,12 +161,12 @@ static int take_unit(Reading *r, const char *item, void *field) {
         return take_name(r, field, item, strlen(item));
 }
 
-static const char blanks[] = " \t\n\v\f\r";
+static const char list_blanks[] = " \t\n\v\f\r";
 
 /* Only in this option and in Spread=, white space separates items without quotes. */
 static int take_conflicts(Reading *r, const char *item, void *field) {
-        while (*(item += strspn(item, blanks))) {
-                size_t size = strcspn(item, blanks);
+        while (*(item += strspn(item, list_blanks))) {
+                size_t size = strcspn(item, list_blanks);
 
                 TRY(take_name(r, &r->placement->conflicts, item, size));
                 item += size;
@@ -178,10 +178,10 @@ static int take_spread(Reading *r, const char *item, void *field) {
         Names *keys = field;
         size_t size;
 
-        for (; *(item += strspn(item, blanks)); item += size) {
+        for (; *(item += strspn(item, list_blanks)); item += size) {
                 char key[METADATA_KEY_MAX + 2]; /* one of them is too long */
 
-                size = strcspn(item, blanks);
+                size = strcspn(item, list_blanks);
                 snprintf(key, sizeof(key), "%.*s", (int) MIN(size, sizeof(key)), item);
                 if (machine_metadata_check(key, "", NULL) < 0)
                         TRY(options_refuse_value(r, key,

@@ -143,14 +143,14 @@ static int resources_read_arguments(const char *value, Sizes *ret) {
         if (r < 0)
                 return r == -ENOMEM ? r : 0;
         for (size_t i = 0; i < words.n; i++) {
-                const char *memory = resources_flag(&words, &i, "--memory"), *cpus;
+                const char *flag = resources_flag(&words, &i, "--memory"), *cpus;
                 Millionths n;
 
-                if (!memory)
-                        memory = resources_flag(&words, &i, "-m");
-                cpus = memory ? NULL : resources_flag(&words, &i, "--cpus");
-                if (memory)
-                        (void) resources_parse_memory(memory, true, &ret->memory);
+                if (!flag)
+                        flag = resources_flag(&words, &i, "-m");
+                cpus = flag ? NULL : resources_flag(&words, &i, "--cpus");
+                if (flag)
+                        (void) resources_parse_memory(flag, true, &ret->memory);
                 if (cpus && resources_read_number(&cpus, &n) >= 0 && !*cpus)
                         ret->cpus = resources_scale(n, 100, MILLION);
         }
