@@ -46,6 +46,7 @@
         VERB(restore)           \
         VERB(revert)            \
         VERB(rollout)           \
+        VERB(scale)             \
         VERB(services)          \
         VERB(show)              \
         VERB(ssh)               \

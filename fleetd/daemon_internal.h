@@ -23,6 +23,7 @@
         X(agent)      \
         X(inhibitor)  \
         X(reboot)     \
+        X(replicas)   \
         X(rollout)    \
         X(services)   \
         X(data)       \

@@ -42,6 +42,7 @@ include fleetd/host/local.mk
 include fleetd/features/health/local.mk
 include fleetd/problems/local.mk
 include fleetd/features/reboot/local.mk
+include fleetd/features/replicas/local.mk
 include fleetd/features/rollout/local.mk
 include fleetd/features/services/local.mk
 include fleetd/features/data/local.mk

@@ -1,6 +1,7 @@
 #include "units/stored_cluster.h"
 
 #include "units/machine.h"
+#include "units/placement.h"
 
 static_assert((int) SPREAD_KEY_MAX == (int) METADATA_KEY_MAX, "the spread key is a key of machine metadata");
 
@@ -407,3 +408,41 @@ static int data_check(void *record, Error *err) {
 }
 
 const JsonRecord data_record = { JSON_FIELDS(data_fields), sizeof(DataRecord), data_check };
+
+/* Also 0 is a number. */
+static void replicas_write_count(Text *t, const char *name, const void *field) {
+        const ReplicasRecord *r = field;
+
+        if (!r->is_scaled)
+                return;
+        json_begin(t, name);
+        text_printf(t, "%" PRIu64, r->count);
+}
+
+static int replicas_read_count(const JsonValue *member, void *field, Error *err) {
+        ReplicasRecord *r = field;
+
+        r->is_scaled = member != NULL;
+        return member && json_value_u64(member, &r->count) < 0 ?
+                       error_set(err, -EBADMSG, "count: expected a number of instances") :
+                       0;
+}
+
+static const JsonField replicas_fields[] = {
+        { "by", JSON_FIELD_CHARS_CUT, offsetof(ReplicasRecord, by), .size = RECORDED_BY_SIZE },
+        { "count", JSON_FIELD_OTHER, 0, .size = sizeof(ReplicasRecord), .write = replicas_write_count,
+          .read = replicas_read_count },
+        { "file", JSON_FIELD_U64, offsetof(ReplicasRecord, file) },
+        { "since", JSON_FIELD_U64, offsetof(ReplicasRecord, since_ms) },
+        { "slots", JSON_FIELD_U64, offsetof(ReplicasRecord, slots) },
+};
+
+static int replicas_check(void *record, Error *err) {
+        const ReplicasRecord *r = record;
+
+        return MAX(r->count, r->slots) <= UNIT_REPLICAS_MAX ?
+                       0 :
+                       error_set(err, -EBADMSG, "more than %d instances", UNIT_REPLICAS_MAX);
+}
+
+const JsonRecord replicas_record = { JSON_FIELDS(replicas_fields), sizeof(ReplicasRecord), replicas_check };

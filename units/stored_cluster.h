@@ -289,6 +289,19 @@ typedef struct DataRecord {
 
 STORED(data, DataRecord)
 
+/* /_fleet/replicas/TEMPLATE: {"by","count","file","since","slots"}: how many numbered instances of the
+ * template the engine manages. Written from KV_LEVEL_SCHEDULING on. */
+typedef struct ReplicasRecord {
+        bool is_scaled;            /* "count" exists: people have set the number */
+        char by[RECORDED_BY_SIZE]; /* of a scaled number, as the next three */
+        uint64_t count;
+        uint64_t file; /* Replicas= of the text then: the number counts only while the text has the same */
+        uint64_t since_ms; /* wall clock */
+        uint64_t slots;    /* highest number that the engine has managed and not removed */
+} ReplicasRecord;
+
+STORED(replicas, ReplicasRecord)
+
 /* /_fleet/endpoint/UNIT/ID: {"address","name","ports":[{"name","port","protocol"}],"services":[],"zone"}: an
  * instance of services that clients may use. Written from KV_LEVEL_SERVICES on. */
 typedef struct EndpointRecord {

@@ -24,7 +24,7 @@ static const char *const foreign_topics[][2] = {
         { "move", "failover rebalance" },
         { "past", "audit" },
         { "remove", "forget" },
-        { "run", "apply create deploy scale" },
+        { "run", "apply create deploy" },
         { "update", "change daemon-reload" },
 };
 

@@ -11,7 +11,7 @@ static const char *const change_names[] = {
         [CHANGED_ASSIGNMENT] = "order",  [CHANGED_STATE] = "state",       [CHANGED_MACHINE] = "machine",
         [CHANGED_PRESENCE] = "presence", [CHANGED_PROBLEM] = "problem",   [CHANGED_CLUSTER] = "cluster",
         [CHANGED_REVISION] = "revision", [CHANGED_ROLLOUT] = "rollout",   [CHANGED_MOVE] = "move",
-        [CHANGED_DATA] = "data",         [CHANGED_ENDPOINT] = "endpoint",
+        [CHANGED_DATA] = "data",         [CHANGED_REPLICAS] = "replicas", [CHANGED_ENDPOINT] = "endpoint",
 };
 
 static void events_on_end(Request *request) {

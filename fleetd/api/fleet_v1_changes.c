@@ -235,6 +235,11 @@ static bool change_reverts(const Request *request, const Unit *next, const Clust
                revisions_find(&known->unit->revisions, 0, next->hash);
 }
 
+/* Return whether a target state of the unit has an effect: that of a template is that of its replicas. */
+static bool can_have_target(const Unit *unit) {
+        return !unit_name_is_template(unit->name) || unit->placement.replicas >= 0;
+}
+
 /* Read what the request wants for the rollout of its text. */
 static unsigned write_update(const Request *request, const char *name, const ApiUnit *body, Unit *unit,
                              Error *err) {
@@ -271,7 +276,7 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
                 error_set(err, r, "out of memory");
         if (r < 0)
                 return request_status_of(r);
-        if (!known && body->desired_state == _TARGET_INVALID && !unit_name_is_template(name))
+        if (!known && body->desired_state == _TARGET_INVALID && can_have_target(ret->unit))
                 target = ret->unit->placement.target;
         status = write_update(request, name, body, ret->unit, err);
         if (status > 0)
@@ -285,7 +290,7 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
                 return error_prefix(err, 400, "%s", name);
         if (same && body->desired_state == _TARGET_INVALID)
                 return error_set(err, 409, "must provide DesiredState to update existing unit");
-        if (unit_name_is_template(name) && target != TARGET_INACTIVE)
+        if (target != TARGET_INACTIVE && !can_have_target(ret->unit))
                 return error_set(err, 400, "cannot activate template \"%s\"", name);
         if (same) {
                 ret->change = (UnitChange) { .name = name, .has_target = true, .target = target };
@@ -303,8 +308,10 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
                         "%s has twice as many revisions as KeepRevisions= keeps; repeat the request when "
                         "the leader has deleted the oldest",
                         name);
+        /* A new text of a template is no request to stop its replicas. */
         ret->change = (UnitChange) { .unit = ret->unit,
-                                     .has_target = true,
+                                     .has_target = !known || body->desired_state != _TARGET_INVALID ||
+                                                   !unit_name_is_template(name),
                                      .target = target,
                                      .only_if_absent = !known,
                                      .expected_index = known ? known->index : 0 };
@@ -358,7 +365,7 @@ static unsigned write_change(Request *request, const char *name, const ApiUnit *
                 return error_set(err, 409, "unit does not exist and options field empty");
         if (body->desired_state == _TARGET_INVALID)
                 return error_set(err, 409, "must provide DesiredState to update existing unit");
-        if (unit_name_is_template(name) && body->desired_state != TARGET_INACTIVE)
+        if (body->desired_state != TARGET_INACTIVE && !can_have_target(known->unit))
                 return error_set(err, 400, "cannot activate template \"%s\"", name);
         ret->change = (UnitChange) { .name = name, .has_target = true, .target = body->desired_state };
         ret->success = 204;

@@ -191,7 +191,8 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
                                               "fleetctl directory retry %s --machine=%s",
                                               f->name, (unsigned long long) reverted, err.message, f->name,
                                               cluster_name_of(c, view->machine_id));
-                task.retargets = f->unit->placement.target != u->unit->placement.target;
+                task.retargets = f->unit->placement.target != u->unit->placement.target ||
+                                 (f->unit->placement.replicas < 0) != (u->unit->placement.replicas < 0);
         } else if (unit_equal(u->unit, f->unit)) {
                 const Problem *p = diff_problem(c, view, u, PROBLEM_UNOWNED);
 

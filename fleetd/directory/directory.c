@@ -199,9 +199,9 @@ static void directory_on_sent(void *userdata, KvStatus status, const char *messa
         directory_compare_later(d, status == KV_OK ? 0 : RETRY_MS);
 }
 
-/* A file states that its unit is to run, unless it has TargetState=; a template has instances. */
+/* A file states that its unit is to run, unless it has TargetState=; so does a template with Replicas=. */
 static TargetState directory_target(const DirectoryTask *task) {
-        if (!task->unit || unit_name_is_template(task->name))
+        if (!task->unit || (unit_name_is_template(task->name) && task->unit->placement.replicas < 0))
                 return TARGET_INACTIVE;
         return task->unit->placement.target != TARGET_INACTIVE ? task->unit->placement.target :
                                                                  TARGET_LAUNCHED;

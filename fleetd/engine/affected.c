@@ -93,6 +93,7 @@ void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const Registry
                 break;
         case CHANGED_MOVE:
         case CHANGED_DATA:
+        case CHANGED_REPLICAS:
                 marks_add_unit(marks, change->unit);
                 break;
         case CHANGED_ROLLOUT:

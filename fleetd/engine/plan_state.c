@@ -42,7 +42,7 @@ AssignmentKind plan_wanted_kind(const ClusterUnit *u) {
 }
 
 bool plan_is_wanted(const ClusterUnit *u) {
-        return u->unit && u->target != TARGET_INACTIVE;
+        return cluster_unit_is_wanted(u);
 }
 
 bool engine_may_leave(const ClusterAssignment *o) {

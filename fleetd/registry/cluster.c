@@ -138,6 +138,17 @@ bool cluster_unit_exists(const ClusterUnit *u) {
         return u && (u->unit || cluster_unit_has_unreadable(u, LAYOUT_UNIT));
 }
 
+bool cluster_unit_is_wanted(const ClusterUnit *u) {
+        return u->unit && u->target != TARGET_INACTIVE && !unit_name_is_template(u->name);
+}
+
+int cluster_replicas(const ClusterUnit *u) {
+        int file = u->unit && unit_name_is_template(u->name) ? u->unit->placement.replicas : -1;
+        const ReplicasRecord *r = u->replicas;
+
+        return file >= 0 && r && r->is_scaled && r->file == (uint64_t) file ? (int) r->count : file;
+}
+
 bool cluster_machine_has_unreadable(const ClusterMachine *m, LayoutKind kind) {
         return cluster_list_has(&m->unreadable, kind);
 }

@@ -365,6 +365,7 @@ typedef enum RegistryChangeKind {
         CHANGED_ROLLOUT,
         CHANGED_MOVE,
         CHANGED_DATA,
+        CHANGED_REPLICAS,
         CHANGED_ASSIGNMENT,
         CHANGED_STATE,
         CHANGED_ENDPOINT,
@@ -396,6 +397,11 @@ ClusterUnit *cluster_any_unit(const Cluster *c, const char *name); /* also witho
 /* Return the template of an instance, with a unit key that can be read, or NULL. */
 ClusterUnit *cluster_template(const Cluster *c, const char *instance);
 bool cluster_unit_exists(const ClusterUnit *u); /* has a unit key, readable or not; 'u' may be NULL */
+/* Return whether the unit itself is to be on machines. The target state of a template is that of its numbered
+ * instances. */
+bool cluster_unit_is_wanted(const ClusterUnit *u);
+/* Return how many numbered instances the template is to have; -1: their number is up to people. */
+int cluster_replicas(const ClusterUnit *u);
 ClusterMachine *cluster_machine(const Cluster *c, const char *id);
 /* Return the machine with the member key of this Raft ID, or NULL. */
 const ClusterMachine *cluster_machine_of_member(const Cluster *c, uint64_t raft_id);

@@ -17,7 +17,7 @@ static void cluster_list_set(Cluster *c, ClusterList list, ClusterUnit *u, bool 
 }
 
 static bool cluster_unit_is_waiting(const ClusterUnit *u) {
-        if (!u->unit || u->target == TARGET_INACTIVE || u->unit->placement.global)
+        if (!cluster_unit_is_wanted(u) || u->unit->placement.global)
                 return false;
         for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                 if (cluster_assignment_is_active(o) && o->machine->presence == PRESENCE_UP &&
@@ -77,6 +77,7 @@ void cluster_update_lists(Cluster *c, ClusterUnit *u) {
         cluster_list_set(c, CLUSTER_DATA_MOVED, u, cluster_unit_data_moved(c, u));
         cluster_list_set(c, CLUSTER_DATA_LEFT, u, u->data && !cluster_unit_exists(u));
         cluster_list_set(c, CLUSTER_STOPS_FIRST, u,
-                         cluster_unit_stops_first(u) && u->target == TARGET_LAUNCHED && u->n_active == 0);
+                         cluster_unit_stops_first(u) && u->target == TARGET_LAUNCHED && u->n_active == 0 &&
+                                 cluster_unit_is_wanted(u));
         cluster_count_unit(c, u);
 }

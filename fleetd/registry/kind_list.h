@@ -7,7 +7,8 @@
 #define KINDS_OF_UNITS(X)                         \
         X(LAYOUT_ROLLOUT, rollout, RolloutRecord) \
         X(LAYOUT_MOVE, move, MoveRecord)          \
-        X(LAYOUT_DATA, data, DataRecord)
+        X(LAYOUT_DATA, data, DataRecord)          \
+        X(LAYOUT_REPLICAS, replicas, ReplicasRecord)
 
 /* One record of a machine: members of ClusterMachine. */
 #define KINDS_OF_MACHINES(X)                                  \

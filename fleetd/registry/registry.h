@@ -133,6 +133,25 @@ typedef struct MoveEnd {
 int registry_end_moves(Registry *r, uint64_t term, const MoveEnd *ends, size_t n, const char *user,
                        RegistryDone done, void *userdata);
 
+/* -- replicas.c: the number of instances of a template -- */
+
+enum { REPLICAS_CHANGES_MAX = 100 };
+
+/* One step of the set of a template, decided on the present cluster view. Borrowed for the call. */
+typedef struct ReplicasWrite {
+        const ClusterUnit *head;
+        const ReplicasRecord *record;             /* new value; NULL: delete the key */
+        UnitChange changes[REPLICAS_CHANGES_MAX]; /* at first those that destroy */
+        size_t n_changes;
+} ReplicasWrite;
+
+/* Write as many changes as fit. KV_COMPARE_FAILED: the template, the number or an instance has changed. */
+int registry_replicate(Registry *r, uint64_t term, const ReplicasWrite *w, RegistryDone done, void *userdata);
+/* Set the number of instances, as 'user' has decided; without a scaled one, that of the text counts.
+ * KV_COMPARE_FAILED: the template or the number has changed. */
+int registry_scale(Registry *r, const ClusterUnit *head, const ReplicasRecord *record, const char *user,
+                   RegistryDone done, void *userdata);
+
 /* -- states.c: changes by the agent -- */
 
 /* What becomes of the endpoint of a unit on this host. */

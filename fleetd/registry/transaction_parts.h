@@ -19,6 +19,9 @@ typedef struct UnitRequest {
  * template of the unit, too. */
 uint64_t transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitRequest *request,
                                 const UnitChange *change);
+/* units.c: write a change of a unit. 'former' as above. */
+void transaction_change_unit(Registry *r, Transaction *t, Transaction *former, const UnitRequest *request,
+                             const UnitChange *change);
 /* schedule.c: write an assignment, with its preconditions and its row in the history. */
 void transaction_assign(Registry *r, Transaction *t, uint64_t term, const AssignmentChange *change);
 /* revisions.c: write a text of an instance that follows a template: the wanted one of the template, or one

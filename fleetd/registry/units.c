@@ -53,8 +53,8 @@ static void units_write_unit(Transaction *t, Transaction *former, Registry *r, c
         units_note(t, r, change, exists ? HISTORY_UPDATED : HISTORY_SUBMITTED, reason);
 }
 
-static void units_add(Registry *r, Transaction *t, Transaction *former, const UnitRequest *request,
-                      const UnitChange *change) {
+void transaction_change_unit(Registry *r, Transaction *t, Transaction *former, const UnitRequest *request,
+                             const UnitChange *change) {
         const char *name = change->unit ? change->unit->name : change->name;
 
         transaction_expect(t, change->expected_index, LAYOUT_UNIT, name, NULL);
@@ -154,7 +154,7 @@ int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, 
         const char *owner = NULL;
 
         for (size_t i = 0; i < n; i++) {
-                units_add(r, &t, &former, &request, &changes[i]);
+                transaction_change_unit(r, &t, &former, &request, &changes[i]);
                 owner = changes[i].unit && changes[i].unit->owner ? changes[i].unit->owner : owner;
         }
         if (owner)

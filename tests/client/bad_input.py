@@ -47,6 +47,13 @@ ROWS = [
     ("rollout status db", 2, "fleetctl: status is no unit; instead: fleetctl rollout db"),
     ("rollout history db", 2, "fleetctl: history is no unit; instead: fleetctl history db"),
     ("rollout restart t@.service", 2, "fleetctl: restart is no unit; instead: fleetctl restart 't@*'"),
+    # Replicas
+    ("scale", 2, 'fleetctl: scale: expected a template, and a number or "file"'),
+    ("scale t@.service 3 4", 2, 'fleetctl: scale: expected a template, and a number or "file"'),
+    ("scale t@.service -1", 2, "fleetctl: unknown shorthand flag: '1' in -1 (fleetctl help scale)"),
+    ("scale t@.service 1001", 2, 'fleetctl: scale: expected a number from 0 to 1000, or "file"'),
+    ("scale t@.service 3x", 2, 'fleetctl: scale: expected a number from 0 to 1000, or "file"'),
+    ("scale none@.service 3", 4, "Unit none@.service does not exist."),
     # Machines
     ("move", 2, "fleetctl: move: expected one unit, and at most one machine by its name or ID"),
     ("move web@1 alpha beta", 2, "fleetctl: move: expected one unit, and at most one machine by its name or ID"),

@@ -937,6 +937,9 @@ static bool has(const ClusterView *p, LayoutKind kind) {
         case LAYOUT_MAINTENANCE:
                 return m && m->maintenance && m->maintenance_index > 0 &&
                        m->maintenance->mode == MAINTENANCE_DRAINING;
+        case LAYOUT_REPLICAS:
+                return u && u->replicas && u->replicas_index > 0 && u->replicas->is_scaled &&
+                       u->replicas->slots == 4;
         case LAYOUT_REBOOT:
                 return m && m->reboot && m->reboot_index > 0 && m->reboot->state == REBOOT_DOWN &&
                        m->reboot->kind == REBOOT_SOFT && m->reboot->seq == 4;
@@ -966,6 +969,8 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
                   "/_fleet/move" },
                 { LAYOUT_DATA, "/_fleet/data/a.service", "{\"machine\":\"" A "\",\"since\":5}",
                   "/_fleet/data" },
+                { LAYOUT_REPLICAS, "/_fleet/replicas/a.service", "{\"count\":0,\"slots\":4}",
+                  "/_fleet/replicas" },
                 { LAYOUT_TARGET, "/_fleet/target/a.service", "loaded", "/_fleet/target" },
                 { LAYOUT_FACTS, "/_fleet/machine/" A "/facts", "{\"metadata\":{\"own\":\"1\"}}",
                   "/_fleet/machine" },
