@@ -1,6 +1,7 @@
 #include "client/core/notes.h"
 
 #include "client/core/machines.h"
+#include "client/core/times.h"
 #include "client/core/unit.h"
 
 typedef struct HistoryReading {
@@ -199,6 +200,29 @@ void client_note_data(Client *c, const char *name) {
 void client_note_warnings(const JsonValue *warnings) {
         JSON_EACH(item, warnings)
                 client_note("warning: %s", json_value_string(item) ?: "");
+}
+
+void append_replicas(Text *t, const char *name, const JsonValue *set) {
+        const JsonValue *apart = json_value_member(set, "apart");
+        const char *by = member_text(set, "scaledBy"), *first = json_value_string(json_value_item(apart, 0));
+
+        text_printf(t, "%s has %llu of %llu replicas", name, (unsigned long long) member_number(set, "exist"),
+                    (unsigned long long) member_number(set, "count"));
+        if (*by) {
+                text_printf(t, " (file: %llu; scaled by %s", (unsigned long long) member_number(set, "file"),
+                            by);
+                append_age(t, member_number(set, "scaledSince"));
+                text_append(t, ")");
+        }
+        text_printf(t, "; its instances: fleetctl list-units '%.*s@*'.", (int) strcspn(name, "@"), name);
+        if (json_value_count(apart) > 1)
+                text_printf(t, " %zu of them have texts of their own, as %s,", json_value_count(apart),
+                            first);
+        else if (first)
+                text_printf(t, " %s has a text of its own,", first);
+        if (first)
+                text_printf(t, " and %s no part of the set; to let it follow: fleetctl start --replace %s",
+                            json_value_count(apart) > 1 ? "are" : "is", first);
 }
 
 void append_template(Text *t, const char *name) {

@@ -19,6 +19,8 @@ void client_note_past(Client *c, const char *name, bool known);
 
 /* Append that a template runs nowhere, and the command that lists its instances. */
 void append_template(Text *t, const char *name);
+/* The same of one with Replicas=, by its answer of GET /fleet/v1/units/NAME/replicas: how many it has. */
+void append_replicas(Text *t, const char *name, const JsonValue *set);
 
 /* Call 'on_row' with each row of the history of a unit, the oldest first. Without a history there is none. */
 typedef int (*HistoryOnRow)(void *userdata, const JsonValue *row); /* a negative errno ends the reading */

@@ -32,17 +32,20 @@ static int wait_gone(Client *c, const Names *names) {
 static int destroy_units(Client *c, FoundUnits *found) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, found->n + 1);
         int status = EXIT_DONE;
+        size_t n = 0;
 
         if (!units)
                 return client_fail(-ENOMEM, NULL);
         for (size_t i = 0; i < found->n; i++) {
-                units[i] = client_change_of(found->items[i].name);
-                units[i].destroy = true;
+                if (found_is_slot(found, &found->items[i])) /* it goes with its set */
+                        continue;
+                units[n] = client_change_of(found->items[i].name);
+                units[n++].destroy = true;
         }
-        for (size_t i = 0, end; i < found->n; i = end) {
+        for (size_t i = 0, end; i < n; i = end) {
                 bool all;
 
-                end = MIN(found->n, i + BATCH_UNITS);
+                end = MIN(n, i + BATCH_UNITS);
                 all = end - i > 1 && client_destroy(c, units + i, end - i, NULL) >= 0;
                 for (size_t k = i; k < end; k++) {
                         Error err = {};
@@ -55,6 +58,10 @@ static int destroy_units(Client *c, FoundUnits *found) {
                                 return client_fail(-ENOMEM, NULL);
                 }
         }
+        for (size_t i = 0; i < found->n && status == EXIT_DONE; i++)
+                if (found_is_slot(found, &found->items[i]) &&
+                    names_add(&found->waiting, found->items[i].name, strlen(found->items[i].name)) < 0)
+                        return client_fail(-ENOMEM, NULL);
         return status;
 }
 

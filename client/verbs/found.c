@@ -1,9 +1,15 @@
 #include "client/verbs/found.h"
 
+#include "base/clock.h"
 #include "client/core/files.h"
 #include "client/core/notes.h"
 #include "client/core/state_text.h"
 #include "client/core/unit.h"
+
+enum {
+        SLOTS_MS = 30000,   /* in which the leader creates the instances of a set */
+        SLOTS_GAP_MS = 100, /* between two reads of it */
+};
 
 bool found_waits_for(const Client *c, bool global) {
         return !c->options.no_block && (!global || c->options.wait || progress_is_possible());
@@ -16,12 +22,89 @@ void found_done(FoundUnits *found) {
         free(found->before_ms);
         names_done(&found->names);
         names_done(&found->created);
+        names_done(&found->sets);
+        names_done(&found->slots);
         names_done(&found->differing);
         for (size_t i = 0; i < found->n; i++) {
                 free(found->items[i].reason);
                 names_done(&found->items[i].machines);
         }
         free(found->items);
+}
+
+/* -- Sets -- */
+
+bool found_is_set(const FoundUnits *found, const Found *f) {
+        return names_have(&found->sets, f->name);
+}
+
+bool found_is_slot(const FoundUnits *found, const Found *f) {
+        return names_have(&found->slots, f->name);
+}
+
+int found_read_set(Client *c, const char *template, JsonValue **ret, Error *err) {
+        _cleanup_text_ Text path = {};
+        int r;
+
+        (void) client_path_of(&path, "/fleet/v1/units/", template, "/replicas");
+        r = client_refresh_json(c, client_path(&path), ret, err);
+        return r == -EREMOTEIO && !client_is_about_daemon(r, err) ? 0 : r;
+}
+
+static bool found_is_apart(const JsonValue *set, const char *name) {
+        JSON_EACH(item, json_value_member(set, "apart"))
+                if (same_string(json_value_string(item), name))
+                        return true;
+        return false;
+}
+
+static int found_add_set(FoundUnits *found, const char *template, const JsonValue *set) {
+        uint64_t n = MIN(member_number(set, "count"), (uint64_t) UNIT_REPLICAS_MAX);
+        int stem = (int) strcspn(template, "@") + 1;
+
+        TRY(names_add(&found->sets, template, strlen(template)));
+        for (uint64_t i = 1; i <= n; i++) {
+                _cleanup_text_ Text t = {};
+
+                text_printf(&t, "%.*s%llu%s", stem, template, (unsigned long long) i, template + stem);
+                TRY(t.error);
+                if (found_is_apart(set, t.chars)) /* it has a text of its own */
+                        continue;
+                if (!names_have(&found->names, t.chars))
+                        TRY(names_add(&found->names, t.chars, t.size));
+                TRY(names_add(&found->slots, t.chars, t.size));
+        }
+        return 0;
+}
+
+int found_add_slots(Client *c, FoundUnits *found, Error *err) {
+        for (size_t i = 0, n = found->names.n; i < n; i++) {
+                _cleanup_json_ JsonValue *set = NULL;
+
+                if (unit_name_is_template(found->names.items[i]) &&
+                    TRY(found_read_set(c, found->names.items[i], &set, err)) > 0)
+                        TRY(found_add_set(found, found->names.items[i], set));
+        }
+        return 0;
+}
+
+int found_await_slots(Client *c, const FoundUnits *found, Error *err) {
+        uint64_t end_ms = clock_monotonic_ms() + SLOTS_MS;
+
+        for (size_t i = 0; i < found->sets.n && !c->options.no_block; i++) {
+                _cleanup_json_ JsonValue *set = NULL;
+
+                while (TRY(found_read_set(c, found->sets.items[i], &set, err)) > 0 &&
+                       member_number(set, "due") > 0) {
+                        if (clock_monotonic_ms() >= end_ms)
+                                return error_set(err, -ENOEXEC,
+                                                 "%s: its instances are not created yet: "
+                                                 "fleetctl why %s",
+                                                 found->sets.items[i], found->sets.items[i]);
+                        (void) usleep(SLOTS_GAP_MS * 1000);
+                }
+        }
+        return 0;
 }
 
 static int found_set_unit(Found *f, const ApiUnit *unit) {
@@ -141,6 +224,7 @@ int found_find(Client *c, char **args, size_t n, FoundUnits *ret, Error *err) {
         size_t kept = 0, n_absent = 0;
 
         TRY(files_names(args, n, &ret->names));
+        TRY(found_add_slots(c, ret, err));
         TRY(found_read(c, ret, false, err));
         for (size_t i = 0; i < ret->n; i++)
                 if (ret->items[i].exists)
@@ -153,7 +237,7 @@ int found_find(Client *c, char **args, size_t n, FoundUnits *ret, Error *err) {
         for (size_t i = 0; n_absent > 0 && i < ret->names.n; i++) {
                 const char *name = ret->names.items[i];
 
-                if (found_has(ret, name))
+                if (found_has(ret, name) || names_have(&ret->slots, name))
                         continue;
                 client_note("%s: %s", name,
                             strpbrk(name, "*?[") ? "no unit of the cluster matches" :

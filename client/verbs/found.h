@@ -29,7 +29,9 @@ typedef struct Found {
 
 typedef struct FoundUnits {
         Names names, created; /* 'created': with the requested target state, by this command */
-        Names differing;      /* of each of 'names': see Submitted */
+        Names sets, slots; /* of 'names': templates with Replicas=, and their numbered instances, which have
+                              the target states of these: the leader sets them */
+        Names differing;   /* of each of 'names': see Submitted */
         Found *items;
         size_t n;
 
@@ -44,6 +46,16 @@ typedef struct FoundUnits {
 bool found_waits_for(const Client *c, bool global);
 void found_done(FoundUnits *found);
 #define _cleanup_found_ _cleanup_(found_done)
+/* Read the replicas of a template. 1; 0: it has none, or fleetd is of a version without them. */
+int found_read_set(Client *c, const char *template, JsonValue **ret, Error *err);
+/* Add the numbered instances of the templates with Replicas= among the names, as many as these are to have.
+ */
+int found_add_slots(Client *c, FoundUnits *found, Error *err);
+/* Wait until the leader has created the slots, and has given them the new target states; not with --no-block.
+ */
+int found_await_slots(Client *c, const FoundUnits *found, Error *err);
+bool found_is_set(const FoundUnits *found, const Found *f);
+bool found_is_slot(const FoundUnits *found, const Found *f);
 void found_set_states(Found *f, const Listing *states);
 /* Read all units of found->names, in order, whether they exist or not. */
 int found_read(Client *c, FoundUnits *found, bool named, Error *err);

@@ -5,6 +5,7 @@
 #include "client/core/notes.h"
 #include "client/core/patterns.h"
 #include "client/core/unit.h"
+#include "client/verbs/found.h"
 #include "client/verbs/list_columns.h"
 
 enum {
@@ -181,9 +182,13 @@ static int list_note_missing(Client *c, const List *list, const Names *missing, 
                 if (r < 0)
                         return client_fail_after(r, err, "Error retrieving unit: ");
                 if (r > 0 && unit_name_is_template(name)) {
+                        _cleanup_json_ JsonValue *set = NULL;
                         _cleanup_text_ Text t = {};
 
-                        append_template(&t, name);
+                        if (TRY(found_read_set(c, name, &set, err)) > 0)
+                                append_replicas(&t, name, set);
+                        else
+                                append_template(&t, name);
                         client_note("%s", t.error < 0 ? strerror(-t.error) : t.chars);
                         continue;
                 }

@@ -21,23 +21,30 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
         for (size_t i = 0; i < found->n; i++) {
                 Found *f = &found->items[i];
 
+                if (found_is_slot(found, f))
+                        continue;
                 if (!f->exists)
                         return error_set(err, -ENOENT, "unable to find unit %s", f->name);
-                f->as_requested = f->desired == target && !names_have(&found->created, f->name);
-                if (f->desired != target || (found_is_triggered(f, target) && !c->options.replace))
+                f->as_requested = f->desired == target && !names_have(&found->created, f->name) &&
+                                  !found_is_set(found, f);
+                if (f->desired != target || found_is_set(found, f) ||
+                    (found_is_triggered(f, target) && !c->options.replace))
                         found_add_change(changes, &n_changes, f, target);
         }
         TRY(client_change(c, changes, n_changes, err));
+        TRY(found_await_slots(c, found, err));
 
         for (size_t i = 0; i < found->n; i++) {
                 const Found *f = &found->items[i];
 
+                if (found_is_set(found, f))
+                        continue;
                 /* fleet did not wait for a unit that was started before, and scripts rely on it. One that
                  * waits does not run: a repeated command waits as the first one. */
                 if (f->as_requested && !c->options.wait && !(f->waits && found_waits_for(c, f->global)))
                         continue;
                 TRY(found_add_changed(c, found, f->name, f->global,
-                                      f->as_requested || target != TARGET_LAUNCHED ||
+                                      f->as_requested || f->desired == target || target != TARGET_LAUNCHED ||
                                                       names_have(&found->created, f->name) ?
                                               0 :
                                               f->before_ms));
@@ -121,6 +128,7 @@ static int raise_run(Client *c, char **args, size_t n, Error *err) {
                          err);
         if (r != EXIT_DONE)
                 return r;
+        TRY_VERB(found_add_slots(c, &found, err), err, "%s", what);
         TRY_VERB(found_read(c, &found, true, err), err, "%s", what);
         TRY_VERB(raise_targets(c, &found, request.target, err), err, "%s", what);
 

@@ -524,6 +524,16 @@ static void print_created(const Submission *s, bool quiet, const Names *created)
                 printf("Unit %s inactive\n", s->name);
 }
 
+/* Return whether the template has Replicas=: in the text that the cluster has after the command. */
+static bool has_replicas(const Client *c, const Submission *s, const ApiUnit *stored) {
+        _cleanup_unit_ Unit *unit = NULL;
+
+        if (s->unit && (!stored || c->options.replace))
+                return s->unit->placement.replicas >= 0;
+        return stored && api_unit_contents(s->name, stored, &unit, NULL) >= 0 &&
+               unit->placement.replicas >= 0;
+}
+
 /* Reject templates before anything is submitted; fleet did it afterwards. The result is that of a verb. */
 static int reject_templates(Client *c, const Submissions *all, TargetState target, Error *err) {
         int r, status = EXIT_DONE;
@@ -537,6 +547,8 @@ static int reject_templates(Client *c, const Submissions *all, TargetState targe
                 r = TRY_VERB(read_stored(c, s->name, &stored, err), err, "Error creating units: ");
                 if (r == 0 && !s->unit)
                         continue; /* prepare_one() reports it */
+                if (!streq(c->verb->name, "restart") && has_replicas(c, s, r > 0 ? &stored : NULL))
+                        continue;
                 replace_refuse_template(c, s->name, s->given, r > 0, target);
                 status = EXIT_FAILED;
         }

@@ -214,7 +214,9 @@ static void print_place(const JsonValue *root) {
                 if (*where && streq(member_text(m, "id"), where))
                         text_printf(&t, "%s %s %s: %s", name, is_down(m) ? "was on" : "is on",
                                     machine_label(m), reason);
-        if (unit_name_is_template(name))
+        if (json_value_member(root, "replicas"))
+                append_replicas(&t, name, json_value_member(root, "replicas"));
+        else if (unit_name_is_template(name))
                 append_template(&t, name);
         else if (member_bool(root, "global"))
                 text_printf(&t, "%s is global with target state %s: it runs on all machines that it fits.",

@@ -19,6 +19,7 @@ static void replicas_write_slots(Text *t, const Cluster *c, const ClusterUnit *h
         _cleanup_names_ Names missing = {}, apart = {};
         char name[UNIT_NAME_MAX + 1];
         uint64_t exist = 0, to_stop = 0;
+        ReplicasStep step;
 
         for (int i = 1; i <= MAX(wanted, head->replicas ? (int) head->replicas->slots : 0); i++) {
                 const ClusterUnit *u = NULL;
@@ -34,7 +35,9 @@ static void replicas_write_slots(Text *t, const Cluster *c, const ClusterUnit *h
                 if (list && names_add(list, name, strlen(name)) < 0)
                         t->error = -ENOMEM;
         }
+        replicas_step(head, c, &step);
         replicas_write_list(t, "apart", &apart);
+        json_add_u64(t, "due", step.n);
         json_add_u64(t, "exist", exist);
         replicas_write_list(t, "missing", &missing);
         json_add_u64(t, "surplus", to_stop);
