@@ -75,16 +75,19 @@ static bool plan_has_former_drop_ins(const ClusterUnit *u, const ClusterAssignme
 static void plan_choose_text(const Pass *pass, AssignmentChange *c, const ClusterUnit *u,
                              const ClusterAssignment *o, const ClusterAssignment *in_place) {
         const ClusterAssignment *source = in_place ?: plan_text_source(u);
-        const RolloutRecord *rollout = rollout_head(pass->cluster, u)->rollout;
+        const ClusterUnit *head = rollout_head(pass->cluster, u);
+        const RolloutRecord *rollout = head->rollout;
+        const Revision *completed = NULL; /* not one of a template that was destroyed: no host can read it */
 
         if (!plan_names_texts(pass))
                 return;
         plan_set_wanted_text(c, u);
+        if (rollout && rollout->state != ROLLOUT_DONE && rollout->completed.number > 0 && head->unit)
+                completed = revisions_find(&head->unit->revisions, 0, rollout->completed.hash);
         if (source && source->hash[0] && (in_place || !plan_has_former_drop_ins(u, source)))
                 plan_keep_text(c, o, source);
-        else if (rollout && rollout->state != ROLLOUT_DONE && rollout->completed.number > 0 &&
-                 u->unit->own_size == 0 && !plan_was_updated(u, rollout)) {
-                c->revision = rollout->completed.number; /* an instance that is new during a rollout */
+        else if (completed && u->unit->own_size == 0 && !plan_was_updated(u, rollout)) {
+                c->revision = completed->number; /* an instance that is new during a rollout */
                 c->hold_ms = MAX(o ? o->hold_ms : 0, rollout->hold_ms);
                 memcpy(c->hash, rollout->completed.hash, sizeof(c->hash));
                 memcpy(c->base, c->hash, sizeof(c->base));

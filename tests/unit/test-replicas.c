@@ -293,6 +293,26 @@ static void a_template_with_a_target_is_no_unit_that_waits(void **state) {
         assert_string_equal(plan, "");
 }
 
+/* The rollout of a set outlives its template, with the hash of a text that is not stored any more. */
+static void an_instance_gets_no_text_of_a_template_that_was_destroyed(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+        const ClusterAssignment *a;
+        EnginePlan plan = {};
+
+        begin(&p, "Replicas=1", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_put(
+                &p, "/_fleet/rollout/" SET,
+                "{\"completed\":2,\"completedHash\":\"h\",\"state\":\"rolling\",\"to\":1,\"toHash\":\"x\"}");
+        steps(&p, "+1 slots 1");
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 0, &cluster_view_limits, &plan), 0);
+        cluster_view_apply(&p, &plan);
+        a = LIST_FIRST(&slot_unit(&p, 1)->assignments);
+        assert_non_null(a);
+        assert_string_equal(a->hash, head(&p)->unit->hash);
+        engine_plan_done(&plan);
+}
+
 static void a_name_that_is_too_long_for_a_unit_is_no_slot(void **state) {
         char template[UNIT_NAME_MAX + 1], name[UNIT_NAME_MAX + 1];
 
@@ -477,6 +497,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(nothing_changes_while_a_key_cannot_be_read),
                 cmocka_unit_test(a_number_out_of_range_is_no_record),
                 cmocka_unit_test(a_template_with_a_target_is_no_unit_that_waits),
+                cmocka_unit_test(an_instance_gets_no_text_of_a_template_that_was_destroyed),
                 cmocka_unit_test(a_name_that_is_too_long_for_a_unit_is_no_slot),
                 cmocka_unit_test(any_history_ends_with_exactly_the_slots_of_the_number),
         };
