@@ -7,6 +7,7 @@
 #include "fleetd/registry/history.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/sim/drains.h"
+#include "tests/sim/replicas.h"
 #include "tests/sim/rollouts.h"
 #include "tests/sim/services.h"
 #include "tests/lib/store_inside.h"
@@ -173,7 +174,7 @@ void check_start(SimMachine *m, const char *unit) {
                 check_singleton(m, unit);
                 return;
         }
-        if (rollouts_check_start(m, unit))
+        if (replicas_has(unit) || rollouts_check_start(m, unit))
                 return;
         if (run->stopped_ms > 0 && !has_cause(m, unit, run->since_ms, false) &&
             !drains_may_move(m->cluster, run->since_ms))
@@ -186,7 +187,7 @@ void check_start(SimMachine *m, const char *unit) {
 void check_stop(SimMachine *m, const char *unit, bool asked) {
         RunningUnit *run = run_of(m, unit);
 
-        if (is_singleton(unit) || rollouts_check_stop(m, unit, asked))
+        if (is_singleton(unit) || replicas_has(unit) || rollouts_check_stop(m, unit, asked))
                 return;
         if (asked && !has_cause(m, unit, run->since_ms, true)) {
                 if (drains_may_move(m->cluster, run->since_ms))
@@ -344,7 +345,7 @@ static void check_unit(SimCluster *c, const Cluster *cluster, const SchedulerVie
                         where = m;
                 }
         }
-        if (u->target != TARGET_LAUNCHED) {
+        if (u->target != TARGET_LAUNCHED || unit_name_is_template(u->name)) {
                 if (n > 0)
                         world_failed(c->world, "runs-only-if-wanted", "%s is not wanted, but runs on%s",
                                      u->name, on);
@@ -386,7 +387,8 @@ static void check_unit(SimCluster *c, const Cluster *cluster, const SchedulerVie
                 if (hash && state && !streq(state->state.invocation, invocation))
                         world_failed(c->world, "each-start-is-published", "%s on%s: %s instead of %s",
                                      u->name, on, state->state.invocation, invocation);
-                if (hash && !streq(hash, u->unit->hash) && !is_held_back(u, hash))
+                if (hash && !streq(hash, u->unit->hash) && !is_held_back(u, hash) &&
+                    !replicas_has(u->name)) /* of many, one after the other gets it */
                         world_failed(c->world, "a-unit-runs-as-submitted", "%s on%s runs an old text",
                                      u->name, on);
         }

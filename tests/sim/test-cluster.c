@@ -2,7 +2,7 @@
  * power, daemons crash, links are cut, processes pause. Then all faults end, and all invariants must hold.
  *
  *      test-cluster [--seed N] [--runs N] [--trace] [--seconds N] [--hosts N] [--tokens] [--drains]
- * [--rollouts]
+ * [--rollouts] [--replicas]
  *                   [--twice]
  */
 #include <getopt.h>
@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "tests/sim/cluster_faults.h"
 #include "tests/sim/drains.h"
+#include "tests/sim/replicas.h"
 #include "tests/sim/rollouts.h"
 #include "tests/sim/services.h"
 
@@ -31,6 +32,7 @@ enum {
         DRAINS_EVERY = 4,      /* in one of so many worlds, hosts are drained */
         DRAINS_END_MS = 90000, /* of HEAL_MS; then maintenance ends */
         STOPS_FIRST = 12,      /* units, in these worlds */
+        SETS_EVERY = 4,        /* in one of so many worlds, people scale a template */
         ROLLS_EVERY = 4,       /* in one of so many other worlds, the text of a global unit changes */
         ROLLS_HOSTS_MAX = 20,
         ROLLS_END_MS = 70000, /* of HEAL_MS; then a last text is rolled out */
@@ -39,7 +41,7 @@ enum {
 typedef struct Options {
         uint64_t seed, runs, seconds;
         unsigned hosts; /* 0: drawn */
-        bool trace, twice, tokens, drains, rollouts;
+        bool trace, twice, tokens, drains, rollouts, replicas;
 } Options;
 
 static uint64_t totals_drains, totals_rolls, totals_old, totals_attached, totals_tokens, totals_slices,
@@ -458,9 +460,10 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         uint64_t before, hash;
 
         tracing = w;
-        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu --hosts %u%s%s%s",
+        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu --hosts %u%s%s%s%s",
                  (unsigned long long) o->seconds, o->hosts, o->tokens ? " --tokens" : "",
-                 o->drains ? " --drains" : "", o->rollouts ? " --rollouts" : "");
+                 o->drains ? " --drains" : "", o->rollouts ? " --rollouts" : "",
+                 o->replicas ? " --replicas" : "");
         world_set_replay(w, replay);
         often = !has_drains(seed, o) && !has_rollouts(seed, o);
         tokens = world_chance(w, often ? BY_TOKEN_MOST_PERCENT : BY_TOKEN_PERCENT) && o->hosts == 0;
@@ -495,6 +498,8 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         if (hosts <= ROLLS_HOSTS_MAX && has_rollouts(seed, o))
                 rollouts_begin(c);
         totals_rolls += c->rolls;
+        if (o->replicas || seed % SETS_EVERY == 2)
+                replicas_begin(c);
         people_submit_all(c);
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 world_at(w, 10 * i, NULL, writer_on_turn, &c->writers[i]);
@@ -505,6 +510,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
 
         cluster_heal(c, &faults);
         check_healed(c);
+        replicas_check(c);
         count_changes(c, begins, tokens);
         wait_for_rollouts(c);
         before = raft_index(c);
@@ -528,11 +534,17 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
 
 int main(int argc, char *argv[]) {
         static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
-                { "trace", no_argument, NULL, 't' },      { "seconds", required_argument, NULL, 'S' },
-                { "twice", no_argument, NULL, '2' },      { "hosts", required_argument, NULL, 'h' },
-                { "tokens", no_argument, NULL, 'k' },     { "drains", no_argument, NULL, 'd' },
-                { "rollouts", no_argument, NULL, 'R' },   {},
+                { "seed", required_argument, NULL, 's' },
+                { "runs", required_argument, NULL, 'r' },
+                { "trace", no_argument, NULL, 't' },
+                { "seconds", required_argument, NULL, 'S' },
+                { "twice", no_argument, NULL, '2' },
+                { "hosts", required_argument, NULL, 'h' },
+                { "tokens", no_argument, NULL, 'k' },
+                { "drains", no_argument, NULL, 'd' },
+                { "rollouts", no_argument, NULL, 'R' },
+                { "replicas", no_argument, NULL, 'N' },
+                {},
         };
         Options o = { .seed = 1, .runs = 5, .seconds = 60 };
         uint64_t acknowledged = 0;
@@ -565,6 +577,9 @@ int main(int argc, char *argv[]) {
                         break;
                 case 'R':
                         o.rollouts = true;
+                        break;
+                case 'N':
+                        o.replicas = true;
                         break;
                 case '2':
                         o.twice = true;
@@ -599,6 +614,7 @@ int main(int argc, char *argv[]) {
                (double) total_ms / 3600000, (unsigned long long) acknowledged);
         drains_print();
         rollouts_print();
+        replicas_print();
         faults_print();
         return 0;
 }
