@@ -1,4 +1,5 @@
 /* destroy: remove units from the cluster. */
+#include "base/parse.h"
 #include "client/core/notes.h"
 #include "client/core/unit.h"
 #include "client/verbs/found.h"
@@ -77,6 +78,23 @@ static void destroy_note_data(Client *c, const Names *names) {
         }
 }
 
+/* Print that a new instance takes the place of a destroyed one, which is one of a set that stays. */
+static void note_created_again(Client *c, const FoundUnits *found, const char *name) {
+        _cleanup_free_ char *template = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
+        _cleanup_json_ JsonValue *set = NULL;
+        uint64_t number, n;
+        char digits[8] = "";
+
+        if (!template || names_have(&found->names, template) ||
+            sscanf(name + strcspn(name, "@") + 1, "%7[0-9].", digits) != 1 ||
+            parse_u64(digits, &number) < 0 || found_read_set(c, template, &set, NULL) <= 0)
+                return;
+        n = member_number(set, "count");
+        if (number >= 1 && number <= n)
+                client_note("%s is created again: %s has %llu replicas; for fewer: fleetctl scale %s %llu",
+                            name, template, (unsigned long long) n, template, (unsigned long long) n - 1);
+}
+
 static int destroy_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_found_ FoundUnits found = {};
         int r, status;
@@ -86,6 +104,8 @@ static int destroy_run(Client *c, char **args, size_t n, Error *err) {
         /* Destroy all before the first wait, so that they stop at the same time. */
         status = destroy_units(c, &found);
         destroy_note_data(c, &found.waiting);
+        for (size_t i = 0; i < MIN(found.waiting.n, (size_t) UNITS_MANY); i++)
+                note_created_again(c, &found, found.waiting.items[i]);
         if (c->options.no_block || !progress_is_possible())
                 return wait_gone(c, &found.waiting) ?: status;
         r = found_wait(c, &found, &(WaitRequest) { .goal = WAIT_GONE }, err);

@@ -84,6 +84,9 @@ void maintenance_write(Text *t, const Cluster *cluster);
  * none. */
 void plan_write_warnings(Text *t, const ClusterUnit *head, size_t n);
 
+/* Return the unit of a path as /fleet/v1/units/NAME/move, or NULL, with the message for 404. */
+const ClusterUnit *request_unit_of(const Request *request, Error *err);
+
 /* Answer with all records of KINDS_BY_NAME of a kind, in the order of their names. */
 unsigned request_answer_named(Request *request, const char *name, LayoutKind kind,
                               void (*write)(Text *t, const Cluster *c, const ClusterNamed *x));

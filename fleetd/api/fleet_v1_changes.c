@@ -240,6 +240,15 @@ static bool can_have_target(const Unit *unit) {
         return !unit_name_is_template(unit->name) || unit->placement.replicas >= 0;
 }
 
+/* A scaled number counts for a new text with the same Replicas=, too. */
+static int write_replicas(const ClusterUnit *known, const Unit *next, Error *err) {
+        int n = cluster_replicas(known), file = next->placement.replicas;
+
+        return n > 0 && file == known->unit->placement.replicas ?
+                       unit_check_replicas(next, (unsigned) n, err) :
+                       0;
+}
+
 /* Read what the request wants for the rollout of its text. */
 static unsigned write_update(const Request *request, const char *name, const ApiUnit *body, Unit *unit,
                              Error *err) {
@@ -281,6 +290,8 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
         status = write_update(request, name, body, ret->unit, err);
         if (status > 0)
                 return status;
+        if (!same && known && write_replicas(known, ret->unit, err) < 0)
+                return 400;
         if (!same && cluster_check_options(ret->unit, request_level(request), err) < 0)
                 return error_prefix(err, 409, "%s", name);
         r = same ? 0 : cluster_check_followers(request_cluster(request), ret->unit, &request->checked, err);

@@ -13,7 +13,7 @@ enum {
 };
 
 /* Return the unit of the path; NULL: there is none, for status 404. */
-static const ClusterUnit *move_unit_of(const Request *request, Error *err) {
+const ClusterUnit *request_unit_of(const Request *request, Error *err) {
         size_t size = strcspn(request->rest, "/");
         char name[UNIT_NAME_MAX + 1] = "";
         const ClusterUnit *u;
@@ -55,7 +55,7 @@ static void move_write_followers(Text *t, const ClusterUnit *u, const ClusterMac
 
 unsigned move_get_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
-        const ClusterUnit *u = move_unit_of(request, err);
+        const ClusterUnit *u = request_unit_of(request, err);
         const ClusterMachine *where = NULL;
         const ClusterAssignment *from;
         SchedulerView *view = NULL;
@@ -162,7 +162,7 @@ static unsigned move_stop(Request *request, const ClusterUnit *u, const char *wh
 
 unsigned move_put_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
-        const ClusterUnit *u = move_unit_of(request, err);
+        const ClusterUnit *u = request_unit_of(request, err);
         const ClusterMachine *to = NULL, *m;
         const ClusterAssignment *there;
         MoveBody body = {};
@@ -192,7 +192,7 @@ unsigned move_put_handle(Request *request, Error *err) {
 /* -- DELETE -- */
 
 unsigned move_delete_handle(Request *request, Error *err) {
-        const ClusterUnit *u = move_unit_of(request, err);
+        const ClusterUnit *u = request_unit_of(request, err);
 
         if (!u)
                 return 404;

@@ -237,7 +237,7 @@ unsigned why_handle(Request *request, Error *err) {
                 return error_set(err, 500, "out of memory");
         kind = request_explain(request, view, u, &why);
         (void) cluster_current_state(c, u, &where);
-        waits = !where && !cluster_unit_is_unreadable(u) && u->target != TARGET_INACTIVE &&
+        waits = !where && !cluster_unit_is_unreadable(u) && cluster_unit_is_wanted(u) &&
                 !u->unit->placement.global && scheduler_pick(view, u, &would, NULL) == -ENOENT;
 
         json_open(&t, NULL, '{');

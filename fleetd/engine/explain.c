@@ -499,7 +499,7 @@ const char *engine_explain_unit(const SchedulerView *view, const ClusterUnit *u,
                 return explain_assigned(&x, a, ret);
         if (u->target == TARGET_INACTIVE)
                 error_set(ret, 0, "its target state is inactive");
-        else if (!u->unit->placement.global)
+        else if (!u->unit->placement.global && cluster_unit_is_wanted(u))
                 return explain_unplaced(&x, ret);
         return NULL;
 }

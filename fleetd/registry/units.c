@@ -53,6 +53,13 @@ static void units_write_unit(Transaction *t, Transaction *former, Registry *r, c
         units_note(t, r, change, exists ? HISTORY_UPDATED : HISTORY_SUBMITTED, reason);
 }
 
+/* A template that had no Replicas= at last leaves its instances as they are, also before the leader has
+ * noticed its text. */
+static void units_keep_instances(Transaction *t, const ClusterUnit *u) {
+        if (u && u->replicas && cluster_replicas(u) < 0)
+                transaction_delete(t, LAYOUT_REPLICAS, u->name, NULL);
+}
+
 void transaction_change_unit(Registry *r, Transaction *t, Transaction *former, const UnitRequest *request,
                              const UnitChange *change) {
         const char *name = change->unit ? change->unit->name : change->name;
@@ -65,6 +72,7 @@ void transaction_change_unit(Registry *r, Transaction *t, Transaction *former, c
                 transaction_delete(t, LAYOUT_UNIT, name, NULL);
                 units_note(t, r, change, HISTORY_DESTROYED, NULL);
                 transaction_delete(t, LAYOUT_TARGET, name, NULL);
+                units_keep_instances(t, cluster_unit(registry_cluster(r), name));
                 return;
         }
 

@@ -66,8 +66,8 @@ void __wrap_agent_each_unit(const Agent *agent, void (*each)(void *userdata, con
                 each(userdata, &units[i]);
 }
 
-static const Component *const components[] = { &reboot_component, &rollout_component, &services_component,
-                                               NULL };
+static const Component *const components[] = { &reboot_component, &replicas_component, &rollout_component,
+                                               &services_component, NULL };
 
 static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
         ComponentHost *host = &fixture->host->components;
@@ -2638,6 +2638,60 @@ static void a_reverted_text_is_in_the_answer_about_the_cluster_for_a_day_or_unti
 #undef OF_R
 #undef REVERTED
 #undef FORMER
+}
+
+/* In their order. */
+static void the_number_of_replicas_is_read_set_and_reset(void **state) {
+#define SET "/fleet/v1/units/web@.service"
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "GET " SET "/replicas", NULL, 404, "unit does not exist" },
+                { "PUT " SET, "{\"text\":\"[Service]\\nExecStart=/a\\n\",\"desiredState\":\"launched\"}", 400,
+                  "cannot activate template" },
+                { "PUT " SET, "{\"text\":\"[Service]\\nExecStart=/a\\n\"}", 201, "" },
+                { "GET " SET "/replicas", NULL, 409, "web@.service has no Replicas=" },
+                { "PUT " SET "/replicas", "{\"count\":2}", 409, "web@.service has no Replicas=" },
+                { "PUT " SET,
+                  "{\"text\":\"[Service]\\nExecStart=/"
+                  "a\\n[X-Fleet]\\nReplicas=3\\n\",\"desiredState\":\"launched\"}",
+                  201, "" },
+                { "GET " SET "/replicas", NULL, 200,
+                  "{\"count\":3,\"file\":3,\"name\":\"web@.service\",\"due\":3,\"missing\":[\"web@1."
+                  "service\"," },
+                { "PUT " SET "/replicas", "{\"count\":-1}", 400, "count" },
+                { "PUT " SET "/replicas", "{\"count\":1001}", 400,
+                  "count: expected a number from 0 to 1000" },
+                { "PUT " SET "/replicas", "{}", 400, "count: expected a number from 0 to 1000" },
+                { "PUT " SET "/replicas", "{", 400, "" },
+                { "DELETE " SET "/replicas", NULL, 204, "" },
+                { "PUT " SET "/replicas", "{\"count\":0}", 204, "" },
+                { "GET " SET "/replicas", NULL, 200,
+                  "{\"count\":0,\"file\":3,\"name\":\"web@.service\",\"scaledBy\":\"" },
+                { "GET /fleet/v1/why/web@.service", NULL, 200, "\"replicas\":{\"count\":0,\"file\":3," },
+                /* A text with the same number keeps the scaled one, and the target state. */
+                { "PUT " SET, "{\"text\":\"[Service]\\nExecStart=/b\\n[X-Fleet]\\nReplicas=3\\n\"}", 201,
+                  "" },
+                { "GET " SET "/replicas", NULL, 200, "{\"count\":0,\"file\":3," },
+                { "GET " SET, NULL, 200, "\"desiredState\":\"launched\"" },
+                { "PUT " SET, "{\"text\":\"[Service]\\nExecStart=/b\\n[X-Fleet]\\nReplicas=2\\n\"}", 201,
+                  "" },
+                { "GET " SET "/replicas", NULL, 200,
+                  "{\"count\":2,\"file\":2,\"name\":\"web@.service\",\"due\":" },
+                { "PUT " SET "/replicas", "{\"count\":1}", 204, "" },
+                { "DELETE " SET "/replicas", NULL, 204, "" },
+                { "DELETE " SET "/replicas", NULL, 204, "" },
+                { "GET " SET "/replicas", NULL, 200,
+                  "{\"count\":2,\"file\":2,\"name\":\"web@.service\",\"due\":" },
+        };
+        Fixture *fixture = *state;
+
+        raise_level(fixture, KV_LEVEL_SCHEDULING);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+#undef SET
 }
 
 /* The host reboots or shuts down, and is cordoned or drained afterwards. */
@@ -5713,6 +5767,7 @@ int main(void) {
                 in_a_fixture(a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason),
                 in_a_fixture(
                         a_reverted_text_is_in_the_answer_about_the_cluster_for_a_day_or_until_the_next_text),
+                in_a_fixture(the_number_of_replicas_is_read_set_and_reset),
                 in_a_fixture(a_host_that_reboots_or_shuts_down_is_cordoned_afterwards),
                 in_a_fixture(an_instance_follows_its_template_after_a_request_with_its_text),
                 in_a_fixture(

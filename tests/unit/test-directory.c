@@ -151,7 +151,7 @@ static void a_new_file_becomes_a_launched_unit(void **state) {
         assert_false(is_there(fixture, "web.service.error"));
 }
 
-static void a_file_states_its_target_state_and_a_template_has_none(void **state) {
+static void a_file_states_its_target_state_and_a_template_that_of_its_replicas(void **state) {
         static const struct {
                 const char *name, *text;
                 TargetState target;
@@ -162,14 +162,20 @@ static void a_file_states_its_target_state_and_a_template_has_none(void **state)
                 { "web@.service", ONE, TARGET_INACTIVE },
                 { "job@.service", ONE LOADED, TARGET_INACTIVE },
                 { "job@1.service", ONE LOADED, TARGET_LOADED },
+                { "set@.service", ONE "[X-Fleet]\nReplicas=2\n", TARGET_LAUNCHED },
+                { "idle@.service", ONE "[X-Fleet]\nReplicas=2\nTargetState=loaded\n", TARGET_LOADED },
         };
         Fixture *fixture = *state;
 
+        host_raise(fixture->host, KV_LEVEL_SCHEDULING);
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 write_unit(fixture, cases[i].name, cases[i].text);
                 UNTIL(fixture, unit(fixture, cases[i].name));
                 assert_int_equal(unit(fixture, cases[i].name)->target, cases[i].target);
         }
+        /* An edit makes it a set. */
+        write_unit(fixture, "web@.service", ONE "[X-Fleet]\nReplicas=2\n");
+        UNTIL(fixture, unit(fixture, "web@.service")->target == TARGET_LAUNCHED);
 }
 
 static void an_edit_is_an_update_that_keeps_the_target_state_unless_it_changes_that(void **state) {
@@ -900,7 +906,7 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 with_fixture(a_name_of_any_length_becomes_a_unit_or_a_problem),
                 with_fixture(a_new_file_becomes_a_launched_unit),
-                with_fixture(a_file_states_its_target_state_and_a_template_has_none),
+                with_fixture(a_file_states_its_target_state_and_a_template_that_of_its_replicas),
                 with_fixture(an_edit_is_an_update_that_keeps_the_target_state_unless_it_changes_that),
                 with_fixture(a_removed_file_removes_its_unit),
                 with_fixture(a_broken_file_gets_an_error_file_and_changes_nothing),

@@ -12,7 +12,7 @@ static void append_with_ids(Text *t, const char *s) {
         char id[MACHINE_ID_SIZE];
 
         for (; *s; s++)
-                if (*s == '@')
+                if (*s == '@' && s[1] >= 'A' && s[1] <= 'Z')
                         text_append(t, cluster_view_id(id, (char[]) { *++s, 0 }));
                 else
                         text_append_char(t, *s);

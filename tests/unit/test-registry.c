@@ -1145,6 +1145,90 @@ static void a_step_to_a_longer_stop_extends_the_hold_of_a_follower(void **state)
         assert_int_equal(update.assignment->hold_ms, singleton_hold_ms(&next->file, SINGLETON_LEASE_MS));
 }
 
+static int replicate(World *w, TargetState target, bool remove, const Unit *text, size_t n) {
+        _cleanup_free_ ReplicasWrite *write = NEW0(ReplicasWrite, 1);
+        static Unit units[8];
+        static char names[8][32];
+        ReplicasRecord record = { .slots = n };
+
+        assert_non_null(write);
+        write->head = unit(w, "web@.service");
+        write->record = &record;
+        write->n_changes = n;
+        for (size_t i = 0; i < n; i++) {
+                snprintf(names[i], sizeof(names[i]), "web@%zu.service", i + 1);
+                if (text) {
+                        units[i] = *text; /* it borrows */
+                        units[i].name = names[i];
+                }
+                write->changes[i] = (UnitChange) { .unit = text ? &units[i] : NULL,
+                                                   .name = names[i],
+                                                   .only_if_absent = text != NULL,
+                                                   .has_target = !remove,
+                                                   .target = target,
+                                                   .remove = remove };
+        }
+        return registry_replicate(w->registry, term(w), write, on_done, w);
+}
+
+/* Each step checks the indexes of the template, of the number and of the instances. */
+static void a_step_of_replicas_is_rejected_after_a_change_of_what_it_was_decided_on(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *text = make_unit("web@.service", FIRST_TEXT);
+        UnitChange changes[] = {
+                { .name = "web@.service", .has_target = true, .target = TARGET_LOADED },
+                { .unit = text, .name = "web@.service" },
+                { .name = "web@1.service", .has_target = true, .target = TARGET_LOADED },
+                { .name = "web@1.service", .remove = true },
+        };
+        ReplicasRecord scaled = { .is_scaled = true, .count = 2, .slots = 2 };
+
+        raise_to(w, KV_LEVEL_SCHEDULING);
+        assert_int_equal(change(w, (UnitChange) { .unit = text }), KV_OK);
+        assert_int_equal(answer(w, replicate(w, TARGET_LAUNCHED, false, text, 2)), KV_OK);
+        assert_string_equal(text_of(w, "web@2.service")->from, "web@.service");
+        assert_null(text_of(w, "web@2.service")->owner);
+        assert_int_equal(unit(w, "web@2.service")->target, TARGET_LAUNCHED);
+        assert_int_equal(unit(w, "web@.service")->replicas->slots, 2);
+        assert_int_equal(answer(w, replicate(w, TARGET_LAUNCHED, false, text, 2)), KV_EXISTS);
+        for (size_t i = 0; i < ELEMENTS(changes); i++) {
+                assert_int_equal(registry_change_units(w->registry, &changes[i], 1, NULL, NULL), 0);
+                assert_int_equal(answer(w, replicate(w, TARGET_INACTIVE, true, NULL, 2)), KV_COMPARE_FAILED);
+                assert_non_null(unit(w, "web@2.service"));
+        }
+        assert_int_equal(registry_scale(w->registry, unit(w, "web@.service"), &scaled, "root", NULL, NULL),
+                         0);
+        assert_int_equal(answer(w, replicate(w, TARGET_LAUNCHED, false, text, 1)), KV_COMPARE_FAILED);
+        assert_int_equal(answer(w, replicate(w, TARGET_LAUNCHED, false, text, 1)), KV_OK);
+        assert_int_equal(answer(w, replicate(w, TARGET_INACTIVE, true, NULL, 2)), KV_OK);
+        assert_null(unit(w, "web@2.service"));
+}
+
+/* 100 large texts fit into no command: the next step has the others. */
+static void a_step_of_replicas_has_as_many_texts_as_fit(void **state) {
+        World *w = *state;
+        _cleanup_text_ Text t = {};
+        _cleanup_unit_ Unit *text = NULL;
+        size_t n = 0;
+
+        text_append(&t, FIRST_TEXT);
+        while (t.size < 60 * 1024)
+                text_append(
+                        &t,
+                        "Environment=A=bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\n");
+        text = make_unit("web@.service", t.chars);
+        raise_to(w, KV_LEVEL_SCHEDULING);
+        assert_int_equal(change(w, (UnitChange) { .unit = text }), KV_OK);
+        assert_int_equal(answer(w, replicate(w, TARGET_LAUNCHED, false, text, 8)), KV_OK);
+        for (unsigned i = 1; i <= 8; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "web@%u.service", i);
+                n += unit(w, name) != NULL;
+        }
+        assert_in_range(n, 2, 4);
+}
+
 static void below_the_feature_level_of_updates_no_instance_follows(void **state) {
         World *w = *state;
         AssignmentChange c = { .unit = "web@1.service", .kind = ASSIGNMENT_RUN, .revision = 1 };
@@ -1871,6 +1955,8 @@ int main(void) {
                 TEST(below_the_feature_level_no_revision_is_stored),
                 TEST(a_former_text_is_stored_and_its_number_returns_with_it),
                 TEST(what_is_requested_for_a_rollout_is_stored_with_its_text_alone),
+                TEST(a_step_of_replicas_is_rejected_after_a_change_of_what_it_was_decided_on),
+                TEST(a_step_of_replicas_has_as_many_texts_as_fit),
                 TEST(an_instance_that_a_rollout_updates_keeps_its_unit_directory),
                 TEST(a_step_to_a_longer_stop_extends_the_hold_of_a_follower),
                 TEST(below_the_feature_level_of_updates_no_instance_follows),

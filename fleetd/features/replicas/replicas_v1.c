@@ -72,11 +72,11 @@ static void replicas_write_why(Text *t, const Request *request, const ClusterUni
 
 /* Return the template with Replicas= of the request, or NULL, with the status to answer. */
 static const ClusterUnit *replicas_of(const Request *request, unsigned *ret_status, Error *err) {
-        const ClusterUnit *u = cluster_any_unit(request_cluster(request), request->rest);
+        const ClusterUnit *u = request_unit_of(request, err);
 
         *ret_status = 409;
-        if (!cluster_unit_exists(u))
-                *ret_status = error_set(err, 404, "unit does not exist");
+        if (!u)
+                *ret_status = 404;
         else if (cluster_unit_is_unreadable(u))
                 error_set(err, 409, "%s", CLUSTER_UNREADABLE);
         else if (cluster_replicas(u) < 0)
