@@ -434,6 +434,13 @@ static int engine_control(Engine *e) {
         return MIN(r, 0);
 }
 
+/* From the raise of the level on, all assignments get the names of their texts. */
+static void engine_set_names_texts(Engine *e, bool names) {
+        if (names && !e->names_texts && e->leading)
+                engine_mark_all(e);
+        e->names_texts = names;
+}
+
 static void engine_on_wake(void *userdata) {
         Engine *e = userdata;
         const Cluster *cluster = registry_cluster(e->registry);
@@ -441,6 +448,8 @@ static void engine_on_wake(void *userdata) {
 
         if (!e->leading || e->writing || !registry_ready(e->registry))
                 return;
+        /* A raise of the level alone changes no state of the store. */
+        engine_set_names_texts(e, cluster->level >= KV_LEVEL_UPDATES);
         if (engine_is_behind(e, cluster) || engine_waits_for_reports(e, cluster))
                 return;
         if (e->n_written == e->plan.n)
@@ -507,13 +516,6 @@ static void engine_stop(Engine *e) {
         timer_stop(&e->resync);
         timer_stop(&e->again);
         deferred_cancel(&e->wake);
-}
-
-/* From the raise of the level on, all assignments get the names of their texts. */
-static void engine_set_names_texts(Engine *e, bool names) {
-        if (names && !e->names_texts && e->leading)
-                engine_mark_all(e);
-        e->names_texts = names;
 }
 
 void engine_state_changed(void *engine) {

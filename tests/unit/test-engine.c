@@ -77,6 +77,17 @@ static void each_assignment_is_counted_and_logged_once(void **state) {
         assert_int_equal(fixture.n_logged, 3);
 }
 
+/* It changes no state of the store, so that the engine has no other sign of it. */
+static void a_raise_of_the_level_alone_plans_all_units(void **state) {
+        three_run();
+        fixture_begin();
+        fixture.view.cluster.level = KV_LEVEL_UPDATES;
+        fixture_changed((RegistryChange) { .kind = CHANGED_STATE, .unit = "a.service" });
+        assert_int_equal(fixture.plans[fixture.n_plans - 1].n, 3);
+        fixture_changed((RegistryChange) { .kind = CHANGED_STATE, .unit = "a.service" });
+        assert_int_equal(fixture.plans[fixture.n_plans - 1].n, 1);
+}
+
 static void a_large_plan_is_written_in_parts_each_when_the_cluster_view_has_the_one_before(void **state) {
         char name[16];
 
@@ -712,6 +723,7 @@ static void a_former_leader_leaves_the_end_of_the_adoption_to_the_next_one(void 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 in_a_fixture(each_assignment_is_counted_and_logged_once),
+                in_a_fixture(a_raise_of_the_level_alone_plans_all_units),
                 in_a_fixture(a_large_plan_is_written_in_parts_each_when_the_cluster_view_has_the_one_before),
                 in_a_fixture(a_part_has_as_many_changes_as_fit_into_one_transaction),
                 in_a_fixture(assignments_that_could_not_be_written_are_planned_again_from_the_first_unit_on),
