@@ -242,9 +242,8 @@ static bool find_waiting(ProblemSearch *s, const ProblemRow *row) {
         Error why = {};
 
         if (!cluster_unit_exists(u) || u->target <= TARGET_INACTIVE || unit_is_global(u) ||
-            unit_name_is_template(u->name) ||
-            cluster_unit_has_unreadable(u, LAYOUT_TARGET) || s->cluster->adopting ||
-            cluster_current_state(s->cluster, u, &where) >= u->target)
+            unit_name_is_template(u->name) || cluster_unit_has_unreadable(u, LAYOUT_TARGET) ||
+            s->cluster->adopting || cluster_current_state(s->cluster, u, &where) >= u->target)
                 return false;
         if (where ? (s->brake.until_ms > 0 && where->presence == PRESENCE_LOST) ||
                             unit_needs_no_report(s, u, where) :
