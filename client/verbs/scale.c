@@ -41,6 +41,26 @@ static int scale_print(const char *name, const JsonValue *before, uint64_t n, bo
         return output_built(&t);
 }
 
+/* Print which of the instances have data: created ones start with it, that of destroyed ones stays. */
+static void scale_note_data(Client *c, const char *template, uint64_t n, uint64_t was) {
+        int stem = (int) strcspn(template, "@") + 1;
+
+        for (uint64_t i = MIN(n, was) + 1, k = 0; i <= MAX(n, was) && k < DATA_NOTES_MAX; i++, k++) {
+                _cleanup_json_ JsonValue *root = NULL;
+                _cleanup_text_ Text name = {};
+
+                text_printf(&name, "%.*s%llu%s", stem, template, (unsigned long long) i, template + stem);
+                root = name.error < 0 ? NULL : client_get_data(c, "?unit=", name.chars);
+                JSON_EACH(unit, json_value_member(root, "units"))
+                        if (*member_text(unit, "machine"))
+                                client_note(
+                                        n > was ?
+                                                "%s starts with its data on %s" :
+                                                "%s: its data stays on %s; a unit of this name returns there",
+                                        name.chars, member_text(unit, "machine"));
+        }
+}
+
 /* An instance with a text of its own is none of the set. */
 static void scale_note_apart(const JsonValue *before, const char *name) {
         JSON_EACH(item, json_value_member(before, "apart")) {
@@ -89,8 +109,11 @@ static int scale_run(Client *c, char **args, size_t n, Error *err) {
                  "Failed to scale %s: ", name);
         if (client_prints_json(c))
                 return client_print_answer(c, client_path(&path), err);
-        TRY(scale_print(name, before, file ? member_number(before, "file") : count, !file));
+        if (file)
+                count = member_number(before, "file");
+        TRY(scale_print(name, before, count, !file));
         scale_note_apart(before, name);
+        scale_note_data(c, name, count, member_number(before, "count"));
         return EXIT_DONE;
 }
 
