@@ -58,6 +58,8 @@ static int replica_setup(void **state) {
         held = NULL;
         have_machine(h, QUIET_PEER_ID, "alpha");
         have_machine(h, QUIET_PEER_OTHER_ID, "beta");
+        for (unsigned i = 0; i < 1000 && !cluster_settings(registry_cluster(h->registry))->sticky; i++)
+                quiet_peer_pass(h, 10); /* the founder writes it */
         h->attached = true;
         meet(h);
         *state = h;
