@@ -88,7 +88,9 @@ static inline void add_former(Play *play, Unit *unit, unsigned revision) {
                         continue;
                 former = unit_of(play, unit->name, k, NULL);
                 all->former[all->n_former] = (Revision) { .number = k };
-                memcpy(all->former[all->n_former++].hash, former->hash, UNIT_HASH_SIZE);
+                /* The text before may have had other options. */
+                memcpy(all->former[all->n_former++].hash, k == last ? before->unit->hash : former->hash,
+                       UNIT_HASH_SIZE);
                 unit_free(former);
         }
 }
