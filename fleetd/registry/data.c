@@ -66,12 +66,8 @@ static void data_append_options(Text *t, const UnitFile *file) {
         static const char *const names[] = { "MaxSurge", "ReplaceAfterSec" };
 
         for (size_t i = 0; i < ELEMENTS(names); i++) {
-                const char *value = NULL;
+                const char *value = unit_file_get(file, "X-Fleet", names[i]);
 
-                for (size_t k = 0; k < file->n_options; k++)
-                        if (streq(file->options[k].section, "X-Fleet") &&
-                            streq(file->options[k].name, names[i]))
-                                value = file->options[k].value;
                 if (value && *value)
                         text_printf(t, ", %s=%.32s", names[i], value);
         }

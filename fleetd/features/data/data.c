@@ -106,15 +106,9 @@ static bool data_write_unit(Text *t, const Request *request, const ClusterUnit *
         return true;
 }
 
-static const char *data_parameter(const Request *request, const char *name) {
-        for (size_t i = 0; i < request->parameters.n; i++)
-                if (streq(request->parameters.items[i].name, name))
-                        return request->parameters.items[i].value;
-        return "";
-}
-
 static unsigned data_get_handle(Request *request, Error *err) {
-        const char *unit = data_parameter(request, "unit"), *machine = data_parameter(request, "machine");
+        const char *unit = request_parameter(request, "unit") ?: "",
+                   *machine = request_parameter(request, "machine") ?: "";
         const Cluster *c = request_cluster(request);
         _cleanup_text_ Text t = {};
         UnitPosition at = {};
