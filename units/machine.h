@@ -4,6 +4,7 @@
 #include "base/sizes.h"
 #include "base/error.h"
 #include "units/lists.h"
+#include "units/resources.h"
 
 enum {
         MACHINE_ID_SHORT = 8,     /* digits in lists, and accepted by MachineID= */
@@ -31,6 +32,7 @@ typedef struct Machine {
         bool quadlet;          /* has podman's generator for systemd, and so runs Quadlet files */
         uint64_t level;        /* feature level that its program supports; 0: not reported */
         bool takes_finished;   /* its agent knows Assignment.finished */
+        Resources capacity; /* what units may use of it, without Reserve=; 0: not reported, or not readable */
 } Machine;
 
 void machine_done(Machine *machine);

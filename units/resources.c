@@ -10,6 +10,8 @@ enum {
         DEFAULT_PERCENT = 10, /* with CPUWeight=100 */
 };
 
+const Resources resources_default = { DEFAULT_MIB, DEFAULT_PERCENT };
+
 /* Millionths: any number of a file fits, up to a limit above all results. */
 typedef unsigned __int128 Millionths;
 

@@ -10,6 +10,12 @@ typedef struct Resources {
         uint32_t memory_mib, cpu_percent;
 } Resources;
 
+extern const Resources resources_default; /* the size of a unit of which nothing is declared */
+
+static inline bool resources_are_set(Resources r) {
+        return r.memory_mib > 0 || r.cpu_percent > 0;
+}
+
 enum {
         MEMORY_REQUEST_MAX_MIB = 16 << 20, /* of MemoryRequest=: 16 TiB */
         CPU_REQUEST_MAX_PERCENT = 100000,  /* of CPURequest= */

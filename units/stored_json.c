@@ -7,12 +7,38 @@ const JsonWords assignment_words = { assignment_kind_names, _ASSIGNMENT_MAX, -EB
 const JsonWords problem_words = { problem_kind_names, _PROBLEM_MAX, -EBADMSG };
 static const JsonWords health_words = { unit_health_names, _UNIT_HEALTH_MAX, -EBADMSG };
 
+/* A value that is not readable counts as none: the other facts stay readable. */
+static int capacity_read(const JsonValue *member, void *field, Error *err) {
+        Resources *capacity = field;
+        uint64_t memory = 0, cpu = 0;
+
+        *capacity = (Resources) {};
+        if (member && json_value_u64(json_value_member(member, "memory"), &memory) >= 0 &&
+            json_value_u64(json_value_member(member, "cpu"), &cpu) >= 0 && memory > 0 && cpu > 0)
+                *capacity = (Resources) { .memory_mib = (uint32_t) MIN(memory, UINT32_MAX),
+                                          .cpu_percent = (uint32_t) MIN(cpu, UINT32_MAX) };
+        return 0;
+}
+
+static void capacity_write(Text *t, const char *name, const void *field) {
+        const Resources *capacity = field;
+
+        if (!resources_are_set(*capacity))
+                return;
+        json_open(t, name, '{');
+        json_add_u64(t, "cpu", capacity->cpu_percent);
+        json_add_u64(t, "memory", capacity->memory_mib);
+        json_close(t, '}');
+}
+
 /* The fields of each record; read and written by name, and written in this order. */
 
 static const JsonField facts_fields[] = {
         { "address", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, address) },
         { "boot", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, boot_id) },
         { "booting", JSON_FIELD_BOOL, offsetof(Machine, booting) },
+        { "capacity", JSON_FIELD_OTHER, offsetof(Machine, capacity), .size = sizeof(Resources),
+          .write = capacity_write, .read = capacity_read },
         { "checks", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, checks) },
         { "client", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, client) },
         { "level", JSON_FIELD_U64, offsetof(Machine, level) },

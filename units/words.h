@@ -97,6 +97,10 @@
         X(VERDICT_CONFLICTS, "conflicts", "Conflicts=%2, and %1 is there")      /* unit there, pattern */    \
         X(VERDICT_CONFLICTED, "conflicted", "%1 is there and has Conflicts=%2") /* unit there, pattern */    \
         X(VERDICT_PORT_TAKEN, "port-taken", NULL, false, "has", "%1, which has port %2") /* unit, port */    \
+        X(VERDICT_MAX_REACHED, "max-reached", "MaxPerMachine=%2: %1 is there", false, "has",                 \
+          "%1, with MaxPerMachine=%2") /* a unit, number */                                                  \
+        X(VERDICT_NO_ROOM, "no-room", "%1: requests %2, %3 is free (%4)", false, "has",                      \
+          "%3 of %1 free, less than %2") /* memory or cpu, request, free of all, others */                   \
         X(VERDICT_FOREIGN_UNIT, "foreign-unit", NULL, false, "has",                                          \
           "a unit of that name from another source")                                                         \
         X(VERDICT_IS_LEAVING, "is-leaving", NULL, false, "is", "leaving the cluster")                        \

@@ -10,7 +10,6 @@
 #include "fleetd/registry/local_rights.h"
 #include "io/tls_roles.h"
 #include "kvstore/command/command.h"
-#include "units/unit_file.h"
 
 #define CONFIG_FILE     "/etc/fleet/fleetd.conf"
 #define CONFIG_DROP_INS CONFIG_FILE ".d"

@@ -60,6 +60,15 @@ typedef struct KindSlot {
 #define CLUSTER_UNREADABLE "its key cannot be read by this fleetd: upgrade the host"
 
 /* The assignment of a unit to a machine: /_fleet/machine/ID/unit/NAME. */
+/* Resources of the units on a machine. */
+typedef struct Sums {
+        uint64_t memory_mib, cpu_percent;
+        size_t n; /* units with a part in them */
+} Sums;
+
+void sums_add(Sums *sums, Resources part);
+void sums_remove(Sums *sums, Resources part);
+
 typedef struct ClusterAssignment {
         ClusterMachine *machine;
         struct ClusterState *state;            /* of the unit there; NULL: the machine reports none */
@@ -73,8 +82,9 @@ typedef struct ClusterAssignment {
         };
         uint64_t index; /* modified index of this key */
         uint64_t created;
-        uint64_t known_ms; /* cluster time at which this view had it in its present form */
-        UT_hash_handle hh; /* in ClusterMachine.assignments, by unit */
+        uint64_t known_ms;       /* cluster time at which this view had it in its present form */
+        Resources request, size; /* as the sums of its machine count them */
+        UT_hash_handle hh;       /* in ClusterMachine.assignments, by unit */
         char unit[UNIT_NAME_MAX + 1];
 } ClusterAssignment;
 
@@ -232,6 +242,8 @@ struct ClusterMachine {
         uint64_t reported; /* the new lineage in which it has reported all that it runs; 0: none */
         uint64_t reported_index;
         size_t load;        /* assignments to run or load */
+        Sums requested;     /* by all assignments, also those to stop until the agent has removed them */
+        Sums sized;         /* by those that 'load' counts */
         size_t n_replacing; /* assignments of units in the list CLUSTER_REPLACING */
         uint16_t counted;   /* in Cluster.counts, by a bit each */
         bool is_member;     /* has a member key: it is in Cluster.members */

@@ -17,6 +17,8 @@ int cluster_metadata_merge(ClusterMachine *m);
 
 /* Unlink from unit and machine, and free. */
 void cluster_assignment_free(ClusterAssignment *a);
+/* Count the assignment in the sums of its machine by the wanted text of its unit. */
+void cluster_assignment_count(ClusterAssignment *a);
 void cluster_state_free(ClusterState *s);
 void cluster_problem_free(ClusterMachine *m, ClusterProblem *p);
 

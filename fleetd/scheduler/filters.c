@@ -299,6 +299,40 @@ size_t scheduler_conflicts_on(const SchedulerView *view, const ClusterUnit *unit
         return l.n;
 }
 
+/* -- MaxPerMachine= -- */
+
+typedef struct SiblingSearch {
+        const ClusterUnit *unit;
+        unsigned n, max;
+        const ClusterUnit *found;
+} SiblingSearch;
+
+static bool sibling_on_unit(void *userdata, const Placed *other, const char *pattern) {
+        SiblingSearch *s = userdata;
+
+        if (streq(other->unit->name, s->unit->name))
+                return true;
+        s->found = other->unit;
+        return ++s->n < s->max;
+}
+
+/* Instances that are being stopped count, as with Conflicts=. */
+static int filter_max_per_machine(const Candidate *c, Refusal *ret) {
+        SiblingSearch s = { .unit = c->unit, .max = c->placement->max_per_machine };
+        const Cluster *cluster = scheduler_view_cluster(c->view);
+        const char *name = c->unit->name, *at = strchr(name, '@'), *type = strrchr(name, '.');
+        char pattern[UNIT_NAME_MAX + 2];
+
+        if (c->staying || s.max == 0 || !at || !type ||
+            (cluster->level > 0 && cluster->level < KV_LEVEL_SCHEDULING))
+                return 0;
+        snprintf(pattern, sizeof(pattern), "%.*s*%s", (int) (at + 1 - name), name, type);
+        scheduler_view_each_named(c->view, c->machine, pattern, sibling_on_unit, &s);
+        return s.n < s.max ?
+                       0 :
+                       refusal_set(ret, VERDICT_MAX_REACHED, "%s" VERDICT_NEXT "%u", s.found->name, s.max);
+}
+
 /* -- Other rules -- */
 
 static bool is_oneshot(const UnitFile *file) {
@@ -373,6 +407,55 @@ static int filter_move(const Candidate *c, Refusal *ret) {
         return refusal_set(ret, VERDICT_OTHER_MACHINE, "%s", "");
 }
 
+/* Append "1.2G" or "80%". */
+static void amount_append(Text *t, uint64_t n, bool memory) {
+        if (!memory)
+                text_printf(t, "%llu%%", (unsigned long long) n);
+        else if (n < 1024)
+                text_printf(t, "%lluM", (unsigned long long) n);
+        else
+                text_printf(t, "%llu.%lluG", (unsigned long long) n / 1024,
+                            (unsigned long long) (n % 1024) * 10 / 1024);
+}
+
+static int room_refuse(bool memory, uint64_t request, uint64_t requested, uint64_t capacity, size_t n,
+                       Refusal *ret) {
+        _cleanup_text_ Text t = {};
+
+        if (!ret)
+                return -ENOENT;
+        text_append(&t, memory ? "memory" : "cpu");
+        text_append(&t, VERDICT_NEXT);
+        amount_append(&t, request, memory);
+        text_append(&t, VERDICT_NEXT);
+        amount_append(&t, capacity - MIN(requested, capacity), memory);
+        text_append(&t, " of ");
+        amount_append(&t, capacity, memory);
+        text_printf(&t, VERDICT_NEXT "%zu unit%s request%s ", n, plural(n), n == 1 ? "s" : "");
+        amount_append(&t, requested, memory);
+        return refusal_set(ret, VERDICT_NO_ROOM, "%s", text_chars(&t));
+}
+
+/* Only a request makes a unit wait for room, and only on a machine whose capacity is known. */
+static int filter_resources(const Candidate *c, Refusal *ret) {
+        Resources request = c->placement->request, capacity;
+        Sums requested;
+
+        if (c->staying || !resources_are_set(request))
+                return 0;
+        capacity = scheduler_view_capacity(c->view, c->machine);
+        if (!resources_are_set(capacity))
+                return 0;
+        requested = scheduler_view_requested(c->view, c->machine, c->unit->name);
+        if (request.memory_mib > 0 && requested.memory_mib + request.memory_mib > capacity.memory_mib)
+                return room_refuse(true, request.memory_mib, requested.memory_mib, capacity.memory_mib,
+                                   requested.n, ret);
+        if (request.cpu_percent > 0 && requested.cpu_percent + request.cpu_percent > capacity.cpu_percent)
+                return room_refuse(false, request.cpu_percent, requested.cpu_percent, capacity.cpu_percent,
+                                   requested.n, ret);
+        return 0;
+}
+
 /* A machine that was lost repeatedly keeps its units, and gets no others for a while. */
 static int filter_flap_damping(const Candidate *c, Refusal *ret) {
         uint64_t hold_off_ms = presence_hold_off_ms(c->machine, scheduler_view_now_ms(c->view)),
@@ -402,9 +485,11 @@ const Filter scheduler_filters[_RULE_MAX] = {
         [RULE_MACHINE_OF] = { "MachineOf", filter_machine_of },
         [RULE_CONFLICTS] = { "Conflicts", filter_conflicts },
         [RULE_PORT] = { "Port", filter_port },
+        [RULE_MAX_PER_MACHINE] = { "MaxPerMachine", filter_max_per_machine },
         [RULE_FOREIGN] = { "Foreign", filter_foreign },
         [RULE_MAINTENANCE] = { "Maintenance", filter_maintenance },
         [RULE_MOVE] = { "RequestedMove", filter_move },
+        [RULE_RESOURCES] = { "Resources", filter_resources },
         [RULE_FLAP_DAMPING] = { "FlapDamping", filter_flap_damping },
 };
 

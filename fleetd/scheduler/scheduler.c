@@ -69,7 +69,7 @@ bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, con
                 rule = scheduler_check(RULE_STICKY + 1, view, unit, machine, false, NULL);
         if (rule == RULE_PORT)
                 rule = scheduler_check(RULE_PORT + 1, view, unit, machine, false, NULL);
-        return rule == RULE_NONE || rule == RULE_MAINTENANCE || rule == RULE_MOVE ||
+        return rule == RULE_NONE || rule == RULE_MAINTENANCE || rule == RULE_MOVE || rule == RULE_RESOURCES ||
                rule == RULE_FLAP_DAMPING;
 }
 
@@ -82,6 +82,9 @@ typedef struct Selection {
         size_t n_qualified;
         size_t n_damped;              /* that qualify after their hold-off */
         const ClusterMachine *damped; /* one of them */
+        bool full;                    /* fullness counts: each one that qualifies has a known capacity */
+        const ClusterMachine *best, *second;
+        Scores of_best;
 } Selection;
 
 /* Return whether the machine may get the unit, and count it. */
@@ -100,68 +103,148 @@ static bool scheduler_qualifies(const SchedulerView *view, const ClusterUnit *un
         return rule == RULE_NONE;
 }
 
-/* State why the machine was selected. A requested move leaves no choice (RULE_MOVE). Otherwise the reason
- * names the first score: it decides wherever the heavier scores are equal. 'all': the selection has
- * considered all machines. */
-static void scheduler_state_reason(const SchedulerView *view, const ClusterUnit *unit,
-                                   const ClusterMachine *best, const Selection *count, bool all,
-                                   Error *ret_why) {
-        const char *name = cluster_machine_name(best), *first = scheduler_scores[0].name;
-        unsigned long long cost = scheduler_scores[0].cost(view, unit, best);
-        char damped[160] = "";
+/* Return whether each unit there has the default size. */
+static bool scheduler_is_plain(const SchedulerView *view, const ClusterMachine *m) {
+        Sums sized = scheduler_view_sized(view, m);
 
-        if (all && count->n_damped == 1)
+        return sized.memory_mib == sized.n * resources_default.memory_mib &&
+               sized.cpu_percent == sized.n * resources_default.cpu_percent;
+}
+
+/* Return whether sizes decided, and the numbers of units would not have decided alike: without sizes and with
+ * equal machines, the fewest units are the reason. */
+static bool scheduler_was_by_size(const SchedulerView *view, const ClusterUnit *unit, const Selection *s) {
+        Resources a, b, size = unit->unit->placement.size;
+        Scores second;
+
+        if (!s->full || !s->second)
+                return false;
+        scores_read(view, unit, s->second, &second);
+        a = scheduler_view_capacity(view, s->best);
+        b = scheduler_view_capacity(view, s->second);
+        return scores_decide(&s->of_best, &second, true) == SCORE_FULLNESS &&
+               !(a.memory_mib == b.memory_mib && a.cpu_percent == b.cpu_percent &&
+                 size.memory_mib == resources_default.memory_mib &&
+                 size.cpu_percent == resources_default.cpu_percent && scheduler_is_plain(view, s->best) &&
+                 scheduler_is_plain(view, s->second));
+}
+
+static unsigned long long percent(uint64_t sum, uint32_t capacity) {
+        return (unsigned long long) (sum * 100 / capacity);
+}
+
+/* Write the deciding row with its figures. */
+static void scheduler_print_score(const SchedulerView *view, const ClusterUnit *unit, const Selection *s,
+                                  char *ret, size_t size) {
+        SchedulerScore row = scheduler_was_by_size(view, unit, s) ? SCORE_FULLNESS : SCORE_UNITS;
+        Sums sized = scheduler_view_sized(view, s->best);
+        Resources capacity = scheduler_view_capacity(view, s->best);
+        unsigned long long memory, cpu;
+
+        if (row == SCORE_UNITS) {
+                snprintf(ret, size, "%s (%llu)", scheduler_scores[row].name,
+                         (unsigned long long) s->of_best.costs[row]);
+                return;
+        }
+        memory = percent(sized.memory_mib + unit->unit->placement.size.memory_mib, capacity.memory_mib);
+        cpu = percent(sized.cpu_percent + unit->unit->placement.size.cpu_percent, capacity.cpu_percent);
+        snprintf(ret, size, "%s (%llu %% after placement; memory %llu %%, cpu %llu %%)",
+                 scheduler_scores[row].name, MAX(memory, cpu), memory, cpu);
+}
+
+/* State why the machine was selected. A requested move leaves no choice (RULE_MOVE). 'all': the selection has
+ * considered all machines. */
+static void scheduler_state_reason(const SchedulerView *view, const ClusterUnit *unit, const Selection *s,
+                                   bool all, Error *ret_why) {
+        const char *name = cluster_machine_name(s->best);
+        char damped[160] = "", score[160];
+
+        scheduler_print_score(view, unit, s, score, sizeof(score));
+        if (all && s->n_damped == 1)
                 snprintf(damped, sizeof(damped), "; %.64s was lost %llu times in short order",
-                         cluster_machine_name(count->damped), (unsigned long long) count->damped->losses);
-        else if (all && count->n_damped > 1)
+                         cluster_machine_name(s->damped), (unsigned long long) s->damped->losses);
+        else if (all && s->n_damped > 1)
                 snprintf(damped, sizeof(damped), "; %zu others were lost repeatedly in short order",
-                         count->n_damped);
+                         s->n_damped);
 
         if (unit->move) /* others may qualify, too, but for the request */
                 error_set(ret_why, 0, "moved to %s on request", name);
-        else if (all && count->n_qualified == 1)
+        else if (all && s->n_qualified == 1)
                 error_set(ret_why, 0, "%s was the only machine that qualified%s", name, damped);
         else if (all)
-                error_set(ret_why, 0, "%s %s (%llu) of %zu machines that qualify%s", name, first, cost,
-                          count->n_qualified, damped);
+                error_set(ret_why, 0, "%s %s of %zu machines that qualify%s", name, score, s->n_qualified,
+                          damped);
         else
-                error_set(ret_why, 0, "%s %s (%llu) of those that qualify", name, first, cost);
+                error_set(ret_why, 0, "%s %s of those that qualify", name, score);
+}
+
+/* Return whether the machine, or one after it in the order of the view, may be better than the best one. */
+static bool scheduler_can_win(const SchedulerView *view, const ClusterUnit *unit, const Selection *s,
+                              const ClusterMachine *m) {
+        uint64_t bound, best;
+
+        if (!s->best || s->of_best.costs[SCORE_REPLACED] > 0)
+                return true;
+        if (!s->full) /* the order of the view is not that of the units if it has sizes */
+                return scheduler_view_has_sizes(view) ||
+                       scheduler_view_load(view, m) < s->of_best.costs[SCORE_UNITS];
+        bound = scheduler_view_fullness_bound(view, m, unit->unit->placement.size);
+        best = s->of_best.costs[SCORE_FULLNESS];
+        if (unit->unit->placement.size.memory_mib == resources_default.memory_mib &&
+            unit->unit->placement.size.cpu_percent == resources_default.cpu_percent)
+                return bound < best;
+        return bound <= best;
+}
+
+/* Consider a machine that qualifies. Of equal ones, the smallest machine ID wins. */
+static void scheduler_compare(const SchedulerView *view, const ClusterUnit *unit, Selection *s,
+                              const ClusterMachine *m) {
+        SchedulerScore row;
+        Scores scores;
+
+        scores_read(view, unit, m, &scores);
+        row = s->best ? scores_decide(&scores, &s->of_best, s->full) : _SCORE_MAX;
+        if (s->best &&
+            (row < _SCORE_MAX ? scores.costs[row] > s->of_best.costs[row] : strcmp(m->id, s->best->id) > 0)) {
+                s->second = s->second ?: m;
+                return;
+        }
+        s->second = s->best;
+        s->best = m;
+        s->of_best = scores;
 }
 
 int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret,
                    Error *ret_why) {
         size_t n = scheduler_view_n_machines(view);
-        const ClusterMachine *best = NULL;
-        uint64_t lowest = UINT64_MAX;
-        Selection count = {};
+        Selection s = { .full = scheduler_view_has_sizes(view) };
         bool explain = ret_why && n <= EXPLAIN_MAX;
 
         for (size_t i = 0; i < n && !scheduler_view_is_spent(view); i++) {
                 const ClusterMachine *m = scheduler_view_by_load(view, i);
-                bool can_win = !best || scores_bound(view, unit, m) < lowest;
+                bool can_win = scheduler_can_win(view, unit, &s, m);
 
                 if (!can_win && !explain)
                         break;
                 scheduler_view_count_work(view, 1);
-                if (!scheduler_qualifies(view, unit, m, &count) || !can_win)
+                if (!scheduler_qualifies(view, unit, m, &s))
                         continue;
-
-                uint64_t sum = scores_sum(view, unit, m);
-
-                if (sum < lowest) {
-                        lowest = sum;
-                        best = m;
-                }
+                /* Machines of unknown capacity come first: unknown is neither empty nor full. */
+                s.full = s.full && resources_are_set(scheduler_view_capacity(view, m));
+                if (can_win)
+                        scheduler_compare(view, unit, &s, m);
+                else
+                        s.second = s.second ?: m;
         }
         if (scheduler_view_is_spent(view))
                 return -E2BIG;
-        if (!best) {
+        if (!s.best) {
                 if (ret_why)
                         scheduler_explain(view, unit, NULL, ret_why);
-                return count.n_damped > 0 ? -EAGAIN : -ENOENT;
+                return s.n_damped > 0 ? -EAGAIN : -ENOENT;
         }
         if (ret_why)
-                scheduler_state_reason(view, unit, best, &count, explain, ret_why);
-        *ret = best;
+                scheduler_state_reason(view, unit, &s, explain, ret_why);
+        *ret = s.best;
         return 0;
 }

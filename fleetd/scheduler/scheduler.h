@@ -17,12 +17,14 @@ typedef enum SchedulerRule {
         RULE_METADATA,
         RULE_MACHINE_OF,
         RULE_CONFLICTS,
-        RULE_PORT,    /* as a conflict, of two units with one port; a unit that runs there is adopted */
+        RULE_PORT, /* as a conflict, of two units with one port; a unit that runs there is adopted */
+        RULE_MAX_PER_MACHINE, /* a unit that is there stays */
         RULE_FOREIGN, /* the machine reports a conflicting unit; the assignment remains until another machine
                          has the unit, or the name is free */
         RULE_MAINTENANCE, /* the machine gets no units. A unit that is to move away stays until another
                              machine  has it */
         RULE_MOVE, /* the unit is to move to another machine, by a request; it stays until that one has it */
+        RULE_RESOURCES, /* the machine has no room for what the unit requests; a unit that is there stays */
         RULE_FLAP_DAMPING, /* last: no other rule rejects the machine */
         _RULE_MAX,
         RULE_NONE = -1,
@@ -97,8 +99,9 @@ const char *scheduler_drain_spares(const ClusterUnit *unit, const ClusterMachine
 /* The same of a unit that is to move to another machine by a request; NULL: it moves. */
 const char *scheduler_move_spares(const ClusterUnit *unit, const ClusterMachine *machine);
 
-/* Select the machine with the lowest sum of scores among those that fit, are up and do not have the unit yet.
- * Among equals, select the smallest machine ID.
+/* Select the machine with the lowest scores, the first row first, among those that fit, are up and do not
+ * have the unit yet. Among equals, select the smallest machine ID. Fullness does not count if one of them has
+ * no known capacity.
  *
  * On success, 'ret_why' states the reason of the selection. Otherwise it states why no machine qualifies
  * (scheduler_explain()): -EAGAIN if a machine qualifies after its hold-off (flap damping), -ENOENT if none

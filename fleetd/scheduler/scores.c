@@ -28,29 +28,37 @@ const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const Cluste
 
 /* -- The table -- */
 
-static uint64_t score_units(const SchedulerView *view, const ClusterUnit *unit,
-                            const ClusterMachine *machine) {
-        return scheduler_view_load(view, machine);
-}
-
 static uint64_t score_replaced(const SchedulerView *view, const ClusterUnit *unit,
                                const ClusterMachine *machine) {
         return scheduler_replaced_by(view, unit, machine) != NULL;
 }
 
-const Score scheduler_scores[_SCORE_MAX] = {
-        [SCORE_UNITS] = { "had the fewest units", 1, score_units },
-        [SCORE_REPLACED] = { "has no unit that replaces it", UINT64_C(1) << 32, score_replaced },
-};
-
-uint64_t scores_bound(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
-        return scheduler_scores[0].weight * scheduler_scores[0].cost(view, unit, machine);
+static uint64_t score_fullness(const SchedulerView *view, const ClusterUnit *unit,
+                               const ClusterMachine *machine) {
+        return scheduler_view_fullness(view, machine, unit->unit->placement.size);
 }
 
-uint64_t scores_sum(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
-        uint64_t sum = 0;
+static uint64_t score_units(const SchedulerView *view, const ClusterUnit *unit,
+                            const ClusterMachine *machine) {
+        return scheduler_view_load(view, machine);
+}
 
-        for (size_t i = 0; i < _SCORE_MAX; i++)
-                sum += scheduler_scores[i].weight * scheduler_scores[i].cost(view, unit, machine);
-        return sum;
+const Score scheduler_scores[_SCORE_MAX] = {
+        [SCORE_REPLACED] = { "has no unit that replaces it", score_replaced },
+        [SCORE_FULLNESS] = { "is the least full", score_fullness },
+        [SCORE_UNITS] = { "had the fewest units", score_units },
+};
+
+void scores_read(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
+                 Scores *ret) {
+        for (SchedulerScore i = 0; i < _SCORE_MAX; i++)
+                ret->costs[i] = scheduler_scores[i].cost(view, unit, machine);
+}
+
+SchedulerScore scores_decide(const Scores *a, const Scores *b, bool full) {
+        SchedulerScore i = 0;
+
+        while (i < _SCORE_MAX && (a->costs[i] == b->costs[i] || (i == SCORE_FULLNESS && !full)))
+                i++;
+        return i;
 }

@@ -8,16 +8,20 @@ typedef struct Decision {
         Named name; /* of the unit */
         const ClusterUnit *unit;
         bool there;
-        bool gone;     /* it has stopped, too */
-        bool is_draft; /* the unit is not in the cluster view, so that no index finds it */
+        bool gone;               /* it has stopped, too */
+        Resources request, size; /* in the sums of the machine */
+        bool is_draft;           /* the unit is not in the cluster view, so that no index finds it */
 } Decision;
 
 typedef struct ViewMachine {
         const ClusterMachine *machine;
         const Pairs *metadata; /* borrowed */
         size_t load;
-        Named *decisions; /* Decision, by the unit's name */
-        size_t n_drafts;  /* of them */
+        Sums requested, sized;
+        Resources capacity; /* 0: unknown, or sizes do not count */
+        uint64_t fullness;  /* with a unit of default size more; 0: unknown */
+        Named *decisions;   /* Decision, by the unit's name */
+        size_t n_drafts;    /* of them */
 } ViewMachine;
 
 struct SchedulerView {
@@ -25,7 +29,9 @@ struct SchedulerView {
         uint64_t now_ms;
         ViewMachine *machines; /* one allocation; by ClusterMachine.slot */
         size_t n;
-        ViewMachine **sorted; /* by load, then machine ID; from the first selection on */
+        bool has_sizes;        /* a capacity is known, and sizes are in effect */
+        Resources least, most; /* capacities */
+        ViewMachine **sorted;  /* by fullness, load, then machine ID; from the first selection on */
         bool is_sorted;
         const ClusterMachine **named; /* by name; from the first explanation on */
         bool is_named;
@@ -37,6 +43,8 @@ struct SchedulerView {
 static int view_compare(const void *a, const void *b) {
         const ViewMachine *x = *(ViewMachine *const *) a, *y = *(ViewMachine *const *) b;
 
+        if (x->fullness != y->fullness)
+                return x->fullness < y->fullness ? -1 : 1;
         if (x->load != y->load)
                 return x->load < y->load ? -1 : 1;
         return strcmp(x->machine->id, y->machine->id);
@@ -64,6 +72,87 @@ SchedulerView *scheduler_view_free(SchedulerView *view) {
 
 DEFINE_CLEANUP(SchedulerView *, scheduler_view_free)
 
+/* -- Sizes -- */
+
+enum { SUM_MAX_BITS = 42 }; /* so that a fraction cannot overflow */
+
+static uint64_t fraction(uint64_t sum, uint32_t capacity) {
+        return MIN(sum, UINT64_C(1) << SUM_MAX_BITS) * FULLNESS_ONE / capacity;
+}
+
+static uint64_t view_fullness(const ViewMachine *v, Resources more) {
+        if (!resources_are_set(v->capacity))
+                return 0;
+        return MAX(fraction(v->sized.memory_mib + more.memory_mib, v->capacity.memory_mib),
+                   fraction(v->sized.cpu_percent + more.cpu_percent, v->capacity.cpu_percent));
+}
+
+static int compare_numbers(const void *a, const void *b) {
+        const uint32_t *x = a, *y = b;
+
+        return *x < *y ? -1 : *x > *y;
+}
+
+/* A restricted host cannot draw units by what it says about itself, nor switch sizes off: its capacity counts
+ * as at most the median of the ordinary ones. -ENOMEM. */
+static int view_restrict(SchedulerView *view) {
+        _cleanup_free_ uint32_t *memory = NEW0(uint32_t, view->n), *cpu = NEW0(uint32_t, view->n);
+        size_t n = 0;
+
+        if (!memory || !cpu)
+                return -ENOMEM;
+        for (size_t i = 0; i < view->n; i++) {
+                const ViewMachine *v = &view->machines[i];
+
+                if (!resources_are_set(v->capacity) || cluster_machine_is_restricted(v->machine))
+                        continue;
+                memory[n] = v->capacity.memory_mib;
+                cpu[n++] = v->capacity.cpu_percent;
+        }
+        qsort(memory, n, sizeof(*memory), compare_numbers);
+        qsort(cpu, n, sizeof(*cpu), compare_numbers);
+        for (size_t i = 0; i < view->n; i++) {
+                Resources *c = &view->machines[i].capacity;
+
+                if (!cluster_machine_is_restricted(view->machines[i].machine))
+                        continue;
+                if (n == 0)
+                        *c = (Resources) {};
+                else if (!resources_are_set(*c))
+                        *c = (Resources) { memory[(n - 1) / 2], cpu[(n - 1) / 2] };
+                else
+                        *c = (Resources) { MIN(c->memory_mib, memory[(n - 1) / 2]),
+                                           MIN(c->cpu_percent, cpu[(n - 1) / 2]) };
+        }
+        return 0;
+}
+
+static int view_read_capacities(SchedulerView *view) {
+        const Cluster *cluster = view->cluster;
+
+        if (cluster->level > 0 && cluster->level < KV_LEVEL_SCHEDULING)
+                return 0;
+        for (size_t i = 0; i < view->n; i++)
+                if (view->machines[i].machine->facts)
+                        view->machines[i].capacity = view->machines[i].machine->facts->capacity;
+        if (cluster->counts[MACHINES_RESTRICTED] > 0)
+                TRY(view_restrict(view));
+        view->least = (Resources) { UINT32_MAX, UINT32_MAX };
+        for (size_t i = 0; i < view->n; i++) {
+                Resources c = view->machines[i].capacity;
+
+                if (!resources_are_set(c))
+                        continue;
+                view->has_sizes = true;
+                view->least = (Resources) { MIN(view->least.memory_mib, c.memory_mib),
+                                            MIN(view->least.cpu_percent, c.cpu_percent) };
+                view->most = (Resources) { MAX(view->most.memory_mib, c.memory_mib),
+                                           MAX(view->most.cpu_percent, c.cpu_percent) };
+                view->machines[i].fullness = view_fullness(&view->machines[i], resources_default);
+        }
+        return 0;
+}
+
 int scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **ret) {
         _cleanup_(scheduler_view_freep) SchedulerView *view = NEW0(SchedulerView, 1);
         size_t n = HASH_COUNT(cluster->machines);
@@ -87,8 +176,11 @@ int scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **
                 v->machine = m;
                 v->metadata = &m->metadata;
                 v->load = m->load;
+                v->requested = m->requested;
+                v->sized = m->sized;
                 view->n++;
         }
+        TRY(view_read_capacities(view));
 
         *ret = TAKE_PTR(view);
         return 0;
@@ -139,6 +231,51 @@ uint64_t scheduler_view_now_ms(const SchedulerView *view) {
 
 size_t scheduler_view_load(const SchedulerView *view, const ClusterMachine *machine) {
         return view_find(view, machine)->load;
+}
+
+bool scheduler_view_has_sizes(const SchedulerView *view) {
+        return view->has_sizes;
+}
+
+Resources scheduler_view_capacity(const SchedulerView *view, const ClusterMachine *machine) {
+        return view_find(view, machine)->capacity;
+}
+
+Sums scheduler_view_sized(const SchedulerView *view, const ClusterMachine *machine) {
+        return view_find(view, machine)->sized;
+}
+
+Sums scheduler_view_requested(const SchedulerView *view, const ClusterMachine *machine, const char *except) {
+        const ViewMachine *v = view_find(view, machine);
+        const Decision *d = named_find(v->decisions, except);
+        const ClusterAssignment *o = d ? NULL : cluster_assignment_on(machine, except);
+        Sums sums = v->requested;
+
+        sums_remove(&sums, d ? d->request : o ? o->request : (Resources) {});
+        return sums;
+}
+
+uint64_t scheduler_view_fullness(const SchedulerView *view, const ClusterMachine *machine, Resources more) {
+        return view_fullness(view_find(view, machine), more);
+}
+
+/* The part that the sizes differ by is the smallest on the largest machine if the unit is larger. */
+static int64_t fraction_least(uint32_t size, uint32_t common, uint32_t least, uint32_t most) {
+        return size >= common ? (int64_t) fraction(size - common, most) :
+                                -(int64_t) fraction(common - size, least);
+}
+
+uint64_t scheduler_view_fullness_bound(const SchedulerView *view, const ClusterMachine *machine,
+                                       Resources more) {
+        int64_t memory = fraction_least(more.memory_mib, resources_default.memory_mib, view->least.memory_mib,
+                                        view->most.memory_mib),
+                cpu = fraction_least(more.cpu_percent, resources_default.cpu_percent, view->least.cpu_percent,
+                                     view->most.cpu_percent),
+                bound = (int64_t) view_find(view, machine)->fullness + MIN(memory, cpu);
+
+        if (memory == 0 && cpu == 0)
+                return (uint64_t) bound;
+        return bound > 2 ? (uint64_t) bound - 2 : 0; /* each fraction is rounded down */
 }
 
 size_t scheduler_view_n_machines(const SchedulerView *view) {
@@ -198,16 +335,24 @@ static size_t view_position(const SchedulerView *view, size_t low, size_t high, 
         return low;
 }
 
-static void view_set_load(SchedulerView *view, ViewMachine *v, size_t load) {
+/* Replace what a decision counts on the machine, and the number of its units. */
+static void view_count(SchedulerView *view, ViewMachine *v, Decision *d, size_t load, Resources request,
+                       Resources size) {
         size_t from = view->is_sorted ? view_position(view, 0, view->n, v) : 0, to;
-        bool grows = load > v->load;
 
+        sums_remove(&v->requested, d->request);
+        sums_remove(&v->sized, d->size);
+        d->request = request;
+        d->size = size;
+        sums_add(&v->requested, request);
+        sums_add(&v->sized, size);
         v->load = load;
+        v->fullness = view_fullness(v, resources_default);
         if (!view->is_sorted)
                 return;
         assert(view->sorted[from] == v);
 
-        if (grows) {
+        if (from + 1 < view->n && view_compare(&view->sorted[from + 1], &v) < 0) {
                 to = view_position(view, from + 1, view->n, v) - 1;
                 memmove(&view->sorted[from], &view->sorted[from + 1], (to - from) * sizeof(*view->sorted));
         } else {
@@ -222,28 +367,39 @@ int scheduler_view_decide(SchedulerView *view, const ClusterMachine *machine, co
         ViewMachine *v = view_find(view, machine);
         bool was_there = view_has(v, unit->name);
         Decision *d = named_get(&v->decisions, unit->name, sizeof(Decision));
+        const ClusterAssignment *o = cluster_assignment_on(machine, unit->name);
+        Resources request = {}, size = {};
 
         if (!d)
                 return -ENOMEM;
         if (!d->unit) {
                 d->unit = unit;
                 d->is_draft = cluster_any_unit(view->cluster, unit->name) != unit;
+                d->request = o ? o->request : request;
+                d->size = o ? o->size : size;
                 v->n_drafts += d->is_draft;
                 if (d->is_draft && !named_get(&view->drafts, unit->name, sizeof(Named)))
                         return -ENOMEM;
         }
         d->there = there;
-        if (was_there != there)
-                view_set_load(view, v, there ? v->load + 1 : v->load - 1);
+        if (there) {
+                request = unit->unit ? unit->unit->placement.request : request;
+                size = unit->unit ? unit->unit->placement.size : resources_default;
+        } else if (o && !d->gone) /* it is being stopped */
+                request = d->request;
+        view_count(view, v, d, v->load + there - was_there, request, size);
         return 0;
 }
 
 int scheduler_view_remove(SchedulerView *view, const ClusterMachine *machine, const ClusterUnit *unit) {
-        int r = scheduler_view_decide(view, machine, unit, false);
+        Decision *d;
 
-        if (r >= 0)
-                ((Decision *) named_find(view_find(view, machine)->decisions, unit->name))->gone = true;
-        return r;
+        TRY(scheduler_view_decide(view, machine, unit, false));
+        d = (Decision *) named_find(view_find(view, machine)->decisions, unit->name);
+        d->gone = true;
+        view_count(view, view_find(view, machine), d, view_find(view, machine)->load, (Resources) {},
+                   (Resources) {});
+        return 0;
 }
 
 /* -- The units on a machine -- */

@@ -32,8 +32,29 @@ bool scheduler_view_has(const SchedulerView *view, const ClusterMachine *machine
 bool scheduler_view_knows(const SchedulerView *view, const char *unit);
 /* Return the number of units that run or are loaded on the machine. */
 size_t scheduler_view_load(const SchedulerView *view, const ClusterMachine *machine);
+
+/* Sizes count (KV_LEVEL_SCHEDULING), and the capacity of a machine is known. */
+bool scheduler_view_has_sizes(const SchedulerView *view);
+/* Return what units may use of the machine; 0: unknown. That of a restricted host is at most the median of
+ * the ordinary ones. */
+Resources scheduler_view_capacity(const SchedulerView *view, const ClusterMachine *machine);
+/* Return the sizes of the units that run or are loaded there. */
+Sums scheduler_view_sized(const SchedulerView *view, const ClusterMachine *machine);
+/* Return the requests of the units there, those that are being stopped included, without one unit. */
+Sums scheduler_view_requested(const SchedulerView *view, const ClusterMachine *machine, const char *except);
+
+enum { FULLNESS_ONE = 1 << 20 }; /* a whole machine */
+
+/* Return the larger part of memory and CPU in use with a unit of that size more, in FULLNESS_ONE; 0: the
+ * capacity is unknown. */
+uint64_t scheduler_view_fullness(const SchedulerView *view, const ClusterMachine *machine, Resources more);
+/* Return the least of that of the machine, and of each one after it in the order of
+ * scheduler_view_by_load(). */
+uint64_t scheduler_view_fullness_bound(const SchedulerView *view, const ClusterMachine *machine,
+                                       Resources more);
 size_t scheduler_view_n_machines(const SchedulerView *view);
-/* Return the machine at a position of the order by load, then by machine ID. */
+/* Return the machine at a position of the order by fullness with a unit of default size (unknown ones
+ * first), then by load, then by machine ID. */
 const ClusterMachine *scheduler_view_by_load(const SchedulerView *view, size_t position);
 /* Return the machine at a position of the order by name, which no decision changes. */
 const ClusterMachine *scheduler_view_by_name(const SchedulerView *view, size_t position);

@@ -2,7 +2,6 @@
 #include "base/clock.h"
 #include "base/sizes.h"
 #include "fleetd/scheduler/scheduler.h"
-#include "fleetd/scheduler/scores.h"
 #include "tests/lib/cluster_view.h"
 #include "tests/lib/placement_model.h"
 #include "units/verdict_former.h"
@@ -652,38 +651,6 @@ static void a_machine_with_a_unit_that_replaces_it_is_the_second_choice(void **s
         assert_string_equal(pick(&p, "a.service", &err), "A");
 }
 
-static void the_first_score_bounds_the_sum_of_each_machine_and_grows_along_the_view(void **state) {
-        _cleanup_cluster_view_ ClusterView p = {};
-        uint64_t bound, last = 0;
-        const ClusterMachine *m;
-        SchedulerView *view;
-
-        for (unsigned i = 0; i < 3; i++) {
-                const char *const names[] = { "A", "B", "C" };
-                char name[32];
-
-                cluster_view_machine(&p, names[i], "", PRESENCE_UP);
-                for (unsigned k = 0; k <= i; k++) {
-                        snprintf(name, sizeof(name), "u%u%u.service", i, k);
-                        cluster_view_unit(&p, name, i == 1 ? "Replaces=new.service" : "", TARGET_LAUNCHED);
-                        cluster_view_assign(&p, names[i], name, ASSIGNMENT_RUN);
-                }
-        }
-        cluster_view_unit(&p, "new.service", "", TARGET_LAUNCHED);
-        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
-        for (size_t i = 0; i < scheduler_view_n_machines(view); i++) {
-                m = scheduler_view_by_load(view, i);
-                bound = scores_bound(view, unit(&p, "new.service"), m);
-                assert_int_equal(bound, i + 1);
-                assert_true(bound > last);
-                assert_int_equal(scores_sum(view, unit(&p, "new.service"), m) == bound, i != 1);
-                assert_true(scores_sum(view, unit(&p, "new.service"), m) >= bound);
-                last = bound;
-        }
-        assert_string_equal(scheduler_scores[SCORE_UNITS].name, "had the fewest units");
-        scheduler_view_free(view);
-}
-
 static void of_several_conflicts_the_first_by_name_is_reported(void **state) {
         _cleanup_cluster_view_ ClusterView p = {};
 
@@ -1186,7 +1153,6 @@ int main(void) {
                 cmocka_unit_test(a_machine_with_a_unit_that_replaces_it_is_the_second_choice),
                 cmocka_unit_test(the_view_stays_sorted_through_any_decisions),
                 cmocka_unit_test(rules_found_by_the_index_are_those_of_a_full_search),
-                cmocka_unit_test(the_first_score_bounds_the_sum_of_each_machine_and_grows_along_the_view),
                 cmocka_unit_test(of_several_conflicts_the_first_by_name_is_reported),
                 cmocka_unit_test(a_unit_is_not_placed_where_it_is_or_was),
                 cmocka_unit_test(

@@ -6,10 +6,40 @@ static void assignment_unreadable(void *record) {
         *(Assignment *) record = (Assignment) { .kind = _ASSIGNMENT_INVALID, .since_ms = UINT64_MAX };
 }
 
+void sums_add(Sums *sums, Resources part) {
+        sums->memory_mib += part.memory_mib;
+        sums->cpu_percent += part.cpu_percent;
+        sums->n += resources_are_set(part);
+}
+
+void sums_remove(Sums *sums, Resources part) {
+        sums->memory_mib -= part.memory_mib;
+        sums->cpu_percent -= part.cpu_percent;
+        sums->n -= resources_are_set(part);
+}
+
+static void assignment_set_sums(ClusterAssignment *a, Resources request, Resources size) {
+        sums_remove(&a->machine->requested, a->request);
+        sums_remove(&a->machine->sized, a->size);
+        a->request = request;
+        a->size = size;
+        sums_add(&a->machine->requested, request);
+        sums_add(&a->machine->sized, size);
+}
+
+void cluster_assignment_count(ClusterAssignment *a) {
+        const Unit *unit = a->of->unit;
+        Resources none = {}, size = unit ? unit->placement.size : resources_default;
+
+        assignment_set_sums(a, unit ? unit->placement.request : none,
+                            cluster_assignment_is_active(a) ? size : none);
+}
+
 void cluster_assignment_free(ClusterAssignment *a) {
         ClusterMachine *m = a->machine;
 
         m->load -= cluster_assignment_is_active(a);
+        assignment_set_sums(a, (Resources) {}, (Resources) {});
         m->n_replacing -= a->of->listed[CLUSTER_REPLACING];
         HASH_DEL(m->assignments, a);
         LIST_REMOVE(a, of_unit);
@@ -47,6 +77,7 @@ static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k
         if (!*a->base)
                 memcpy(a->base, a->hash, sizeof(a->base));
         e->machine->load += cluster_assignment_is_active(a);
+        cluster_assignment_count(a);
         a->index = v->modified;
         a->created = v->created;
         a->known_ms = c->now_ms;

@@ -48,6 +48,11 @@ static void unit_clear_text(Cluster *c, ClusterUnit *u) {
         u->sticky = false;
 }
 
+static void unit_count(ClusterUnit *u) {
+        for (ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
+                cluster_assignment_count(a);
+}
+
 static int unit_set_text(Cluster *c, ClusterUnit *u, Unit *unit) {
         unit_clear_text(c, u);
         u->unit = unit;
@@ -84,12 +89,14 @@ static void unit_value_free(void *unit) {
 static int unit_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
         int r = unit_set_text(c, e->unit, TAKE_PTR(v->record));
 
+        unit_count(e->unit);
         e->unit->index = r < 0 ? 0 : v->modified;
         return r;
 }
 
 static int unit_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
         unit_clear_text(c, e->unit);
+        unit_count(e->unit);
         e->unit->index = 0;
         return 0;
 }

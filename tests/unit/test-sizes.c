@@ -1,0 +1,440 @@
+/* Sizes and requests of units, and capacities of machines, in the choice of a machine. */
+#include "base/clock.h"
+#include "fleetd/scheduler/scheduler.h"
+#include "fleetd/scheduler/scores.h"
+#include "tests/lib/cluster_view.h"
+#include "tests/lib/test.h"
+
+enum { MACHINES = 6, UNITS = 24, CASES = 300 };
+
+static const char *const names[] = { "A", "B", "C", "D", "E", "F" };
+
+static ClusterMachine *machine(const ClusterView *p, const char *name) {
+        char id[MACHINE_ID_SIZE];
+
+        return cluster_machine(&p->cluster, cluster_view_id(id, name));
+}
+
+/* 'capacity': the JSON of its value; "": absent. */
+static void add_machine(ClusterView *p, const char *name, const char *capacity) {
+        char id[MACHINE_ID_SIZE], key[128], value[256];
+
+        cluster_view_presence(p, name, PRESENCE_UP);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/facts", cluster_view_id(id, name));
+        snprintf(value, sizeof(value), "{\"name\":\"%s\"%s%s}", name, *capacity ? ",\"capacity\":" : "",
+                 capacity);
+        cluster_view_put(p, key, value);
+}
+
+static void restrict_machine(ClusterView *p, const char *name) {
+        char id[MACHINE_ID_SIZE], key[128];
+
+        snprintf(key, sizeof(key), "/_fleet/cluster/host/%s", cluster_view_id(id, name));
+        cluster_view_put(
+                p, key,
+                "{\"joined\":1,\"pins\":[\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789"
+                "abcdef\"],\"restricted\":true}");
+}
+
+static void place(ClusterView *p, const char *name, const char *options, const char *on) {
+        cluster_view_unit(p, name, options, TARGET_LAUNCHED);
+        cluster_view_assign(p, on, name, ASSIGNMENT_RUN);
+}
+
+static const char *refusal(const ClusterView *p, const char *name, const char *on, bool staying) {
+        static Error err;
+        SchedulerView *view;
+
+        err = (Error) {};
+        assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &view), 0);
+        (void) scheduler_fits(view, cluster_unit(&p->cluster, name), machine(p, on), staying, &err);
+        scheduler_view_free(view);
+        return err.message;
+}
+
+static const char *pick(const ClusterView *p, const char *name, Error *err) {
+        const ClusterMachine *m = NULL;
+        SchedulerView *view;
+        int r;
+
+        *err = (Error) {};
+        assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &view), 0);
+        r = scheduler_pick(view, cluster_unit(&p->cluster, name), &m, err);
+        scheduler_view_free(view);
+        return r == 0 ? cluster_machine_name(m) : "";
+}
+
+static void only_a_request_waits_for_room_and_its_refusal_has_the_figures(void **state) {
+        static const struct {
+                const char *options, *refusal;
+        } rows[] = {
+                { "MemoryRequest=4G",
+                  "memory: requests 4.0G, 2.5G of 15.5G is free (2 units request 13.0G)" },
+                { "MemoryRequest=2560M", "" },
+                { "CPURequest=200%", "cpu: requests 200%, 180% of 780% is free (2 units request 600%)" },
+                { "CPURequest=180%", "" },
+                { "[Service]\nMemoryMax=100G", "" },
+                { "MemoryRequest=0\n[Service]\nMemoryMax=100G", "" },
+        };
+        _cleanup_cluster_view_ ClusterView p = {};
+
+        add_machine(&p, "A", "{\"cpu\":780,\"memory\":15872}");
+        place(&p, "a.service", "MemoryRequest=12G", "A");
+        place(&p, "b.service", "MemoryRequest=1G\nCPURequest=600%", "A");
+        place(&p, "c.service", "[Service]\nMemoryMax=9G", "A");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                cluster_view_unit(&p, "new.service", rows[i].options, TARGET_LAUNCHED);
+                assert_string_equal(refusal(&p, "new.service", "A", false), rows[i].refusal);
+                assert_string_equal(refusal(&p, "new.service", "A", true), "");
+        }
+        /* One that is being stopped holds its memory until it is gone. */
+        cluster_view_unit(&p, "new.service", "MemoryRequest=4G", TARGET_LAUNCHED);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_STOP);
+        assert_string_equal(refusal(&p, "new.service", "A", false), rows[0].refusal);
+        assert_string_equal(refusal(&p, "a.service", "A", false), ""); /* its own room is its own */
+        /* What runs is adopted, and a growing text stops nothing. */
+        cluster_view_unit(&p, "b.service", "MemoryRequest=40G", TARGET_LAUNCHED);
+        assert_string_equal(refusal(&p, "b.service", "A", true), "");
+
+        p.cluster.level = KV_LEVEL_SCHEDULING - 1;
+        assert_string_equal(refusal(&p, "new.service", "A", false), "");
+}
+
+static void an_unknown_capacity_refuses_nothing(void **state) {
+        static const char *const values[] = { "",
+                                              "0",
+                                              "{\"cpu\":0,\"memory\":15360}",
+                                              "{\"cpu\":-1,\"memory\":9}",
+                                              "[]",
+                                              "\"x\"",
+                                              "{\"memory\":15360}" };
+
+        for (size_t i = 0; i < ELEMENTS(values); i++) {
+                _cleanup_cluster_view_ ClusterView p = {};
+                Error why;
+
+                add_machine(&p, "A", values[i]);
+                add_machine(&p, "B", "{\"cpu\":400,\"memory\":1024}");
+                place(&p, "b.service", "", "B");
+                place(&p, "a1.service", "", "A");
+                place(&p, "a2.service", "", "A");
+                cluster_view_unit(&p, "big.service", "MemoryRequest=1T", TARGET_LAUNCHED);
+                assert_string_equal(refusal(&p, "big.service", "A", false), "");
+                cluster_view_unit(&p, "new.service", "", TARGET_LAUNCHED);
+                assert_string_equal(pick(&p, "new.service", &why), "B"); /* neither empty nor full */
+                assert_string_equal(why.message, "B had the fewest units (1) of 2 machines that qualify");
+        }
+}
+
+/* What a restricted host says draws no units, and does not switch sizes off. */
+static void a_restricted_host_counts_as_at_most_the_median(void **state) {
+        static const struct {
+                const char *capacity;
+                uint32_t memory_mib, cpu_percent;
+        } rows[] = {
+                { "", 2048, 200 },
+                { "{\"cpu\":0,\"memory\":0}", 2048, 200 },
+                { "{\"cpu\":1000000000,\"memory\":1000000000}", 2048, 200 },
+                { "{\"cpu\":100,\"memory\":1000000000}", 2048, 100 },
+                { "{\"cpu\":100,\"memory\":512}", 512, 100 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_cluster_view_ ClusterView p = {};
+                SchedulerView *view;
+                Resources c;
+
+                add_machine(&p, "A", "{\"cpu\":100,\"memory\":1024}");
+                add_machine(&p, "B", "{\"cpu\":200,\"memory\":4096}");
+                add_machine(&p, "C", "{\"cpu\":800,\"memory\":2048}");
+                add_machine(&p, "D", rows[i].capacity);
+                restrict_machine(&p, "D");
+                assert_int_equal(scheduler_view_new(&p.cluster, 0, &view), 0);
+                c = scheduler_view_capacity(view, machine(&p, "D"));
+                assert_int_equal(c.memory_mib, rows[i].memory_mib);
+                assert_int_equal(c.cpu_percent, rows[i].cpu_percent);
+                scheduler_view_free(view);
+        }
+}
+
+static void no_machine_gets_more_instances_than_allowed(void **state) {
+        _cleanup_cluster_view_ ClusterView p = {};
+
+        add_machine(&p, "A", "");
+        add_machine(&p, "B", "");
+        place(&p, "web@1.service", "MaxPerMachine=2", "A");
+        place(&p, "web@2.service", "MaxPerMachine=2", "A");
+        place(&p, "web@3.service", "MaxPerMachine=2", "B");
+        place(&p, "webb@4.service", "", "B");
+        cluster_view_unit(&p, "web@5.service", "MaxPerMachine=2", TARGET_LAUNCHED);
+        assert_string_equal(refusal(&p, "web@5.service", "A", false),
+                            "MaxPerMachine=2: web@2.service is there");
+        assert_string_equal(refusal(&p, "web@5.service", "B", false), "");
+        cluster_view_assign(&p, "A", "web@2.service", ASSIGNMENT_STOP);
+        assert_string_equal(refusal(&p, "web@5.service", "A", false),
+                            "MaxPerMachine=2: web@2.service is there");
+        cluster_view_unit(&p, "web@1.service", "MaxPerMachine=1", TARGET_LAUNCHED);
+        assert_string_equal(refusal(&p, "web@1.service", "A", true), "");
+        p.cluster.level = KV_LEVEL_SCHEDULING - 1;
+        assert_string_equal(refusal(&p, "web@5.service", "A", false), "");
+}
+
+static void the_reason_has_the_fullness_after_placement(void **state) {
+        _cleanup_cluster_view_ ClusterView p = {};
+        Error why;
+
+        add_machine(&p, "A", "{\"cpu\":400,\"memory\":1024}");
+        add_machine(&p, "B", "{\"cpu\":400,\"memory\":8192}");
+        add_machine(&p, "C", "{\"cpu\":400,\"memory\":2048}");
+        place(&p, "b.service", "", "B");
+        cluster_view_unit(&p, "new.service", "[Service]\nMemoryMax=512M\nCPUQuota=20%", TARGET_LAUNCHED);
+        assert_string_equal(pick(&p, "new.service", &why), "B");
+        assert_string_equal(why.message,
+                            "B is the least full (7 % after placement; memory 7 %, cpu 7 %) of 3 "
+                            "machines that qualify");
+}
+
+/* -- Against a plain search -- */
+
+typedef struct Model {
+        Resources capacity[MACHINES];
+        Resources size[UNITS];
+        uint32_t request_mib[UNITS];
+        int on[UNITS]; /* -1: nowhere */
+        size_t n_machines;
+        bool replaces[UNITS];
+} Model;
+
+static size_t model_units(const Model *m, size_t at) {
+        size_t n = 0;
+
+        for (size_t u = 0; u < UNITS; u++)
+                n += m->on[u] == (int) at;
+        return n;
+}
+
+static uint64_t model_fullness(const Model *m, size_t at, Resources more) {
+        uint64_t memory = more.memory_mib, cpu = more.cpu_percent;
+
+        for (size_t u = 0; u < UNITS; u++)
+                if (m->on[u] == (int) at) {
+                        memory += m->size[u].memory_mib;
+                        cpu += m->size[u].cpu_percent;
+                }
+        return MAX(memory * FULLNESS_ONE / m->capacity[at].memory_mib,
+                   cpu * FULLNESS_ONE / m->capacity[at].cpu_percent);
+}
+
+static bool model_fits(const Model *m, size_t at, size_t unit) {
+        uint64_t requested = m->request_mib[unit];
+
+        for (size_t u = 0; u < UNITS; u++)
+                requested += m->on[u] == (int) at ? m->request_mib[u] : 0;
+        return m->request_mib[unit] == 0 || m->capacity[at].memory_mib == 0 ||
+               requested <= m->capacity[at].memory_mib;
+}
+
+/* Return the machine by the order of scheduling: replaced, fullness, units, ID. -1: none. */
+static int model_pick(const Model *m, size_t unit, size_t *ret_qualified) {
+        bool full = true;
+        int best = -1;
+
+        *ret_qualified = 0;
+        for (size_t i = 0; i < m->n_machines; i++)
+                if (model_fits(m, i, unit)) {
+                        full = full && m->capacity[i].memory_mib > 0;
+                        ++*ret_qualified;
+                }
+        for (size_t i = 0; i < m->n_machines; i++) {
+                uint64_t costs[2][3] = {};
+
+                if (!model_fits(m, i, unit))
+                        continue;
+                for (size_t k = 0; k < 2 && best >= 0; k++) {
+                        size_t at = k == 0 ? i : (size_t) best;
+
+                        for (size_t u = 0; u < UNITS; u++)
+                                if (m->on[u] == (int) at && m->replaces[u])
+                                        costs[k][0] = 1;
+                        costs[k][1] = full ? model_fullness(m, at, m->size[unit]) : 0;
+                        costs[k][2] = model_units(m, at);
+                }
+                for (size_t row = 0; row < 3 && best >= 0; row++)
+                        if (costs[0][row] != costs[1][row]) {
+                                if (costs[0][row] < costs[1][row])
+                                        best = (int) i;
+                                break;
+                        }
+                if (best < 0)
+                        best = (int) i;
+        }
+        return best;
+}
+
+/* 'plain': machines are equal, and no unit has a size or a request. */
+static void model_make(Model *m, ClusterView *p, Random *random, bool plain) {
+        uint32_t memory = 1024u << random_below(random, 5);
+
+        *m = (Model) { .n_machines = 1 + random_below(random, MACHINES) };
+        for (size_t i = 0; i < m->n_machines; i++) {
+                char capacity[64] = "";
+
+                if (plain || random_below(random, 12) > 0) {
+                        m->capacity[i] =
+                                plain ? (Resources) { memory, 400 } :
+                                        (Resources) { 1024u + 512u * (uint32_t) random_below(random, 16),
+                                                      100u * (uint32_t) (1 + random_below(random, 8)) };
+                        snprintf(capacity, sizeof(capacity), "{\"cpu\":%u,\"memory\":%u}",
+                                 m->capacity[i].cpu_percent, m->capacity[i].memory_mib);
+                }
+                add_machine(p, names[i], capacity);
+        }
+        for (size_t u = 0; u < UNITS; u++) {
+                char name[32], options[160] = "";
+
+                m->size[u] = resources_default;
+                m->on[u] = -1;
+                m->replaces[u] = !plain && random_below(random, 10) == 0;
+                if (!plain && random_below(random, 2) == 0) {
+                        m->size[u].memory_mib = 16u + (uint32_t) random_below(random, 900);
+                        m->size[u].cpu_percent = 1u + (uint32_t) random_below(random, 90);
+                        if (random_below(random, 2) == 0)
+                                m->request_mib[u] = m->size[u].memory_mib;
+                }
+                snprintf(options, sizeof(options), "%s%s%.0u%s[Service]\nMemoryMax=%uM\nCPUQuota=%u%%",
+                         m->replaces[u] ? "Replaces=new*\n" : "", m->request_mib[u] ? "MemoryRequest=" : "",
+                         m->request_mib[u], m->request_mib[u] ? "M\n" : "", m->size[u].memory_mib,
+                         m->size[u].cpu_percent);
+                snprintf(name, sizeof(name), m->replaces[u] ? "u%zu.service" : "new%zu.service", u);
+                cluster_view_unit(p, name, plain ? "" : options, TARGET_LAUNCHED);
+        }
+}
+
+static const ClusterUnit *model_unit(const Model *m, const ClusterView *p, size_t u) {
+        char name[32];
+
+        snprintf(name, sizeof(name), m->replaces[u] ? "u%zu.service" : "new%zu.service", u);
+        return cluster_unit(&p->cluster, name);
+}
+
+static void each_choice_is_that_of_a_plain_search(bool plain, uint64_t seed) {
+        Random random;
+
+        random_seed(&random, seed);
+        for (size_t c = 0; c < CASES; c++) {
+                _cleanup_cluster_view_ ClusterView p = {};
+                SchedulerView *view;
+                Model m;
+
+                model_make(&m, &p, &random, plain);
+                for (size_t u = 0; u < UNITS / 2; u++) { /* written before the pass */
+                        m.on[u] = (int) random_below(&random, m.n_machines + 1) - 1;
+                        if (m.on[u] >= 0)
+                                cluster_view_assign(&p, names[m.on[u]], model_unit(&m, &p, u)->name,
+                                                    ASSIGNMENT_RUN);
+                }
+                assert_int_equal(scheduler_view_new(&p.cluster, 0, &view), 0);
+                for (size_t step = 0; step < 2 * UNITS; step++) {
+                        size_t u = random_below(&random, UNITS), qualified;
+                        const ClusterMachine *found = NULL;
+                        char expected[128];
+                        Error why = {};
+                        int best;
+
+                        if (m.on[u] >= 0) {
+                                assert_int_equal(scheduler_view_remove(view, machine(&p, names[m.on[u]]),
+                                                                       model_unit(&m, &p, u)),
+                                                 0);
+                                m.on[u] = -1;
+                                continue;
+                        }
+                        if (m.replaces[u])
+                                continue; /* the oracle knows only units that are replaced */
+                        best = model_pick(&m, u, &qualified);
+                        assert_int_equal(scheduler_pick(view, model_unit(&m, &p, u), &found,
+                                                        random_below(&random, 2) == 0 || plain ? &why : NULL),
+                                         best < 0 ? -ENOENT : 0);
+                        if (best < 0)
+                                continue;
+                        assert_string_equal(cluster_machine_name(found), names[best]);
+                        snprintf(expected, sizeof(expected),
+                                 qualified == 1 ?
+                                         "%s was the only machine that qualified" :
+                                         "%s had the fewest units (%zu) of %zu machines that qualify",
+                                 names[best], model_units(&m, (size_t) best), qualified);
+                        if (plain)
+                                assert_string_equal(why.message, expected);
+                        assert_int_equal(scheduler_view_decide(view, found, model_unit(&m, &p, u), true), 0);
+                        m.on[u] = best;
+                }
+                scheduler_view_free(view);
+        }
+}
+
+static void without_sizes_each_choice_and_reason_is_that_of_the_fewest_units(void **state) {
+        each_choice_is_that_of_a_plain_search(true, 5);
+}
+
+static void with_sizes_each_choice_is_that_of_a_plain_search(void **state) {
+        each_choice_is_that_of_a_plain_search(false, 7);
+}
+
+/* -- Sums -- */
+
+static void the_sums_of_a_machine_are_those_of_its_assignments(void **state) {
+        static const char *const options[] = { "", "MemoryRequest=100M", "CPURequest=30%\nMemoryRequest=1G",
+                                               "[Service]\nMemoryMax=700M" };
+        _cleanup_cluster_view_ ClusterView p = {};
+        Random random;
+
+        random_seed(&random, 9);
+        add_machine(&p, "A", "");
+        add_machine(&p, "B", "");
+        for (size_t i = 0; i < 4000; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%u.service", (unsigned) random_below(&random, 8));
+                switch (random_below(&random, 5)) {
+                case 0:
+                        cluster_view_unit(&p, name, options[random_below(&random, ELEMENTS(options))],
+                                          TARGET_LAUNCHED);
+                        break;
+                case 1:
+                        cluster_view_destroy(&p, name);
+                        break;
+                default:
+                        cluster_view_assign(&p, names[random_below(&random, 2)], name,
+                                            random_below(&random, 2) ? ASSIGNMENT_RUN : ASSIGNMENT_STOP);
+                }
+                for (size_t k = 0; k < 2; k++) {
+                        Sums requested = {}, sized = {};
+
+                        for (const ClusterAssignment *a = machine(&p, names[k])->assignments; a;
+                             a = a->hh.next) {
+                                const Unit *u = a->of->unit;
+
+                                sums_add(&requested, u ? u->placement.request : (Resources) {});
+                                if (cluster_assignment_is_active(a))
+                                        sums_add(&sized, u ? u->placement.size : resources_default);
+                        }
+                        assert_memory_equal(&requested, &machine(&p, names[k])->requested, sizeof(requested));
+                        assert_memory_equal(&sized, &machine(&p, names[k])->sized, sizeof(sized));
+                        assert_int_equal(sized.n, machine(&p, names[k])->load);
+                }
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(only_a_request_waits_for_room_and_its_refusal_has_the_figures),
+                cmocka_unit_test(an_unknown_capacity_refuses_nothing),
+                cmocka_unit_test(a_restricted_host_counts_as_at_most_the_median),
+                cmocka_unit_test(no_machine_gets_more_instances_than_allowed),
+                cmocka_unit_test(the_reason_has_the_fullness_after_placement),
+                cmocka_unit_test(without_sizes_each_choice_and_reason_is_that_of_the_fewest_units),
+                cmocka_unit_test(with_sizes_each_choice_is_that_of_a_plain_search),
+                cmocka_unit_test(the_sums_of_a_machine_are_those_of_its_assignments),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
