@@ -63,6 +63,28 @@ const Component membership_component = { "membership", daemon_open_membership, m
 
 /* -- Facts -- */
 
+/* Of a host whose capacity is not known, sizes count for none of its units. */
+static Resources daemon_capacity(const ComponentHost *host, const Settings *s) {
+        Resources physical, left;
+        int r = host->io.measure ? host->io.measure(&physical) : -ENOSYS;
+
+        if (r < 0) {
+                if (host->io.measure)
+                        log_warning(NO_FIELDS, "Cannot read the memory and CPU of this host: %s",
+                                    strerror(-r));
+                return (Resources) {};
+        }
+        left = capacity_without(physical, &s->reserve);
+        if (left.memory_mib > 0 && left.cpu_percent > 0)
+                return left;
+        log_warning(NO_FIELDS,
+                    "Reserve= leaves nothing of %u MiB and %u%% CPU of this host: its capacity counts as "
+                    "unknown; "
+                    "reduce Reserve= in fleetd.conf, then systemctl reload fleetd",
+                    physical.memory_mib, physical.cpu_percent);
+        return (Resources) {};
+}
+
 static int daemon_set_facts(ComponentHost *host, void *self, const Settings *s) {
         Systemd *systemd = host->io.systemd;
         char address[ADDRESS_SIZE] = "";
@@ -79,6 +101,7 @@ static int daemon_set_facts(ComponentHost *host, void *self, const Settings *s) 
                           .soft_reboots = systemd_soft_reboots(systemd),
                           .booting = systemd->ops->is_booting != NULL, /* until it is known */
                           .takes_finished = true,
+                          .capacity = daemon_capacity(host, s),
                           .peer = s->listen_peer[0] ? s->listen_peer : NULL,
                           .client = s->advertise_client[0] ? s->advertise_client : NULL };
 

@@ -213,6 +213,7 @@ static int process_begin(Process *p, Settings *s, Error *err) {
         TRY(process_enter(p, s, err));
         TRY(process_open_log_disk(s, &p->io.log_disk, err));
         host_read_hardware_id(p->io.hardware_id);
+        p->io.measure = capacity_measure;
         /* What an interrupted recovery or restore has left: it changed nothing, or was complete. */
         r = remove_tree_at(state_fd, "tree.new");
         if (r < 0)

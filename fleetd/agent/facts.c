@@ -78,6 +78,8 @@ static void facts_on_pass(void *userdata) {
                 facts.needs_reboot = facts.soft_reboot = false;
                 facts.checks = NULL;
         }
+        if (state.level < KV_LEVEL_SCHEDULING)
+                facts.capacity = (Resources) {};
         if (self && self->facts && json_record_equal(&facts_record, self->facts, &facts))
                 return;
         if (registry_publish_facts(f->registry, &facts, facts_on_done, f) < 0)

@@ -30,7 +30,8 @@ typedef struct DaemonIo {
         /* The host has addresses of a cluster, but neither an identity nor a key file: it waits for a token,
          * or, with a replica, for its first certificate, and opens no session. */
         bool unidentified;
-        Sealer *sealer; /* of the cluster key; NULL: none */
+        Sealer *sealer;                          /* of the cluster key; NULL: none */
+        int (*measure)(Resources *ret_physical); /* capacity_measure(); NULL: the capacity is not known */
         char boot_id[BOOT_ID_SIZE];
         char hardware_id[HARDWARE_ID_SIZE]; /* as in KvOptions */
         unsigned level_max;                 /* as in KvOptions, for tests; 0 */

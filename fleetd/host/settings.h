@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "fleetd/host/capacity.h"
 #include "fleetd/host/limits.h"
 #include "fleetd/host/sealer.h"
 #include "io/http.h"
@@ -26,6 +27,7 @@ typedef struct Settings {
         char *name;             /* name of this machine for people */
         char *machine_id;       /* 32 hex digits */
         Pairs metadata;
+        Reserve reserve; /* of memory and CPU, for what is not a unit */
         bool agent, engine;
         ClientAccess client_access; /* see settings_client_access() */
         Names local_rights;         /* texts of local_rights_add() */

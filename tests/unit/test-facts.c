@@ -384,6 +384,21 @@ static bool needs_reboot(void) {
         return asks;
 }
 
+static void the_capacity_is_published_from_its_feature_level_on(void **state) {
+        Fixture *fixture = *state;
+
+        leader.level = KV_LEVEL_SCHEDULING - 1;
+        fixture->machine.capacity = (Resources) { 1024, 200 };
+        open_facts(fixture);
+        until_known_as(fixture, "beta");
+        assert_int_equal(known(fixture)->capacity.memory_mib, 0);
+        leader.level = KV_LEVEL_SCHEDULING;
+        facts_state_changed(fixture->facts);
+        run_ms(fixture, 10);
+        HOST_UNTIL(fixture->host, known(fixture)->capacity.memory_mib == 1024);
+        assert_int_equal(known(fixture)->capacity.cpu_percent, 200);
+}
+
 static void a_host_reports_within_two_minutes_that_it_needs_a_reboot(void **state) {
         Fixture *fixture = *state;
 
@@ -490,6 +505,7 @@ int main(int argc, char *argv[]) {
                 in_fixture(facts_are_published_until_the_registry_has_them_and_not_again),
                 in_fixture(a_change_is_published_at_once_or_after_the_transaction_under_way),
                 in_fixture(checks_above_the_limits_are_published_from_their_feature_level_on),
+                in_fixture(the_capacity_is_published_from_its_feature_level_on),
                 in_fixture(a_host_reports_within_two_minutes_that_it_needs_a_reboot),
                 in_fixture(a_host_that_reboots_as_planned_reports_whether_its_boot_is_complete),
                 in_fixture(a_daemon_that_starts_keeps_the_number_of_soft_reboots_of_its_boot),

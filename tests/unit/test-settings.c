@@ -219,6 +219,13 @@ static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
                 { "[Fleetd]\nServiceAddress=127.0.0.1\n", "10.0.0.1, not '127.0.0.1'" },
                 { "[Fleetd]\nPortRange=20000\n",
                   "PortRange=: expected FIRST-LAST of 1024 to 65535, for example 20000-31999, not '20000'" },
+                { "[Fleetd]\nReserve=disk:1G\n", "Reserve=: expected memory:SIZE or memory:PERCENT, and "
+                                                 "cpu:PERCENT of one core, for example "
+                                                 "memory:2G cpu:50%, not 'disk:1G'" },
+                { "[Fleetd]\nReserve=memory:-1\n", "not 'memory:-1'" },
+                { "[Fleetd]\nReserve=memory:101%\n", "not 'memory:101%'" },
+                { "[Fleetd]\nReserve=memory:1G memory:2G\n", "not 'memory:2G'" },
+                { "[Fleetd]\nReserve=cpu:2\n", "not 'cpu:2'" },
                 { "[Fleetd]\nPortRange=1023-2000\n", "not '1023-2000'" },
                 { "[Fleetd]\nPortRange=2001-2000\n", "not '2001-2000'" },
                 { "[Fleetd]\nPortRange=2000-65536\n", "not '2000-65536'" },
@@ -363,10 +370,11 @@ static void a_running_daemon_applies_some_changes_and_names_those_that_require_a
                "[Fleetd]\nMetadata=disk=hdd\nBrakeSec=5s\nLimitValueSize=2K\nDebug=yes\nListenClient="
                "127.0.0.1:4001\nAgent=no\n"
                "ClientAccess=read-only\nQuota=1M\nBootWaitSec=1s\nAdvertiseClient=http://"
-               "10.0.0.1:2379\nStateDirectory=/state\nServiceAddress=10.0.0.1\nPortRange=5000-5009\n");
+               "10.0.0.1:2379\nStateDirectory=/"
+               "state\nServiceAddress=10.0.0.1\nPortRange=5000-5009\nReserve=cpu:50%\n");
         assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_int_equal(settings_take(&running, &fixture->settings, &taken, &restart), 0);
-        assert_true(names(&taken, "AdvertiseClient Metadata BrakeSec LimitValueSize ServiceAddress "
+        assert_true(names(&taken, "AdvertiseClient Metadata Reserve BrakeSec LimitValueSize ServiceAddress "
                                   "PortRange Debug"));
         assert_true(names(&restart, "StateDirectory ListenClient Agent ClientAccess Quota"));
 
