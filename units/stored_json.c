@@ -10,13 +10,13 @@ static const JsonWords health_words = { unit_health_names, _UNIT_HEALTH_MAX, -EB
 /* A value that is not readable counts as none: the other facts stay readable. */
 static int capacity_read(const JsonValue *member, void *field, Error *err) {
         Resources *capacity = field;
-        uint64_t memory = 0, cpu = 0;
+        uint64_t memory_mib = 0, percent = 0;
 
         *capacity = (Resources) {};
-        if (member && json_value_u64(json_value_member(member, "memory"), &memory) >= 0 &&
-            json_value_u64(json_value_member(member, "cpu"), &cpu) >= 0 && memory > 0 && cpu > 0)
-                *capacity = (Resources) { .memory_mib = (uint32_t) MIN(memory, UINT32_MAX),
-                                          .cpu_percent = (uint32_t) MIN(cpu, UINT32_MAX) };
+        if (member && json_value_u64(json_value_member(member, "memory"), &memory_mib) >= 0 &&
+            json_value_u64(json_value_member(member, "cpu"), &percent) >= 0 && memory_mib > 0 && percent > 0)
+                *capacity = (Resources) { .memory_mib = (uint32_t) MIN(memory_mib, UINT32_MAX),
+                                          .cpu_percent = (uint32_t) MIN(percent, UINT32_MAX) };
         return 0;
 }
 
