@@ -17,7 +17,7 @@ static int quadlet_type(const char *name) {
         const char *dot = strrchr(name, '.');
 
         for (size_t i = 0; dot && i < ELEMENTS(quadlet_types); i++)
-                if (streq(quadlet_types[i].type, dot + 1))
+                if (quadlet_types[i].type[0] == dot[1] && streq(quadlet_types[i].type, dot + 1))
                         return i;
         return -1;
 }

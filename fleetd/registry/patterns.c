@@ -129,7 +129,7 @@ size_t patterns_match(const Patterns *p, const char *name,
                       bool (*each)(void *userdata, const Pattern *pattern), void *userdata) {
         size_t size = strlen(name), compared = 0, steps = 0;
 
-        for (size_t i = 0; i <= size && i <= PATTERNS_NAME_MAX; i++) {
+        for (size_t i = 0; p->prefixes && i <= size && i <= PATTERNS_NAME_MAX; i++) {
                 PatternPrefix *prefix = p->n_by_size[i] > 0 ? patterns_find_prefix(p, name, i) : NULL;
 
                 for (const Pattern *x = prefix ? LIST_FIRST(&prefix->patterns) : NULL; x;

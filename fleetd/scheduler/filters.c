@@ -51,7 +51,7 @@ static int filter_presence(const Candidate *c, Refusal *ret) {
 
 /* A unit that is there stays: an upgrade of podman may remove the generator for a moment. */
 static int filter_quadlet(const Candidate *c, Refusal *ret) {
-        if (c->staying || !quadlet_is(c->unit->name) || c->machine->facts->quadlet)
+        if (c->staying || c->machine->facts->quadlet || !quadlet_is(c->unit->name))
                 return 0;
         return refusal_set(ret, VERDICT_NO_PODMAN, "%s", unit_name_type(c->unit->name));
 }
@@ -215,11 +215,12 @@ static bool conflict_on_unit(void *userdata, const Placed *other, const char *gl
 }
 
 static ConflictSearch conflict_search(const Candidate *c) {
-        const ClusterAssignment *there = cluster_assignment_on(c->machine, c->unit->name);
+        const ClusterAssignment *there =
+                c->staying ? cluster_assignment_on(c->machine, c->unit->name) : NULL;
         ConflictSearch s = { .unit = c->unit, .staying = c->staying };
 
         /* A draft of a plan borrows the assignments of the unit that it would replace. */
-        if (c->staying && there && LIST_FIRST(&there->of->assignments) == LIST_FIRST(&c->unit->assignments))
+        if (there && LIST_FIRST(&there->of->assignments) == LIST_FIRST(&c->unit->assignments))
                 s.assignment = there;
         return s;
 }
