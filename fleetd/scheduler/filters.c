@@ -215,8 +215,7 @@ static bool conflict_on_unit(void *userdata, const Placed *other, const char *gl
 }
 
 static ConflictSearch conflict_search(const Candidate *c) {
-        const ClusterAssignment *there =
-                c->staying ? cluster_assignment_on(c->machine, c->unit->name) : NULL;
+        const ClusterAssignment *there = c->staying ? cluster_assignment_on(c->machine, c->unit->name) : NULL;
         ConflictSearch s = { .unit = c->unit, .staying = c->staying };
 
         /* A draft of a plan borrows the assignments of the unit that it would replace. */
