@@ -15,6 +15,7 @@ import tempfile
 import row_idle
 import row_keys
 import row_leader
+import row_placements
 import row_restart
 import row_sizes
 import row_snapshot
@@ -31,6 +32,7 @@ ROWS = {
     "snapshot": row_snapshot,
     "sizes": row_sizes,
     "turns": row_turns,
+    "placements": row_placements,
 }
 
 
@@ -41,6 +43,7 @@ def main():
     ap.add_argument("--before", default=os.environ.get("BENCH_BEFORE"), help="an earlier fleetd, to compare with instead of etcd")
     ap.add_argument("--load", required=True)
     ap.add_argument("--crowd", required=True)
+    ap.add_argument("--herd", required=True)
     ap.add_argument("--rounds", type=int, default=int(os.environ.get("BENCH_ROUNDS", "5")))
     ap.add_argument("--seconds", type=int, default=int(os.environ.get("BENCH_SECONDS", "2")))
     ap.add_argument("--members", type=int, action="append", choices=(1, 3))

@@ -304,7 +304,7 @@ static void agent_write(Agent *a, LayoutKind kind, const char *unit, const char 
 static void agent_publish(Agent *a) {
         _cleanup_text_ Text text = {};
         char name[32], version[] = PACKAGE_VERSION;
-        Machine facts = { .name = name, .address = name, .version = version };
+        Machine facts = { .name = name, .address = name, .version = version, .capacity = { 131072, 3200 } };
 
         snprintf(facts.id, sizeof(facts.id), "%s", a->id);
         snprintf(name, sizeof(name), "herd%zu", a->herd->first + (size_t) (a - a->herd->agents));

@@ -14,12 +14,12 @@ tests_bench_plan_CFLAGS = $(TEST_CFLAGS)
 tests_bench_plan_LDADD = $(FLEETD_PURE_LIBS)
 tests_bench_herd_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_bench_herd_LDADD = $(FLEETD_LIBS)
-EXTRA_DIST += tests/bench/bench.py tests/bench/servers.py tests/bench/row_keys.py tests/bench/row_leader.py tests/bench/row_restart.py \
+EXTRA_DIST += tests/bench/bench.py tests/bench/servers.py tests/bench/row_keys.py tests/bench/row_leader.py tests/bench/row_placements.py tests/bench/row_restart.py \
 	tests/bench/row_sizes.py tests/bench/row_snapshot.py tests/bench/row_watchers.py tests/bench/row_turns.py tests/bench/row_idle.py tests/bench/lab.sh tests/bench/herd.py
 CLEANFILES += tests/bench/load tests/bench/crowd tests/bench/cost tests/bench/step tests/bench/plan tests/bench/herd
 
-bench: all tests/bench/load tests/bench/crowd tests/bench/cost tests/bench/step
-	$(top_srcdir)/tests/bench/bench.py --fleetd=fleetd/fleetd --fleetctl=client/fleetctl --load=tests/bench/load --crowd=tests/bench/crowd
+bench: all tests/bench/load tests/bench/crowd tests/bench/cost tests/bench/step tests/bench/herd
+	$(top_srcdir)/tests/bench/bench.py --fleetd=fleetd/fleetd --fleetctl=client/fleetctl --load=tests/bench/load --crowd=tests/bench/crowd --herd=tests/bench/herd
 	@echo
 	@echo 'Cost of entries, and processor time at the limit'
 	@tests/bench/cost
