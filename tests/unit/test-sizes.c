@@ -87,16 +87,41 @@ static void only_a_request_waits_for_room_and_its_refusal_has_the_figures(void *
                 assert_string_equal(refusal(&p, "new.service", "A", false), rows[i].refusal);
                 assert_string_equal(refusal(&p, "new.service", "A", true), "");
         }
-        /* One that is being stopped holds its memory until it is gone. */
         cluster_view_unit(&p, "new.service", "MemoryRequest=4G", TARGET_LAUNCHED);
-        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_STOP);
-        assert_string_equal(refusal(&p, "new.service", "A", false), rows[0].refusal);
-        assert_string_equal(refusal(&p, "a.service", "A", false), ""); /* its own room is its own */
         /* What runs is adopted, and a growing text stops nothing. */
         cluster_view_unit(&p, "b.service", "MemoryRequest=40G", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
 
         p.cluster.level = KV_LEVEL_SCHEDULING - 1;
+        assert_string_equal(refusal(&p, "new.service", "A", false), "");
+}
+
+/* By an earlier plan, or by a decision of this one. */
+static void a_unit_that_is_being_stopped_holds_its_room_until_it_is_gone(void **state) {
+        _cleanup_cluster_view_ ClusterView p = {};
+        const ClusterUnit *a, *new;
+        const ClusterMachine *m;
+        SchedulerView *view;
+
+        add_machine(&p, "A", "{\"cpu\":400,\"memory\":1024}");
+        place(&p, "a.service", "MemoryRequest=1000M", "A");
+        cluster_view_unit(&p, "new.service", "MemoryRequest=100M", TARGET_LAUNCHED);
+        a = cluster_unit(&p.cluster, "a.service");
+        new = cluster_unit(&p.cluster, "new.service");
+        m = machine(&p, "A");
+
+        assert_int_equal(scheduler_view_new(&p.cluster, 0, &view), 0);
+        assert_int_equal(scheduler_view_decide(view, m, a, false), 0);
+        assert_false(scheduler_fits(view, new, m, false, NULL));
+        assert_int_equal(scheduler_view_remove(view, m, a), 0);
+        assert_true(scheduler_fits(view, new, m, false, NULL));
+        scheduler_view_free(view);
+
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_STOP);
+        assert_string_equal(refusal(&p, "new.service", "A", false),
+                            "memory: requests 100M, 24M of 1.0G is free (1 unit requests 1000M)");
+        assert_string_equal(refusal(&p, "a.service", "A", false), ""); /* its own room is its own */
+        cluster_view_execute(&p);
         assert_string_equal(refusal(&p, "new.service", "A", false), "");
 }
 
@@ -427,6 +452,7 @@ static void the_sums_of_a_machine_are_those_of_its_assignments(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(only_a_request_waits_for_room_and_its_refusal_has_the_figures),
+                cmocka_unit_test(a_unit_that_is_being_stopped_holds_its_room_until_it_is_gone),
                 cmocka_unit_test(an_unknown_capacity_refuses_nothing),
                 cmocka_unit_test(a_restricted_host_counts_as_at_most_the_median),
                 cmocka_unit_test(no_machine_gets_more_instances_than_allowed),
