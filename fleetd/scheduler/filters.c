@@ -319,12 +319,10 @@ static bool sibling_on_unit(void *userdata, const Placed *other, const char *pat
 /* Instances that are being stopped count, as with Conflicts=. */
 static int filter_max_per_machine(const Candidate *c, Refusal *ret) {
         SiblingSearch s = { .unit = c->unit, .max = c->placement->max_per_machine };
-        const Cluster *cluster = scheduler_view_cluster(c->view);
         const char *name = c->unit->name, *at = strchr(name, '@'), *type = strrchr(name, '.');
         char pattern[UNIT_NAME_MAX + 2];
 
-        if (c->staying || s.max == 0 || !at || !type ||
-            (cluster->level > 0 && cluster->level < KV_LEVEL_SCHEDULING))
+        if (c->staying || s.max == 0 || !at || !type || cluster_is_former(scheduler_view_cluster(c->view)))
                 return 0;
         snprintf(pattern, sizeof(pattern), "%.*s*%s", (int) (at + 1 - name), name, type);
         scheduler_view_each_named(c->view, c->machine, pattern, sibling_on_unit, &s);

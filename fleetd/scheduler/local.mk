@@ -1,7 +1,8 @@
 FLEETD_UNITY += fleetd/scheduler/unity.c
 FLEETD_SOURCES += fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c fleetd/scheduler/explain.c fleetd/scheduler/view.h \
-	fleetd/scheduler/filters.h fleetd/scheduler/filters.c fleetd/scheduler/scores.h fleetd/scheduler/scores.c
-FLEETD_ALONE_SOURCES += fleetd/scheduler/view.c
+	fleetd/scheduler/filters.h fleetd/scheduler/filters.c fleetd/scheduler/scores.h fleetd/scheduler/scores.c \
+	fleetd/scheduler/view_internal.h
+FLEETD_ALONE_SOURCES += fleetd/scheduler/view.c fleetd/scheduler/siblings.c
 
 if HAVE_CMOCKA
 FLEETD_SCHEDULER_TESTS = tests/unit/test-scheduler tests/unit/test-sizes

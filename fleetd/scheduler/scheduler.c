@@ -183,7 +183,8 @@ static bool scheduler_can_win(const SchedulerView *view, const ClusterUnit *unit
                               const ClusterMachine *m) {
         uint64_t bound, best;
 
-        if (!s->best || s->of_best.costs[SCORE_REPLACED] > 0)
+        if (!s->best || s->of_best.costs[SCORE_REPLACED] > 0 ||
+            s->of_best.costs[SCORE_SPREAD] > scheduler_view_least_spread(view, unit))
                 return true;
         if (!s->full) /* the order of the view is not that of the units if it has sizes */
                 return scheduler_view_has_sizes(view) ||

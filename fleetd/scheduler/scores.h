@@ -9,10 +9,11 @@ typedef struct Score {
         uint64_t (*cost)(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
 } Score;
 
-/* In the order of the table. The view sorts its machines by the rows after SCORE_REPLACED, for a unit of
+/* In the order of the table. The view sorts its machines by the rows from SCORE_FULLNESS on, for a unit of
  * default size, so that a search can end early. */
 typedef enum SchedulerScore {
         SCORE_REPLACED, /* 1 if a unit there replaces this one */
+        SCORE_SPREAD,   /* see scheduler_view_spread() */
         SCORE_FULLNESS, /* after placement; see scheduler_view_fullness() */
         SCORE_UNITS,    /* assignments to run and load units */
         _SCORE_MAX,

@@ -1,44 +1,7 @@
 #include "fleetd/scheduler/view.h"
 
 #include "fleetd/registry/unit_order.h"
-#include "units/named.h"
-
-/* A decision of the pass about one unit on one machine. */
-typedef struct Decision {
-        Named name; /* of the unit */
-        const ClusterUnit *unit;
-        bool there;
-        bool gone;               /* it has stopped, too */
-        Resources request, size; /* in the sums of the machine */
-        bool is_draft;           /* the unit is not in the cluster view, so that no index finds it */
-} Decision;
-
-typedef struct ViewMachine {
-        const ClusterMachine *machine;
-        const Pairs *metadata; /* borrowed */
-        size_t load;
-        Sums requested, sized;
-        Resources capacity; /* 0: unknown, or sizes do not count */
-        uint64_t fullness;  /* with a unit of default size more; 0: unknown */
-        Named *decisions;   /* Decision, by the unit's name */
-        size_t n_drafts;    /* of them */
-} ViewMachine;
-
-struct SchedulerView {
-        const Cluster *cluster;
-        uint64_t now_ms;
-        ViewMachine *machines; /* one allocation; by ClusterMachine.slot */
-        size_t n;
-        bool has_sizes;        /* a capacity is known, and sizes are in effect */
-        Resources least, most; /* capacities */
-        ViewMachine **sorted;  /* by fullness, load, then machine ID; from the first selection on */
-        bool is_sorted;
-        const ClusterMachine **named; /* by name; from the first explanation on */
-        bool is_named;
-        Named *drafts;   /* of the decisions: names of units that are not in the cluster view */
-        size_t work;     /* machines, patterns and units examined */
-        size_t work_max; /* 0: no limit */
-};
+#include "fleetd/scheduler/view_internal.h"
 
 static int view_compare(const void *a, const void *b) {
         const ViewMachine *x = *(ViewMachine *const *) a, *y = *(ViewMachine *const *) b;
@@ -62,7 +25,9 @@ SchedulerView *scheduler_view_free(SchedulerView *view) {
                 return NULL;
         for (size_t i = 0; i < view->n; i++)
                 named_clear(&view->machines[i].decisions);
-        named_clear(&view->drafts);
+        named_clear(&view->arrivals);
+        siblings_clear(view);
+        free(view->spread.rows);
         free(view->machines);
         free(view->sorted);
         free(view->named);
@@ -128,14 +93,12 @@ static int view_restrict(SchedulerView *view) {
 }
 
 static int view_read_capacities(SchedulerView *view) {
-        const Cluster *cluster = view->cluster;
-
-        if (cluster->level > 0 && cluster->level < KV_LEVEL_SCHEDULING)
+        if (cluster_is_former(view->cluster))
                 return 0;
         for (size_t i = 0; i < view->n; i++)
                 if (view->machines[i].machine->facts)
                         view->machines[i].capacity = view->machines[i].machine->facts->capacity;
-        if (cluster->counts[MACHINES_RESTRICTED] > 0)
+        if (view->cluster->counts[MACHINES_RESTRICTED] > 0)
                 TRY(view_restrict(view));
         view->least = (Resources) { UINT32_MAX, UINT32_MAX };
         for (size_t i = 0; i < view->n; i++) {
@@ -165,7 +128,8 @@ int scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **
         view->machines = NEW0(ViewMachine, n + 1);
         view->sorted = NEW0(ViewMachine *, n + 1);
         view->named = NEW0(const ClusterMachine *, n + 1);
-        if (!view->machines || !view->sorted || !view->named)
+        view->spread.rows = NEW0(uint64_t, n + 1);
+        if (!view->machines || !view->sorted || !view->named || !view->spread.rows)
                 return -ENOMEM;
 
         /* Each view of one cluster assigns the same slots, so that several views can exist at once. */
@@ -186,13 +150,9 @@ int scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **
         return 0;
 }
 
-static ViewMachine *view_find(const SchedulerView *view, const ClusterMachine *m) {
-        assert(m->slot < view->n && view->machines[m->slot].machine == m);
-        return &view->machines[m->slot];
-}
-
 void scheduler_view_set_metadata(SchedulerView *view, const ClusterMachine *machine, const Pairs *metadata) {
         view_find(view, machine)->metadata = metadata;
+        siblings_clear(view);
 }
 
 const Pairs *scheduler_view_metadata(const SchedulerView *view, const ClusterMachine *machine) {
@@ -302,22 +262,12 @@ const ClusterMachine *scheduler_view_by_name(const SchedulerView *view, size_t p
         return view->named[position];
 }
 
-static bool view_has(const ViewMachine *v, const char *unit) {
-        const Decision *d = named_find(v->decisions, unit);
-        const ClusterAssignment *o;
-
-        if (d)
-                return d->there;
-        o = cluster_assignment_on(v->machine, unit);
-        return o && cluster_assignment_is_active(o);
-}
-
 bool scheduler_view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit) {
         return view_has(view_find(view, machine), unit);
 }
 
 bool scheduler_view_knows(const SchedulerView *view, const char *unit) {
-        return cluster_any_unit(view->cluster, unit) || named_find(view->drafts, unit);
+        return cluster_any_unit(view->cluster, unit) || named_find(view->arrivals, unit);
 }
 
 /* -- Decisions -- */
@@ -374,14 +324,13 @@ int scheduler_view_decide(SchedulerView *view, const ClusterMachine *machine, co
                 return -ENOMEM;
         if (!d->unit) {
                 d->unit = unit;
+                d->there = was_there;
                 d->is_draft = cluster_any_unit(view->cluster, unit->name) != unit;
                 d->request = o ? o->request : request;
                 d->size = o ? o->size : size;
                 v->n_drafts += d->is_draft;
-                if (d->is_draft && !named_get(&view->drafts, unit->name, sizeof(Named)))
-                        return -ENOMEM;
         }
-        d->there = there;
+        TRY(siblings_decide(view, v, d, there));
         if (there) {
                 request = unit->unit ? unit->unit->placement.request : request;
                 size = unit->unit ? unit->unit->placement.size : resources_default;

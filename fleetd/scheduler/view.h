@@ -33,7 +33,11 @@ bool scheduler_view_knows(const SchedulerView *view, const char *unit);
 /* Return the number of units that run or are loaded on the machine. */
 size_t scheduler_view_load(const SchedulerView *view, const ClusterMachine *machine);
 
-/* Sizes count (KV_LEVEL_SCHEDULING), and the capacity of a machine is known. */
+/* Sizes and siblings do not count below KV_LEVEL_SCHEDULING. */
+static inline bool cluster_is_former(const Cluster *cluster) {
+        return cluster->level > 0 && cluster->level < KV_LEVEL_SCHEDULING;
+}
+/* Sizes count, and the capacity of a machine is known. */
 bool scheduler_view_has_sizes(const SchedulerView *view);
 /* Return what units may use of the machine; 0: unknown. That of a restricted host is at most the median of
  * the ordinary ones. */
@@ -58,6 +62,25 @@ size_t scheduler_view_n_machines(const SchedulerView *view);
 const ClusterMachine *scheduler_view_by_load(const SchedulerView *view, size_t position);
 /* Return the machine at a position of the order by name, which no decision changes. */
 const ClusterMachine *scheduler_view_by_name(const SchedulerView *view, size_t position);
+
+enum { SPREAD_BITS = 16 }; /* of a key in the row of Spread= */
+
+/* Return the keys by which the instances of the unit's template are spread (borrowed): without Spread=,
+ * those with Replicas= by "machine". */
+const Names *scheduler_spread_keys(const ClusterUnit *unit);
+/* Return the row of Spread=: for each key, the other instances of the template in the domain of the machine,
+ * each counted at its newest active assignment, decisions of the pass included; then whether the machine has
+ * no such key. Rows of one unit compare as numbers, the lowest is the best. 0: the unit is not spread, or
+ * there is no memory. After a decision, the first call for a unit costs one pass over the machines; the first
+ * one of a template also one over its instances. */
+uint64_t scheduler_view_spread(const SchedulerView *view, const ClusterUnit *unit,
+                               const ClusterMachine *machine);
+/* Return the lowest row of all machines. */
+uint64_t scheduler_view_least_spread(const SchedulerView *view, const ClusterUnit *unit);
+/* Return the part of the key at that position: twice the number of instances, plus 1 without the key. */
+static inline unsigned scheduler_spread_part(uint64_t row, size_t key) {
+        return row >> (SPREAD_BITS * (SPREAD_KEYS_MAX - 1 - key)) & ((1u << SPREAD_BITS) - 1);
+}
 
 /* Return the number of machines, patterns and units examined so far. The number depends on the view and the
  * calls alone, so that a caller can limit the time of a pass. */

@@ -15,15 +15,19 @@ static ClusterMachine *machine(const ClusterView *p, const char *name) {
         return cluster_machine(&p->cluster, cluster_view_id(id, name));
 }
 
-/* 'capacity': the JSON of its value; "": absent. */
-static void add_machine(ClusterView *p, const char *name, const char *capacity) {
+/* 'capacity': the JSON of its value; "": absent. 'metadata': further members, with a comma before them. */
+static void add_machine_with(ClusterView *p, const char *name, const char *capacity, const char *metadata) {
         char id[MACHINE_ID_SIZE], key[128], value[256];
 
         cluster_view_presence(p, name, PRESENCE_UP);
         snprintf(key, sizeof(key), "/_fleet/machine/%s/facts", cluster_view_id(id, name));
-        snprintf(value, sizeof(value), "{\"name\":\"%s\"%s%s}", name, *capacity ? ",\"capacity\":" : "",
-                 capacity);
+        snprintf(value, sizeof(value), "{\"name\":\"%s\"%s%s%s}", name, *capacity ? ",\"capacity\":" : "",
+                 capacity, metadata);
         cluster_view_put(p, key, value);
+}
+
+static void add_machine(ClusterView *p, const char *name, const char *capacity) {
+        add_machine_with(p, name, capacity, "");
 }
 
 static void restrict_machine(ClusterView *p, const char *name) {
@@ -204,6 +208,77 @@ static void no_machine_gets_more_instances_than_allowed(void **state) {
         assert_string_equal(refusal(&p, "web@5.service", "A", false), "");
 }
 
+/* With Replicas= by machine; an instance counts once, where it came last, and not where it is being stopped.
+ */
+static void instances_are_spread_by_machine_and_by_metadata(void **state) {
+        static const struct {
+                const char *options, *picked;
+        } rows[] = {
+                { "", "A" }, /* the least full */
+                { "Replicas=9", "C" },
+                { "Spread=machine", "C" },
+                { "Spread=zone", "D" }, /* 3 in y, 1 in z */
+                { "Spread=zone machine", "D" },
+                { "Spread=rack", "B" },      /* without a rack: 1, in r: 3 */
+                { "Spread=none zone", "D" }, /* no machine has it */
+                { "Replicas=9\nSpread=zone", "D" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_cluster_view_ ClusterView p = {};
+                Error why;
+
+                add_machine_with(&p, "A", "", ",\"metadata\":{\"zone\":\"y\",\"rack\":\"r\"}");
+                add_machine_with(&p, "B", "", ",\"metadata\":{\"zone\":\"y\"}");
+                add_machine_with(&p, "C", "", ",\"metadata\":{\"zone\":\"y\",\"rack\":\"r\"}");
+                add_machine_with(&p, "D", "", ",\"metadata\":{\"zone\":\"z\",\"rack\":\"r\"}");
+                place(&p, "w@1.service", "", "A");
+                place(&p, "w@2.service", "", "B");
+                place(&p, "w@3.service", "", "D");
+                place(&p, "w@4.service", "", "C");
+                cluster_view_assign(&p, "A", "w@4.service", ASSIGNMENT_RUN); /* it moves */
+                cluster_view_unit(&p, "w@5.service", "", TARGET_LAUNCHED);
+                cluster_view_assign(&p, "C", "w@5.service", ASSIGNMENT_STOP);
+                place(&p, "w@x.socket", "", "C");
+                place(&p, "wide@1.service", "", "C");
+                place(&p, "b1.service", "", "B");
+                place(&p, "d1.service", "", "D");
+                place(&p, "d2.service", "", "D");
+                cluster_view_unit(&p, "w@6.service", rows[i].options, TARGET_LAUNCHED);
+                assert_string_equal(pick(&p, "w@6.service", &why), rows[i].picked);
+                p.cluster.level = KV_LEVEL_SCHEDULING - 1;
+                assert_string_equal(pick(&p, "w@6.service", &why), rows[0].picked);
+        }
+}
+
+/* The row of a unit follows the decisions of the pass, and other metadata. */
+static void a_row_of_spread_counts_the_instances_in_each_domain(void **state) {
+        static const Pairs none = {};
+        _cleanup_cluster_view_ ClusterView p = {};
+        const ClusterUnit *unit, *other;
+        SchedulerView *view;
+
+        add_machine_with(&p, "A", "", ",\"metadata\":{\"zone\":\"y\"}");
+        add_machine_with(&p, "B", "", ",\"metadata\":{\"zone\":\"y\"}");
+        place(&p, "w@1.service", "Spread=zone machine", "A");
+        cluster_view_unit(&p, "w@2.service", "Spread=zone machine", TARGET_LAUNCHED);
+        unit = cluster_unit(&p.cluster, "w@1.service");
+        other = cluster_unit(&p.cluster, "w@2.service");
+        assert_int_equal(scheduler_view_new(&p.cluster, 0, &view), 0);
+        assert_int_equal(scheduler_view_spread(view, unit, machine(&p, "A")), 0); /* without itself */
+        assert_int_equal(scheduler_view_decide(view, machine(&p, "B"), other, true), 0);
+        assert_int_equal(scheduler_spread_part(scheduler_view_spread(view, unit, machine(&p, "A")), 0), 2);
+        assert_int_equal(scheduler_spread_part(scheduler_view_spread(view, unit, machine(&p, "A")), 1), 0);
+        assert_int_equal(scheduler_spread_part(scheduler_view_spread(view, unit, machine(&p, "B")), 1), 2);
+        assert_int_equal(scheduler_view_least_spread(view, unit),
+                         scheduler_view_spread(view, unit, machine(&p, "A")));
+        scheduler_view_set_metadata(view, machine(&p, "A"), &none);
+        assert_int_equal(scheduler_spread_part(scheduler_view_spread(view, unit, machine(&p, "A")), 0), 1);
+        assert_int_equal(scheduler_view_decide(view, machine(&p, "B"), other, false), 0);
+        assert_int_equal(scheduler_view_spread(view, unit, machine(&p, "B")), 0);
+        scheduler_view_free(view);
+}
+
 static void the_reason_has_the_fullness_after_placement(void **state) {
         _cleanup_cluster_view_ ClusterView p = {};
         Error why;
@@ -221,20 +296,33 @@ static void the_reason_has_the_fullness_after_placement(void **state) {
 
 /* -- Against a plain search -- */
 
+enum { KEYS = 3, ROWS = 7 }; /* replaced, three keys, fullness, units; without a row: the ID */
+
+static const char *const key_names[KEYS] = { "machine", "zone", "rack" };
+
 typedef struct Model {
         Resources capacity[MACHINES];
+        int domain[MACHINES][KEYS]; /* -1: it has no such key */
         Resources size[UNITS];
         uint32_t request_mib[UNITS];
-        int on[UNITS]; /* -1: nowhere */
-        size_t n_machines;
+        int set[UNITS]; /* template; -1: no instance */
+        int keys[UNITS][KEYS];
+        size_t n_keys[UNITS];
+        int on[UNITS];    /* -1: nowhere */
+        int older[UNITS]; /* another machine that has it, from before */
         bool replaces[UNITS];
+        size_t n_machines;
 } Model;
+
+static bool model_has(const Model *m, size_t unit, size_t at) {
+        return m->on[unit] == (int) at || m->older[unit] == (int) at;
+}
 
 static size_t model_units(const Model *m, size_t at) {
         size_t n = 0;
 
         for (size_t u = 0; u < UNITS; u++)
-                n += m->on[u] == (int) at;
+                n += model_has(m, u, at);
         return n;
 }
 
@@ -242,7 +330,7 @@ static uint64_t model_fullness(const Model *m, size_t at, Resources more) {
         uint64_t memory = more.memory_mib, cpu = more.cpu_percent;
 
         for (size_t u = 0; u < UNITS; u++)
-                if (m->on[u] == (int) at) {
+                if (model_has(m, u, at)) {
                         memory += m->size[u].memory_mib;
                         cpu += m->size[u].cpu_percent;
                 }
@@ -253,16 +341,41 @@ static uint64_t model_fullness(const Model *m, size_t at, Resources more) {
 static bool model_fits(const Model *m, size_t at, size_t unit) {
         uint64_t requested = m->request_mib[unit];
 
+        if (model_has(m, unit, at))
+                return false;
         for (size_t u = 0; u < UNITS; u++)
-                requested += m->on[u] == (int) at ? m->request_mib[u] : 0;
+                requested += model_has(m, u, at) ? m->request_mib[u] : 0;
         return m->request_mib[unit] == 0 || m->capacity[at].memory_mib == 0 ||
                requested <= m->capacity[at].memory_mib;
 }
 
-/* Return the machine by the order of scheduling: replaced, fullness, units, ID. -1: none. */
-static int model_pick(const Model *m, size_t unit, size_t *ret_qualified) {
+/* Its other instances in the domain of the machine, each once. */
+static size_t model_siblings(const Model *m, size_t at, size_t unit, int key) {
+        size_t n = 0;
+
+        for (size_t u = 0; u < UNITS; u++)
+                n += u != unit && m->on[u] >= 0 && m->set[u] == m->set[unit] &&
+                     m->domain[m->on[u]][key] == m->domain[at][key];
+        return n;
+}
+
+static void model_rows(const Model *m, size_t at, size_t unit, bool full, uint64_t ret[ROWS]) {
+        memset(ret, 0, ROWS * sizeof(*ret));
+        for (size_t u = 0; u < UNITS; u++)
+                ret[0] |= model_has(m, u, at) && m->replaces[u];
+        for (size_t k = 0; k < m->n_keys[unit]; k++)
+                ret[1 + k] = 2 * model_siblings(m, at, unit, m->keys[unit][k]) +
+                             (m->domain[at][m->keys[unit][k]] < 0);
+        ret[1 + KEYS] = full ? model_fullness(m, at, m->size[unit]) : 0;
+        ret[2 + KEYS] = model_units(m, at);
+        ret[3 + KEYS] = at;
+}
+
+/* Return the machine with the lowest rows, or -1; *ret_second is the next one, or -1. */
+static int model_pick(const Model *m, size_t unit, size_t *ret_qualified, int *ret_second) {
+        uint64_t rows[MACHINES][ROWS];
+        int best[2] = { -1, -1 };
         bool full = true;
-        int best = -1;
 
         *ret_qualified = 0;
         for (size_t i = 0; i < m->n_machines; i++)
@@ -271,113 +384,167 @@ static int model_pick(const Model *m, size_t unit, size_t *ret_qualified) {
                         ++*ret_qualified;
                 }
         for (size_t i = 0; i < m->n_machines; i++) {
-                uint64_t costs[2][3] = {};
-
                 if (!model_fits(m, i, unit))
                         continue;
-                for (size_t k = 0; k < 2 && best >= 0; k++) {
-                        size_t at = k == 0 ? i : (size_t) best;
+                model_rows(m, i, unit, full, rows[i]);
+                for (size_t rank = 0; rank < 2; rank++) {
+                        size_t row = 0;
 
-                        for (size_t u = 0; u < UNITS; u++)
-                                if (m->on[u] == (int) at && m->replaces[u])
-                                        costs[k][0] = 1;
-                        costs[k][1] = full ? model_fullness(m, at, m->size[unit]) : 0;
-                        costs[k][2] = model_units(m, at);
+                        while (best[rank] >= 0 && row < ROWS && rows[i][row] == rows[best[rank]][row])
+                                row++;
+                        if (best[rank] >= 0 && rows[i][row] > rows[best[rank]][row])
+                                continue;
+                        if (rank == 0)
+                                best[1] = best[0];
+                        best[rank] = (int) i;
+                        break;
                 }
-                for (size_t row = 0; row < 3 && best >= 0; row++)
-                        if (costs[0][row] != costs[1][row]) {
-                                if (costs[0][row] < costs[1][row])
-                                        best = (int) i;
-                                break;
-                        }
-                if (best < 0)
-                        best = (int) i;
         }
-        return best;
+        *ret_second = best[1];
+        return best[0];
 }
 
-/* 'plain': machines are equal, and no unit has a size or a request. */
-static void model_make(Model *m, ClusterView *p, Random *random, bool plain) {
+/* 'plain': machines are equal, and no unit has a size, a request or instances. */
+static void model_make(Model *m, Random *random, bool plain) {
         uint32_t memory = 1024u << random_below(random, 5);
 
         *m = (Model) { .n_machines = 1 + random_below(random, MACHINES) };
         for (size_t i = 0; i < m->n_machines; i++) {
-                char capacity[64] = "";
-
-                if (plain || random_below(random, 12) > 0) {
-                        m->capacity[i] =
-                                plain ? (Resources) { memory, 400 } :
-                                        (Resources) { 1024u + 512u * (uint32_t) random_below(random, 16),
-                                                      100u * (uint32_t) (1 + random_below(random, 8)) };
-                        snprintf(capacity, sizeof(capacity), "{\"cpu\":%u,\"memory\":%u}",
-                                 m->capacity[i].cpu_percent, m->capacity[i].memory_mib);
-                }
-                add_machine(p, names[i], capacity);
+                for (size_t k = 0; k < KEYS; k++)
+                        m->domain[i][k] = k == 0 ? (int) i : (int) random_below(random, 4) - 1;
+                if (plain)
+                        m->capacity[i] = (Resources) { memory, 400 };
+                else if (random_below(random, 12) > 0)
+                        m->capacity[i] = (Resources) { 1024u + 512u * (uint32_t) random_below(random, 16),
+                                                       100u * (uint32_t) (1 + random_below(random, 8)) };
         }
         for (size_t u = 0; u < UNITS; u++) {
-                char name[32], options[160] = "";
-
                 m->size[u] = resources_default;
-                m->on[u] = -1;
-                m->replaces[u] = !plain && random_below(random, 10) == 0;
-                if (!plain && random_below(random, 2) == 0) {
+                m->set[u] = m->on[u] = m->older[u] = -1;
+                if (plain)
+                        continue;
+                m->replaces[u] = random_below(random, 10) == 0;
+                if (!m->replaces[u] && random_below(random, 3) > 0) {
+                        size_t first = random_below(random, KEYS);
+
+                        m->set[u] = (int) random_below(random, 2);
+                        m->n_keys[u] = random_below(random, KEYS + 1);
+                        for (size_t k = 0; k < m->n_keys[u]; k++)
+                                m->keys[u][k] = (int) ((first + k) % KEYS);
+                }
+                if (random_below(random, 2) == 0) {
                         m->size[u].memory_mib = 16u + (uint32_t) random_below(random, 900);
                         m->size[u].cpu_percent = 1u + (uint32_t) random_below(random, 90);
                         if (random_below(random, 2) == 0)
                                 m->request_mib[u] = m->size[u].memory_mib;
                 }
-                snprintf(options, sizeof(options), "%s%s%.0u%s[Service]\nMemoryMax=%uM\nCPUQuota=%u%%",
-                         m->replaces[u] ? "Replaces=new*\n" : "", m->request_mib[u] ? "MemoryRequest=" : "",
-                         m->request_mib[u], m->request_mib[u] ? "M\n" : "", m->size[u].memory_mib,
-                         m->size[u].cpu_percent);
-                snprintf(name, sizeof(name), m->replaces[u] ? "u%zu.service" : "new%zu.service", u);
-                cluster_view_unit(p, name, plain ? "" : options, TARGET_LAUNCHED);
+                if (m->set[u] >= 0 && random_below(random, 8) == 0)
+                        m->older[u] = (int) random_below(random, m->n_machines);
+        }
+        for (size_t u = 0; u < UNITS; u += 2) { /* written before the pass */
+                m->on[u] = (int) random_below(random, m->n_machines + 1) - 1;
+                if (m->on[u] < 0 || m->on[u] == m->older[u])
+                        m->older[u] = -1;
+        }
+        for (size_t u = 1; u < UNITS; u += 2)
+                m->older[u] = -1;
+}
+
+static const char *model_name(const Model *m, size_t u) {
+        static char name[32];
+
+        snprintf(name, sizeof(name),
+                 m->replaces[u] ? "u%zu.service" :
+                 m->set[u] < 0  ? "new%zu.service" :
+                 m->set[u] == 0 ? "new-a@%zu.service" :
+                                  "new-b@%zu.service",
+                 u);
+        return name;
+}
+
+/* 'reversed': the keys in another order. */
+static void model_write(const Model *m, ClusterView *p, bool plain, bool reversed) {
+        for (size_t n = 0; n < m->n_machines; n++) {
+                size_t i = reversed ? m->n_machines - 1 - n : n;
+                char capacity[64] = "", metadata[64] = "", *end = metadata;
+
+                if (m->capacity[i].memory_mib > 0)
+                        snprintf(capacity, sizeof(capacity), "{\"cpu\":%u,\"memory\":%u}",
+                                 m->capacity[i].cpu_percent, m->capacity[i].memory_mib);
+                for (size_t k = 1; k < KEYS; k++)
+                        if (m->domain[i][k] >= 0)
+                                end += sprintf(end, "%s\"%s\":\"%d\"",
+                                               end == metadata ? ",\"metadata\":{" : ",", key_names[k],
+                                               m->domain[i][k]);
+                if (end > metadata)
+                        sprintf(end, "}");
+                add_machine_with(p, names[i], capacity, metadata);
+        }
+        for (size_t n = 0; n < UNITS; n++) {
+                size_t u = reversed ? UNITS - 1 - n : n;
+                _cleanup_text_ Text options = {};
+
+                if (m->replaces[u])
+                        text_append(&options, "Replaces=new*\n");
+                for (size_t k = 0; k < m->n_keys[u]; k++)
+                        text_printf(&options, "%s%s%s", k == 0 ? "Spread=" : " ", key_names[m->keys[u][k]],
+                                    k + 1 == m->n_keys[u] ? "\n" : "");
+                if (m->request_mib[u] > 0)
+                        text_printf(&options, "MemoryRequest=%uM\n", m->request_mib[u]);
+                if (!plain)
+                        text_printf(&options, "[Service]\nMemoryMax=%uM\nCPUQuota=%u%%",
+                                    m->size[u].memory_mib, m->size[u].cpu_percent);
+                cluster_view_unit(p, model_name(m, u), text_chars(&options), TARGET_LAUNCHED);
+                if (m->older[u] >= 0)
+                        cluster_view_assign(p, names[m->older[u]], model_name(m, u), ASSIGNMENT_RUN);
+                if (m->on[u] >= 0)
+                        cluster_view_assign(p, names[m->on[u]], model_name(m, u), ASSIGNMENT_RUN);
         }
 }
 
-static const ClusterUnit *model_unit(const Model *m, const ClusterView *p, size_t u) {
-        char name[32];
-
-        snprintf(name, sizeof(name), m->replaces[u] ? "u%zu.service" : "new%zu.service", u);
-        return cluster_unit(&p->cluster, name);
-}
-
 static void each_choice_is_that_of_a_plain_search(bool plain, uint64_t seed) {
+        size_t cases = getenv("CHECK_ALL") ? 10000 : CASES;
         Random random;
 
         random_seed(&random, seed);
-        for (size_t c = 0; c < CASES; c++) {
+        for (size_t c = 0; c < cases; c++) {
                 _cleanup_cluster_view_ ClusterView p = {};
+                bool reversed = random_below(&random, 2) == 0;
+                bool decided[UNITS] = {};
                 SchedulerView *view;
                 Model m;
 
-                model_make(&m, &p, &random, plain);
-                for (size_t u = 0; u < UNITS / 2; u++) { /* written before the pass */
-                        m.on[u] = (int) random_below(&random, m.n_machines + 1) - 1;
-                        if (m.on[u] >= 0)
-                                cluster_view_assign(&p, names[m.on[u]], model_unit(&m, &p, u)->name,
-                                                    ASSIGNMENT_RUN);
-                }
+                model_make(&m, &random, plain);
+                model_write(&m, &p, plain, reversed);
                 assert_int_equal(scheduler_view_new(&p.cluster, 0, &view), 0);
                 for (size_t step = 0; step < 2 * UNITS; step++) {
                         size_t u = random_below(&random, UNITS), qualified;
+                        const ClusterUnit *unit = cluster_unit(&p.cluster, model_name(&m, u));
+                        bool states = random_below(&random, 2) == 0 || plain;
                         const ClusterMachine *found = NULL;
                         char expected[128];
                         Error why = {};
-                        int best;
+                        int best, second;
 
-                        if (m.on[u] >= 0) {
-                                assert_int_equal(scheduler_view_remove(view, machine(&p, names[m.on[u]]),
-                                                                       model_unit(&m, &p, u)),
+                        if (m.on[u] >= 0 &&
+                            (decided[u] || m.older[u] >= 0 || m.set[u] < 0 || random_below(&random, 3) > 0)) {
+                                /* It leaves one of its machines. */
+                                int *left = m.older[u] < 0 || random_below(&random, 2) ? &m.on[u] :
+                                                                                         &m.older[u];
+
+                                assert_int_equal(scheduler_view_remove(view, machine(&p, names[*left]), unit),
                                                  0);
-                                m.on[u] = -1;
+                                *left = -1;
+                                if (m.on[u] < 0) {
+                                        m.on[u] = m.older[u];
+                                        m.older[u] = -1;
+                                }
                                 continue;
                         }
                         if (m.replaces[u])
                                 continue; /* the oracle knows only units that are replaced */
-                        best = model_pick(&m, u, &qualified);
-                        assert_int_equal(scheduler_pick(view, model_unit(&m, &p, u), &found,
-                                                        random_below(&random, 2) == 0 || plain ? &why : NULL),
+                        best = model_pick(&m, u, &qualified, &second);
+                        assert_int_equal(scheduler_pick(view, unit, &found, states ? &why : NULL),
                                          best < 0 ? -ENOENT : 0);
                         if (best < 0)
                                 continue;
@@ -389,8 +556,10 @@ static void each_choice_is_that_of_a_plain_search(bool plain, uint64_t seed) {
                                  names[best], model_units(&m, (size_t) best), qualified);
                         if (plain)
                                 assert_string_equal(why.message, expected);
-                        assert_int_equal(scheduler_view_decide(view, found, model_unit(&m, &p, u), true), 0);
+                        assert_int_equal(scheduler_view_decide(view, found, unit, true), 0);
+                        m.older[u] = m.on[u]; /* it moves, and starts first */
                         m.on[u] = best;
+                        decided[u] = true;
                 }
                 scheduler_view_free(view);
         }
@@ -456,6 +625,8 @@ int main(void) {
                 cmocka_unit_test(an_unknown_capacity_refuses_nothing),
                 cmocka_unit_test(a_restricted_host_counts_as_at_most_the_median),
                 cmocka_unit_test(no_machine_gets_more_instances_than_allowed),
+                cmocka_unit_test(instances_are_spread_by_machine_and_by_metadata),
+                cmocka_unit_test(a_row_of_spread_counts_the_instances_in_each_domain),
                 cmocka_unit_test(the_reason_has_the_fullness_after_placement),
                 cmocka_unit_test(without_sizes_each_choice_and_reason_is_that_of_the_fewest_units),
                 cmocka_unit_test(with_sizes_each_choice_is_that_of_a_plain_search),
