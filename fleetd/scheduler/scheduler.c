@@ -84,7 +84,7 @@ typedef struct Selection {
         const ClusterMachine *damped; /* one of them */
         bool full;                    /* fullness counts: each one that qualifies has a known capacity */
         const ClusterMachine *best, *second;
-        Scores of_best;
+        Scores of_best, of_second;
 } Selection;
 
 /* Return whether the machine may get the unit, and count it. */
@@ -111,36 +111,63 @@ static bool scheduler_is_plain(const SchedulerView *view, const ClusterMachine *
                sized.cpu_percent == sized.n * resources_default.cpu_percent;
 }
 
-/* Return whether sizes decided, and the numbers of units would not have decided alike: without sizes and with
- * equal machines, the fewest units are the reason. */
-static bool scheduler_was_by_size(const SchedulerView *view, const ClusterUnit *unit, const Selection *s) {
-        Resources a, b, size = unit->unit->placement.size;
-        Scores second;
+static bool scheduler_is_default(Resources size) {
+        return size.memory_mib == resources_default.memory_mib &&
+               size.cpu_percent == resources_default.cpu_percent;
+}
 
-        if (!s->full || !s->second)
-                return false;
-        scores_read(view, unit, s->second, &second);
-        a = scheduler_view_capacity(view, s->best);
-        b = scheduler_view_capacity(view, s->second);
-        return scores_decide(&s->of_best, &second, true) == SCORE_FULLNESS &&
-               !(a.memory_mib == b.memory_mib && a.cpu_percent == b.cpu_percent &&
-                 size.memory_mib == resources_default.memory_mib &&
-                 size.cpu_percent == resources_default.cpu_percent && scheduler_is_plain(view, s->best) &&
-                 scheduler_is_plain(view, s->second));
+/* Return the row that decided against the second machine, as the reason states it: without sizes and with
+ * equal machines, that of the units. */
+static SchedulerScore scheduler_row(const SchedulerView *view, const ClusterUnit *unit, const Selection *s) {
+        SchedulerScore row = s->second ? scores_decide(&s->of_best, &s->of_second, s->full) : SCORE_UNITS;
+        Resources a = scheduler_view_capacity(view, s->best);
+        Resources b = s->second ? scheduler_view_capacity(view, s->second) : a;
+
+        if (row == SCORE_SPREAD ||
+            (row == SCORE_FULLNESS &&
+             !(a.memory_mib == b.memory_mib && a.cpu_percent == b.cpu_percent &&
+               scheduler_is_default(unit->unit->placement.size) && scheduler_is_plain(view, s->best) &&
+               scheduler_is_plain(view, s->second))))
+                return row;
+        return SCORE_UNITS;
 }
 
 static unsigned long long percent(uint64_t sum, uint32_t capacity) {
         return (unsigned long long) (sum * 100 / capacity);
 }
 
+/* Write "had the fewest of its instances in zone (zone=d: 0)". */
+static void scheduler_print_spread(const SchedulerView *view, const ClusterUnit *unit, const Selection *s,
+                                   char *ret, size_t size) {
+        uint64_t row = s->of_best.costs[SCORE_SPREAD], other = s->of_second.costs[SCORE_SPREAD];
+        const char *key, *value;
+        size_t k = 0;
+
+        while (scheduler_spread_part(row, k) == scheduler_spread_part(other, k))
+                k++;
+        key = scheduler_spread_keys(unit)->items[k];
+        value = pairs_get(scheduler_view_metadata(view, s->best), key);
+        if (streq(key, "machine"))
+                snprintf(ret, size, "%s (%u)", scheduler_scores[SCORE_SPREAD].name,
+                         scheduler_spread_part(row, k) / 2);
+        else
+                snprintf(ret, size, "%s in %.32s (%s%.32s%s%.32s: %u)", scheduler_scores[SCORE_SPREAD].name,
+                         key, value ? "" : "no ", key, value ? "=" : "", value ?: "",
+                         scheduler_spread_part(row, k) / 2);
+}
+
 /* Write the deciding row with its figures. */
 static void scheduler_print_score(const SchedulerView *view, const ClusterUnit *unit, const Selection *s,
                                   char *ret, size_t size) {
-        SchedulerScore row = scheduler_was_by_size(view, unit, s) ? SCORE_FULLNESS : SCORE_UNITS;
+        SchedulerScore row = scheduler_row(view, unit, s);
         Sums sized = scheduler_view_sized(view, s->best);
         Resources capacity = scheduler_view_capacity(view, s->best);
         unsigned long long memory, cpu;
 
+        if (row == SCORE_SPREAD) {
+                scheduler_print_spread(view, unit, s, ret, size);
+                return;
+        }
         if (row == SCORE_UNITS) {
                 snprintf(ret, size, "%s (%llu)", scheduler_scores[row].name,
                          (unsigned long long) s->of_best.costs[row]);
@@ -191,28 +218,33 @@ static bool scheduler_can_win(const SchedulerView *view, const ClusterUnit *unit
                        scheduler_view_load(view, m) < s->of_best.costs[SCORE_UNITS];
         bound = scheduler_view_fullness_bound(view, m, unit->unit->placement.size);
         best = s->of_best.costs[SCORE_FULLNESS];
-        if (unit->unit->placement.size.memory_mib == resources_default.memory_mib &&
-            unit->unit->placement.size.cpu_percent == resources_default.cpu_percent)
-                return bound < best;
-        return bound <= best;
+        return scheduler_is_default(unit->unit->placement.size) ? bound < best : bound <= best;
 }
 
-/* Consider a machine that qualifies. Of equal ones, the smallest machine ID wins. */
+/* Of equal machines, the smallest ID is the best. */
+static bool scheduler_is_better(const Selection *s, const ClusterMachine *m, const Scores *scores,
+                                const ClusterMachine *other, const Scores *others) {
+        SchedulerScore row = other ? scores_decide(scores, others, s->full) : 0;
+
+        return !other ||
+               (row < _SCORE_MAX ? scores->costs[row] < others->costs[row] : strcmp(m->id, other->id) < 0);
+}
+
+/* Consider a machine that qualifies. */
 static void scheduler_compare(const SchedulerView *view, const ClusterUnit *unit, Selection *s,
                               const ClusterMachine *m) {
-        SchedulerScore row;
         Scores scores;
 
         scores_read(view, unit, m, &scores);
-        row = s->best ? scores_decide(&scores, &s->of_best, s->full) : _SCORE_MAX;
-        if (s->best &&
-            (row < _SCORE_MAX ? scores.costs[row] > s->of_best.costs[row] : strcmp(m->id, s->best->id) > 0)) {
-                s->second = s->second ?: m;
-                return;
+        if (scheduler_is_better(s, m, &scores, s->best, &s->of_best)) {
+                s->second = s->best;
+                s->of_second = s->of_best;
+                s->best = m;
+                s->of_best = scores;
+        } else if (scheduler_is_better(s, m, &scores, s->second, &s->of_second)) {
+                s->second = m;
+                s->of_second = scores;
         }
-        s->second = s->best;
-        s->best = m;
-        s->of_best = scores;
 }
 
 int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret,
@@ -220,6 +252,9 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
         size_t n = scheduler_view_n_machines(view);
         Selection s = { .full = scheduler_view_has_sizes(view) };
         bool explain = ret_why && n <= EXPLAIN_MAX;
+        bool ordered = scheduler_is_default(unit->unit->placement.size) &&
+                       scheduler_spread_keys(unit)->n == 0 &&
+                       !scheduler_view_cluster(view)->rules[CLUSTER_REPLACES].all;
 
         for (size_t i = 0; i < n && !scheduler_view_is_spent(view); i++) {
                 const ClusterMachine *m = scheduler_view_by_load(view, i);
@@ -232,10 +267,8 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
                         continue;
                 /* Machines of unknown capacity come first: unknown is neither empty nor full. */
                 s.full = s.full && resources_are_set(scheduler_view_capacity(view, m));
-                if (can_win)
+                if (can_win || !s.second || !ordered) /* else the second precedes it, too */
                         scheduler_compare(view, unit, &s, m);
-                else
-                        s.second = s.second ?: m;
         }
         if (scheduler_view_is_spent(view))
                 return -E2BIG;

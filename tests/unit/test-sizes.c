@@ -212,20 +212,21 @@ static void no_machine_gets_more_instances_than_allowed(void **state) {
  */
 static void instances_are_spread_by_machine_and_by_metadata(void **state) {
         static const struct {
-                const char *options, *picked;
+                const char *options, *picked, *reason;
         } rows[] = {
-                { "", "A" }, /* the least full */
-                { "Replicas=9", "C" },
-                { "Spread=machine", "C" },
-                { "Spread=zone", "D" }, /* 3 in y, 1 in z */
-                { "Spread=zone machine", "D" },
-                { "Spread=rack", "B" },      /* without a rack: 1, in r: 3 */
-                { "Spread=none zone", "D" }, /* no machine has it */
-                { "Replicas=9\nSpread=zone", "D" },
+                { "", "A", "units (2)" }, /* the least full */
+                { "Replicas=9", "C", "of its instances (0)" },
+                { "Spread=machine", "C", "of its instances (0)" },
+                { "Spread=zone", "D", "of its instances in zone (zone=z: 1)" },
+                { "Spread=zone machine", "D", "of its instances in zone (zone=z: 1)" },
+                { "Spread=rack", "B", "of its instances in rack (no rack: 1)" },
+                { "Spread=none zone", "D", "of its instances in zone (zone=z: 1)" },
+                { "Replicas=9\nSpread=zone", "D", "of its instances in zone (zone=z: 1)" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 _cleanup_cluster_view_ ClusterView p = {};
+                char expected[128];
                 Error why;
 
                 add_machine_with(&p, "A", "", ",\"metadata\":{\"zone\":\"y\",\"rack\":\"r\"}");
@@ -246,6 +247,9 @@ static void instances_are_spread_by_machine_and_by_metadata(void **state) {
                 place(&p, "d2.service", "", "D");
                 cluster_view_unit(&p, "w@6.service", rows[i].options, TARGET_LAUNCHED);
                 assert_string_equal(pick(&p, "w@6.service", &why), rows[i].picked);
+                snprintf(expected, sizeof(expected), "%s had the fewest %s of 4 machines that qualify",
+                         rows[i].picked, rows[i].reason);
+                assert_string_equal(why.message, expected);
                 p.cluster.level = KV_LEVEL_SCHEDULING - 1;
                 assert_string_equal(pick(&p, "w@6.service", &why), rows[0].picked);
         }
@@ -372,7 +376,7 @@ static void model_rows(const Model *m, size_t at, size_t unit, bool full, uint64
 }
 
 /* Return the machine with the lowest rows, or -1; *ret_second is the next one, or -1. */
-static int model_pick(const Model *m, size_t unit, size_t *ret_qualified, int *ret_second) {
+static int model_pick(const Model *m, size_t unit, size_t *ret_qualified, int *ret_second, bool *ret_full) {
         uint64_t rows[MACHINES][ROWS];
         int best[2] = { -1, -1 };
         bool full = true;
@@ -401,7 +405,62 @@ static int model_pick(const Model *m, size_t unit, size_t *ret_qualified, int *r
                 }
         }
         *ret_second = best[1];
+        *ret_full = full;
         return best[0];
+}
+
+static bool is_default(Resources size) {
+        return size.memory_mib == resources_default.memory_mib &&
+               size.cpu_percent == resources_default.cpu_percent;
+}
+
+/* Return whether the unit and each one on the machine have the default size. */
+static bool model_is_plain(const Model *m, size_t unit, size_t at) {
+        Resources sum = {}, size = resources_default;
+        size_t n = model_units(m, at);
+
+        for (size_t u = 0; u < UNITS; u++)
+                if (model_has(m, u, at)) {
+                        sum.memory_mib += m->size[u].memory_mib;
+                        sum.cpu_percent += m->size[u].cpu_percent;
+                }
+        return is_default(m->size[unit]) && sum.memory_mib == n * size.memory_mib &&
+               sum.cpu_percent == n * size.cpu_percent;
+}
+
+/* Return what the reason of the choice states: the row in which the second machine is worse. Without sizes
+ * and with equal machines, the units are the reason. */
+static const char *model_reason(const Model *m, size_t unit, size_t best, size_t second, bool full) {
+        static char text[128];
+        uint64_t a[ROWS], b[ROWS];
+        size_t row = 0;
+
+        model_rows(m, best, unit, full, a);
+        model_rows(m, second, unit, full, b);
+        while (row < ROWS && a[row] == b[row])
+                row++;
+        if (row == 0 || row > 1 + KEYS ||
+            (row == 1 + KEYS && model_is_plain(m, unit, best) && model_is_plain(m, unit, second) &&
+             memcmp(&m->capacity[best], &m->capacity[second], sizeof(m->capacity[0])) == 0))
+                snprintf(text, sizeof(text), " had the fewest units (%zu) of ", model_units(m, best));
+        else if (row == 1 + KEYS)
+                snprintf(text, sizeof(text), " is the least full (");
+        else {
+                size_t n = model_siblings(m, best, unit, m->keys[unit][row - 1]);
+                const char *key = key_names[m->keys[unit][row - 1]];
+                int domain = m->domain[best][m->keys[unit][row - 1]];
+
+                if (streq(key, "machine"))
+                        snprintf(text, sizeof(text), " had the fewest of its instances (%zu) of ", n);
+                else if (domain < 0)
+                        snprintf(text, sizeof(text),
+                                 " had the fewest of its instances in %s (no %s: %zu) of ", key, key, n);
+                else
+                        snprintf(text, sizeof(text),
+                                 " had the fewest of its instances in %s (%s=%d: %zu) of ", key, key, domain,
+                                 n);
+        }
+        return text;
 }
 
 /* 'plain': machines are equal, and no unit has a size, a request or instances. */
@@ -510,7 +569,7 @@ static void each_choice_is_that_of_a_plain_search(bool plain, uint64_t seed) {
         for (size_t c = 0; c < cases; c++) {
                 _cleanup_cluster_view_ ClusterView p = {};
                 bool reversed = random_below(&random, 2) == 0;
-                bool decided[UNITS] = {};
+                bool decided[UNITS] = {}, full;
                 SchedulerView *view;
                 Model m;
 
@@ -543,7 +602,7 @@ static void each_choice_is_that_of_a_plain_search(bool plain, uint64_t seed) {
                         }
                         if (m.replaces[u])
                                 continue; /* the oracle knows only units that are replaced */
-                        best = model_pick(&m, u, &qualified, &second);
+                        best = model_pick(&m, u, &qualified, &second, &full);
                         assert_int_equal(scheduler_pick(view, unit, &found, states ? &why : NULL),
                                          best < 0 ? -ENOENT : 0);
                         if (best < 0)
@@ -556,6 +615,9 @@ static void each_choice_is_that_of_a_plain_search(bool plain, uint64_t seed) {
                                  names[best], model_units(&m, (size_t) best), qualified);
                         if (plain)
                                 assert_string_equal(why.message, expected);
+                        else if (states && qualified > 1)
+                                assert_non_null(strstr(why.message, model_reason(&m, u, (size_t) best,
+                                                                                 (size_t) second, full)));
                         assert_int_equal(scheduler_view_decide(view, found, unit, true), 0);
                         m.older[u] = m.on[u]; /* it moves, and starts first */
                         m.on[u] = best;
