@@ -136,7 +136,12 @@ static void an_unknown_capacity_refuses_nothing(void **state) {
                                               "{\"cpu\":-1,\"memory\":9}",
                                               "[]",
                                               "\"x\"",
-                                              "{\"memory\":15360}" };
+                                              "null",
+                                              "{}",
+                                              "{\"cpu\":400}",
+                                              "{\"memory\":15360}",
+                                              "{\"cpu\":\"400\",\"memory\":\"9\"}",
+                                              "{\"cpu\":1.5,\"memory\":1e30}" };
 
         for (size_t i = 0; i < ELEMENTS(values); i++) {
                 _cleanup_cluster_view_ ClusterView p = {};
@@ -152,38 +157,100 @@ static void an_unknown_capacity_refuses_nothing(void **state) {
                 cluster_view_unit(&p, "new.service", "", TARGET_LAUNCHED);
                 assert_string_equal(pick(&p, "new.service", &why), "B"); /* neither empty nor full */
                 assert_string_equal(why.message, "B had the fewest units (1) of 2 machines that qualify");
+
+                /* Only while it qualifies. */
+                add_machine(&p, "C", "{\"cpu\":400,\"memory\":8192}");
+                place(&p, "c1.service", "", "C");
+                place(&p, "c2.service", "", "C");
+                cluster_view_unit(&p, "large.service", "[Service]\nMemoryMax=512M", TARGET_LAUNCHED);
+                assert_string_equal(pick(&p, "large.service", &why), "B");
+                cluster_view_presence(&p, "A", PRESENCE_LOST);
+                assert_string_equal(pick(&p, "large.service", &why), "C");
         }
 }
 
-/* What a restricted host says draws no units, and does not switch sizes off. */
+static void the_largest_values_overflow_nothing(void **state) {
+        _cleanup_cluster_view_ ClusterView p = {};
+        Error why;
+
+        add_machine(&p, "A", "{\"cpu\":9223372036854775807,\"memory\":9223372036854775807}");
+        add_machine(&p, "B", "{\"cpu\":1,\"memory\":1}");
+        for (size_t i = 0; i < 300; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%zu.service", i);
+                place(&p, name, "MemoryRequest=16T\nCPURequest=100000%", "A");
+                place(&p, name, "MemoryRequest=16T\nCPURequest=100000%", "B");
+        }
+        cluster_view_unit(&p, "new.service", "MemoryRequest=16T", TARGET_LAUNCHED);
+        assert_string_equal(
+                refusal(&p, "new.service", "A", false),
+                "memory: requests 16384.0G, 0M of 4194303.9G is free (300 units request 4915200.0G)");
+        cluster_view_unit(&p, "new.service", "[Service]\nMemoryMax=1T", TARGET_LAUNCHED);
+        assert_string_equal(pick(&p, "new.service", &why), "A");
+}
+
+/* Each choice, and its reason, is that of a machine which is not restricted and has the median. */
 static void a_restricted_host_counts_as_at_most_the_median(void **state) {
         static const struct {
-                const char *capacity;
-                uint32_t memory_mib, cpu_percent;
+                const char *capacity, *counts;
         } rows[] = {
-                { "", 2048, 200 },
-                { "{\"cpu\":0,\"memory\":0}", 2048, 200 },
-                { "{\"cpu\":1000000000,\"memory\":1000000000}", 2048, 200 },
-                { "{\"cpu\":100,\"memory\":1000000000}", 2048, 100 },
-                { "{\"cpu\":100,\"memory\":512}", 512, 100 },
+                { "", "{\"cpu\":200,\"memory\":2048}" },
+                { "0", "{\"cpu\":200,\"memory\":2048}" },
+                { "{\"cpu\":0,\"memory\":0}", "{\"cpu\":200,\"memory\":2048}" },
+                { "{\"cpu\":100,\"memory\":0}", "{\"cpu\":200,\"memory\":2048}" },
+                { "{\"cpu\":-100,\"memory\":-512}", "{\"cpu\":200,\"memory\":2048}" },
+                { "{\"cpu\":1000000000,\"memory\":1000000000}", "{\"cpu\":200,\"memory\":2048}" },
+                { "{\"cpu\":100,\"memory\":1000000000}", "{\"cpu\":100,\"memory\":2048}" },
+                { "{\"cpu\":1000000000,\"memory\":512}", "{\"cpu\":200,\"memory\":512}" },
+                { "{\"cpu\":100,\"memory\":512}", "{\"cpu\":100,\"memory\":512}" },
         };
+        static const char *const units[] = { "", "[Service]\nMemoryMax=700M", "[Service]\nCPUQuota=90%",
+                                             "MemoryRequest=1500M", "CPURequest=150%" };
 
-        for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                _cleanup_cluster_view_ ClusterView p = {};
-                SchedulerView *view;
-                Resources c;
+        for (size_t i = 0; i < ELEMENTS(rows) * ELEMENTS(units) * 2; i++) {
+                const char *options = units[i % ELEMENTS(units)];
+                const char *found[2];
+                Error why[2];
 
-                add_machine(&p, "A", "{\"cpu\":100,\"memory\":1024}");
-                add_machine(&p, "B", "{\"cpu\":200,\"memory\":4096}");
-                add_machine(&p, "C", "{\"cpu\":800,\"memory\":2048}");
-                add_machine(&p, "D", rows[i].capacity);
-                restrict_machine(&p, "D");
-                assert_int_equal(scheduler_view_new(&p.cluster, 0, &view), 0);
-                c = scheduler_view_capacity(view, machine(&p, "D"));
-                assert_int_equal(c.memory_mib, rows[i].memory_mib);
-                assert_int_equal(c.cpu_percent, rows[i].cpu_percent);
-                scheduler_view_free(view);
+                for (size_t k = 0; k < 2; k++) {
+                        _cleanup_cluster_view_ ClusterView p = {};
+                        size_t row = i / ELEMENTS(units) / 2;
+
+                        add_machine(&p, "A", "{\"cpu\":100,\"memory\":1024}");
+                        add_machine(&p, "B", "{\"cpu\":200,\"memory\":4096}");
+                        add_machine(&p, "C", "{\"cpu\":800,\"memory\":2048}");
+                        add_machine(&p, "D", k == 0 ? rows[row].capacity : rows[row].counts);
+                        if (k == 0)
+                                restrict_machine(&p, "D");
+                        if (i / ELEMENTS(units) % 2)
+                                for (size_t u = 0; u < 3; u++)
+                                        place(&p,
+                                              (const char *const[]) { "a.service", "b.service",
+                                                                      "c.service" }[u],
+                                              "[Service]\nMemoryMax=900M\nCPUQuota=60%", names[u]);
+                        cluster_view_unit(&p, "new.service", options, TARGET_LAUNCHED);
+                        found[k] = strdup(pick(&p, "new.service", &why[k]));
+                }
+                assert_string_equal(found[0], found[1]);
+                assert_string_equal(why[0].message, why[1].message);
+                free((char *) found[0]);
+                free((char *) found[1]);
         }
+}
+
+static void restricted_hosts_alone_have_no_known_capacity(void **state) {
+        _cleanup_cluster_view_ ClusterView p = {};
+        Error why;
+
+        add_machine(&p, "A", "{\"cpu\":400,\"memory\":1024}");
+        add_machine(&p, "B", "{\"cpu\":400,\"memory\":8192}");
+        restrict_machine(&p, "A");
+        restrict_machine(&p, "B");
+        place(&p, "b.service", "", "B");
+        cluster_view_unit(&p, "new.service", "MemoryRequest=4G", TARGET_LAUNCHED);
+        assert_string_equal(pick(&p, "new.service", &why), "A");
+        assert_string_equal(why.message, "A had the fewest units (0) of 2 machines that qualify");
 }
 
 static void no_machine_gets_more_instances_than_allowed(void **state) {
@@ -685,7 +752,9 @@ int main(void) {
                 cmocka_unit_test(only_a_request_waits_for_room_and_its_refusal_has_the_figures),
                 cmocka_unit_test(a_unit_that_is_being_stopped_holds_its_room_until_it_is_gone),
                 cmocka_unit_test(an_unknown_capacity_refuses_nothing),
+                cmocka_unit_test(the_largest_values_overflow_nothing),
                 cmocka_unit_test(a_restricted_host_counts_as_at_most_the_median),
+                cmocka_unit_test(restricted_hosts_alone_have_no_known_capacity),
                 cmocka_unit_test(no_machine_gets_more_instances_than_allowed),
                 cmocka_unit_test(instances_are_spread_by_machine_and_by_metadata),
                 cmocka_unit_test(a_row_of_spread_counts_the_instances_in_each_domain),
