@@ -6,6 +6,8 @@
  *      test-sticky [--seed N] [--runs N] [--trace]
  */
 
+#include "fleetd/engine/engine.h"
+#include "fleetd/registry/data.h"
 #include "tests/sim/play.h"
 
 enum {
@@ -16,6 +18,8 @@ enum {
         OFF_MS = 300,    /* from the end of the processes to that of the power */
         LEADER_MS = 3000,
         LEADER_PERCENT = 60,
+        STARTED = 100,
+        QUIET_MS = 10000, /* until nothing is written any more */
 };
 
 static const char unit_name[] = "data.service";
@@ -40,7 +44,7 @@ static const char *const names[_EVENT_MAX] = {
         "power cut", "shutdown", "reboot", "crash",   "partition", "drain",
         "deadline",  "unload",   "edit",   "destroy", "move",      "move while lost",
 };
-static unsigned counts[_EVENT_MAX], n_killed, n_texts;
+static unsigned counts[_EVENT_MAX], n_killed, n_texts, n_more;
 
 static Registry *registry(void) {
         SimMachine *leader = cluster_leader(cluster);
@@ -311,7 +315,7 @@ static void play_round(Event event) {
         pause_ms(2000);
 }
 
-static void play(void) {
+static void begin(void) {
         cluster = cluster_new(world, 4);
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
@@ -324,14 +328,108 @@ static void play(void) {
         UNTIL("a-cluster-forms", all_are_up());
         run_ms(2000);
         UNTIL("a-new-cluster-keeps-data", cluster_settings(registry_cluster(registry()))->sticky);
+}
+
+static void play(void) {
+        begin();
         UNTIL("a-unit-is-submitted", submit());
         AWAIT("it-runs", cluster->data_on && runs_on(cluster->data_on));
         for (unsigned i = 0; i < ROUNDS; i++)
                 play_round(i < _EVENT_MAX ? i : world_draw(world, _EVENT_MAX));
 }
 
+/* -- Entries of the log -- */
+
+typedef struct Taken {
+        uint64_t entries, passes;
+} Taken;
+
+static Taken taken_until_now(void) {
+        SimMachine *leader = cluster_leader(cluster);
+        EngineCounts of_engine;
+
+        engine_counts(daemon_host(leader->daemon)->engine, &of_engine);
+        return (Taken) { machine_state(leader).raft_index, of_engine.passes };
+}
+
+static unsigned n_up(const char *prefix, bool recorded) {
+        Registry *r = registry();
+        unsigned n = 0;
+        char name[32];
+
+        for (unsigned i = 0; r && i < STARTED; i++) {
+                const ClusterUnit *u;
+
+                snprintf(name, sizeof(name), "%s-%u.service", prefix, i);
+                u = cluster_unit(registry_cluster(r), name);
+                n += u && cluster_unit_up(u) && (!recorded || u->data);
+        }
+        return n;
+}
+
+/* Return how many transactions have recorded their machines. */
+static unsigned n_records(const char *prefix) {
+        const Cluster *c = registry_cluster(registry());
+        uint64_t seen[STARTED];
+        unsigned n = 0, k;
+        char name[32];
+
+        for (unsigned i = 0; i < STARTED; i++) {
+                snprintf(name, sizeof(name), "%s-%u.service", prefix, i);
+                seen[n] = cluster_unit(c, name)->data->since_ms;
+                for (k = 0; seen[k] != seen[n]; k++)
+                        ;
+                n += k == n;
+        }
+        return n;
+}
+
+/* Start units with names of that prefix; 'setting': a line of theirs. Return what that took until the cluster
+ * is idle. */
+static Taken start_many(const char *prefix, const char *setting) {
+        UnitChange changes[STARTED] = {};
+        Unit *units[STARTED] = {};
+        Taken before, after;
+        char name[32], text[128];
+
+        for (unsigned i = 0; i < STARTED; i++) {
+                snprintf(name, sizeof(name), "%s-%u.service", prefix, i);
+                snprintf(text, sizeof(text), "[Service]\n%s\nExecStart=/bin/sleep %u\n", setting, i);
+                if (unit_parse(name, text, strlen(text), &units[i], NULL) < 0)
+                        abort();
+                changes[i] = (UnitChange) { .unit = units[i], .has_target = true, .target = TARGET_LAUNCHED };
+        }
+        run_ms(QUIET_MS);
+        before = taken_until_now();
+        if (registry_change_units(registry(), changes, STARTED, on_done, NULL) < 0)
+                abort();
+        for (unsigned i = 0; i < STARTED; i++)
+                unit_free(units[i]);
+        UNTIL("they-run", n_up(prefix, *setting) == STARTED);
+        run_ms(QUIET_MS);
+        after = taken_until_now();
+        return (Taken) { after.entries - before.entries, after.passes - before.passes };
+}
+
+/* One entry of a pass records the machines of all that have come up since the last one. */
+static void a_hundred_units_with_data_start(void) {
+        Taken without, with;
+        unsigned n;
+
+        begin();
+        without = start_many("plain", "");
+        with = start_many("data", "StateDirectory=db-%p");
+        n = n_records("data");
+        n_more = MAX(n_more, n);
+        if (n > with.passes || with.passes >= STARTED || with.entries > without.entries + STARTED / 2)
+                world_failed(world, "data-takes-an-entry-of-a-pass",
+                             "%llu entries in %llu passes without data; %llu in %llu with it, and %u for it",
+                             (unsigned long long) without.entries, (unsigned long long) without.passes,
+                             (unsigned long long) with.entries, (unsigned long long) with.passes, n);
+}
+
 int main(int argc, char *argv[]) {
-        static void (*const scenarios[])(void) = { play };
+        static void (*const scenarios[])(void) = { play, a_hundred_units_with_data_start };
         unsigned long long runs = worlds_run("tests/sim/test-sticky", (Seeds) { .seed = 1, .runs = 3 },
                                              trace_message, scenarios, ELEMENTS(scenarios), argc, argv);
 
@@ -340,6 +438,9 @@ int main(int argc, char *argv[]) {
         printf("%llu runs: ", runs);
         for (Event i = 0; i < _EVENT_MAX; i++)
                 printf("%u %s, ", counts[i], names[i]);
-        printf("%u leaders killed: the unit ran where its data was\n", n_killed);
+        printf("%u leaders killed: the unit ran where its data was; at most %u entries for the data of %u "
+               "that "
+               "started\n",
+               n_killed, n_more, STARTED);
         return n_killed > 0 ? 0 : 1;
 }
