@@ -386,6 +386,7 @@ static bool needs_reboot(void) {
 
 static void the_capacity_is_published_from_its_feature_level_on(void **state) {
         Fixture *fixture = *state;
+        unsigned n;
 
         leader.level = KV_LEVEL_SCHEDULING - 1;
         fixture->machine.capacity = (Resources) { 1024, 200 };
@@ -397,6 +398,17 @@ static void the_capacity_is_published_from_its_feature_level_on(void **state) {
         run_ms(fixture, 10);
         HOST_UNTIL(fixture->host, known(fixture)->capacity.memory_mib == 1024);
         assert_int_equal(known(fixture)->capacity.cpu_percent, 200);
+
+        /* A reload writes what has changed. */
+        n = publishing.n;
+        assert_int_equal(facts_set(fixture->facts, &fixture->machine), 0);
+        run_ms(fixture, 10000);
+        assert_int_equal(publishing.n, n);
+        fixture->machine.capacity.memory_mib = 512;
+        assert_int_equal(facts_set(fixture->facts, &fixture->machine), 0);
+        run_ms(fixture, 10);
+        HOST_UNTIL(fixture->host, known(fixture)->capacity.memory_mib == 512);
+        assert_int_equal(publishing.n, n + 1);
 }
 
 static void a_host_reports_within_two_minutes_that_it_needs_a_reboot(void **state) {
