@@ -62,7 +62,7 @@ fleetctl() { "$LAB_BUILD/client/fleetctl" --endpoint="unix://$scratch/sock$1" "$
 voters_follow_the_setting_of_the_cluster() {
         fleetctl 2 init --voters=1 --name=lab >/dev/null && wait_for 20 has_roles 3 "standby standby voter" || return 1
         fleetctl 3 init --voters=5 >/dev/null && wait_for 20 has_roles 1 "voter voter voter" || return 1
-        [ "$(fleetctl 1 init --voters=auto | tr -s ' \n' ' ')" = "name lab voters auto spread - " ] || return 1
+        [ "$(fleetctl 1 init --voters=auto | tr -s ' \n' ' ')" = "name lab voters auto spread - sticky yes " ] || return 1
         ! fleetctl 1 init --spread=zone 2>/dev/null && [ "$(fleetctl 2 list-members | grep -cE 'leader|voter')" = 3 ]
 }
 
