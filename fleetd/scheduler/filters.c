@@ -491,7 +491,7 @@ const Filter scheduler_filters[_RULE_MAX] = {
         [RULE_FLAP_DAMPING] = { "FlapDamping", filter_flap_damping },
 };
 
-SchedulerRule scheduler_check(SchedulerRule first, const SchedulerView *view, const ClusterUnit *unit,
+SchedulerRule scheduler_check(unsigned ignored, const SchedulerView *view, const ClusterUnit *unit,
                               const ClusterMachine *machine, bool staying, Refusal *ret) {
         assert(unit->unit);
 
@@ -501,8 +501,8 @@ SchedulerRule scheduler_check(SchedulerRule first, const SchedulerView *view, co
                               .machine = machine,
                               .staying = staying };
 
-        for (SchedulerRule rule = first; rule < _RULE_MAX; rule++)
-                if (scheduler_filters[rule].check(&c, ret) < 0)
+        for (SchedulerRule rule = 0; rule < _RULE_MAX; rule++)
+                if (!(ignored & 1u << rule) && scheduler_filters[rule].check(&c, ret) < 0)
                         return rule;
         return RULE_NONE;
 }

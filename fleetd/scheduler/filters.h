@@ -27,7 +27,7 @@ typedef struct Filter {
 
 extern const Filter scheduler_filters[_RULE_MAX];
 
-/* Return the first rule from 'first' on that forbids the unit to run on the machine, or RULE_NONE:
- * scheduler_refusal(). */
-SchedulerRule scheduler_check(SchedulerRule first, const SchedulerView *view, const ClusterUnit *unit,
+/* Return the first rule that forbids the unit to run on the machine, or RULE_NONE: scheduler_refusal().
+ * 'ignored': bits of rules that do not count. */
+SchedulerRule scheduler_check(unsigned ignored, const SchedulerView *view, const ClusterUnit *unit,
                               const ClusterMachine *machine, bool staying, Refusal *ret);

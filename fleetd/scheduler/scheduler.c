@@ -3,6 +3,8 @@
 #include "fleetd/scheduler/filters.h"
 #include "fleetd/scheduler/scores.h"
 
+#define IGNORE(rule) (1u << RULE_##rule)
+
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
                                 const ClusterMachine *machine, bool staying, Error *ret_why) {
         Refusal refusal;
@@ -22,10 +24,16 @@ const ClusterUnit *scheduler_conflict_on(const SchedulerView *view, const Cluste
                        NULL;
 }
 
+/* Return whether a new unit would fit without those rules. */
+static bool scheduler_fits_but(unsigned ignored, const SchedulerView *view, const ClusterUnit *unit,
+                               const ClusterMachine *machine) {
+        return scheduler_check(ignored, view, unit, machine, false, NULL) == RULE_NONE;
+}
+
 bool scheduler_would_fit_freed(const SchedulerView *view, const ClusterUnit *unit,
                                const ClusterMachine *machine) {
-        return scheduler_is_conflict(scheduler_check(0, view, unit, machine, false, NULL)) &&
-               scheduler_check(RULE_PORT + 1, view, unit, machine, false, NULL) == RULE_NONE;
+        return scheduler_fits_but(IGNORE(CONFLICTS) | IGNORE(PORT), view, unit, machine) &&
+               !scheduler_fits(view, unit, machine, false, NULL);
 }
 
 bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
@@ -34,9 +42,7 @@ bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const Cl
 }
 
 bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
-        SchedulerRule rule = scheduler_refusal(view, unit, machine, false, NULL);
-
-        return rule == RULE_NONE || rule == RULE_FLAP_DAMPING;
+        return scheduler_fits_but(IGNORE(FLAP_DAMPING), view, unit, machine);
 }
 
 bool scheduler_would_fit_uncordoned(const SchedulerView *view, const ClusterUnit *unit,
@@ -47,30 +53,21 @@ bool scheduler_would_fit_uncordoned(const SchedulerView *view, const ClusterUnit
 
 bool scheduler_would_fit_started(const SchedulerView *view, const ClusterUnit *unit,
                                  const ClusterMachine *machine, bool *ret_cordoned) {
-        SchedulerRule rule;
-
         *ret_cordoned = false;
         if ((machine->presence != PRESENCE_LOST && machine->presence != PRESENCE_LEFT) || !machine->facts ||
             machine->member.agentless || cluster_machine_is_unreadable(machine) ||
-            cluster_machine_is_leaving(machine))
+            cluster_machine_is_leaving(machine) ||
+            !scheduler_fits_but(IGNORE(PRESENCE) | IGNORE(MAINTENANCE), view, unit, machine))
                 return false;
-        rule = scheduler_check(RULE_PRESENCE + 1, view, unit, machine, false, NULL);
-        if (rule == RULE_MAINTENANCE) {
-                *ret_cordoned = !cluster_machine_is_stopping(machine) && !machine->reboot;
-                rule = scheduler_check(RULE_MAINTENANCE + 1, view, unit, machine, false, NULL);
-        }
-        return rule == RULE_NONE;
+        *ret_cordoned = !cluster_machine_is_stopping(machine) && !machine->reboot &&
+                        !scheduler_fits_but(IGNORE(PRESENCE), view, unit, machine);
+        return true;
 }
 
 bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
-        SchedulerRule rule = scheduler_refusal(view, unit, machine, false, NULL);
-
-        if (rule == RULE_STICKY) /* its data follows */
-                rule = scheduler_check(RULE_STICKY + 1, view, unit, machine, false, NULL);
-        if (rule == RULE_PORT)
-                rule = scheduler_check(RULE_PORT + 1, view, unit, machine, false, NULL);
-        return rule == RULE_NONE || rule == RULE_MAINTENANCE || rule == RULE_MOVE || rule == RULE_RESOURCES ||
-               rule == RULE_FLAP_DAMPING;
+        return scheduler_fits_but(IGNORE(STICKY) | IGNORE(PORT) | IGNORE(MAINTENANCE) | IGNORE(MOVE) |
+                                          IGNORE(RESOURCES) | IGNORE(FLAP_DAMPING),
+                                  view, unit, machine);
 }
 
 /* -- Selection -- */
