@@ -807,9 +807,8 @@ static void instances_that_start_elsewhere_are_planned_when_the_rollout_changes(
 
 /* Each machine has an instance, and takes no second one: no step begins, and the reason names it. */
 static void surge_without_a_machine_is_reported(void **state) {
-        static const char reason[] =
-                "waiting: no other machine qualifies for its start (MaxSurge=1), and 0 of 3 "
-                "are unavailable (MaxUnavailable=0, MinAvailable=0)";
+        static const char *const reasons[] = { "web@2 is on B, web@3 on C", "web@1 is on A, web@3 on C",
+                                               "web@1 is on A, web@2 on B" };
         _cleanup_rollout_set_ RolloutSet set = {};
         _cleanup_(end) Play play;
 
@@ -822,11 +821,63 @@ static void surge_without_a_machine_is_reported(void **state) {
         for (size_t i = 0; i < set.n; i++) {
                 Error why = {};
 
+                char reason[256];
+
                 rollout_explain(&play.p.cluster, &set, &set.instances[i], false, &why);
+                snprintf(reason, sizeof(reason),
+                         "waiting: no other machine qualifies (%s) for its start (MaxSurge=1), and 0 of 3 "
+                         "are unavailable (MaxUnavailable=0, MinAvailable=0)",
+                         reasons[set.instances[i].unit->name[4] - '1']);
                 assert_string_equal(why.message, reason);
         }
         surge_seconds(&play, 600, 3); /* it does not wait for ever: UpdateDeadlineSec= */
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
+}
+
+/* MaxPerMachine= and requests leave no machine for a second instance. Within MaxUnavailable=, the update goes
+ * on in place; otherwise it waits, and the reason has the rule. */
+static void surge_without_room_goes_on_in_place_within_the_budget(void **state) {
+        static const struct {
+                const char *options, *rule;
+        } rows[] = {
+                { "MaxPerMachine=1", ", with MaxPerMachine=1" },
+                { "MemoryRequest=600M", " have 424M of 1.0G of memory free, less than 600M" },
+        };
+
+        for (size_t i = 0; i < 2 * ELEMENTS(rows); i++) {
+                bool waits = i % 2;
+                _cleanup_rollout_set_ RolloutSet set = {};
+                _cleanup_(end) Play play;
+                char options[128], expected[256];
+                Error why = {};
+
+                snprintf(options, sizeof(options), "MaxSurge=1\nMaxUnavailable=%d\n%s", !waits,
+                         rows[i / 2].options);
+                begin_template(&play, 3, options);
+                for (unsigned k = 0; k < 3; k++) {
+                        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX], value[128];
+
+                        layout_key(key, LAYOUT_FACTS, NULL, cluster_view_id(id, machine_name(k)));
+                        snprintf(value, sizeof(value),
+                                 "{\"capacity\":{\"cpu\":400,\"memory\":1024},\"name\":\"%s\"}",
+                                 machine_name(k));
+                        cluster_view_put(&play.p, key, value);
+                }
+                want(&play, 2);
+                surge_seconds(&play, 40, waits ? 3 : 2);
+                assert_rollout(&play, waits ? ROLLOUT_ROLLING : ROLLOUT_DONE, 2);
+                assert_int_equal(count_assignments(&play, 2), waits ? 0 : 3);
+                if (!waits)
+                        continue;
+                assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
+                for (size_t k = 0; k < set.n; k++) {
+                        rollout_explain(&play.p.cluster, &set, &set.instances[k], false, &why);
+                        snprintf(expected, sizeof(expected), "%s) for its start (MaxSurge=1), and 0 of 3 ",
+                                 rows[i / 2].rule);
+                        if (!strstr(why.message, expected))
+                                fail_msg("%s", why.message);
+                }
+        }
 }
 
 /* A later version of fleetd has written the record: nothing is known of the rollout. */
@@ -874,6 +925,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(an_instance_on_a_drained_machine_is_updated_there),
                 cmocka_unit_test(instances_that_start_elsewhere_are_planned_when_the_rollout_changes),
                 cmocka_unit_test(surge_without_a_machine_is_reported),
+                cmocka_unit_test(surge_without_room_goes_on_in_place_within_the_budget),
                 cmocka_unit_test(a_drain_that_stops_first_and_an_update_share_a_budget),
                 cmocka_unit_test(a_drain_leaves_a_surge_instance_to_its_update),
                 cmocka_unit_test(a_drain_does_not_wait_for_a_paused_update),

@@ -2,6 +2,7 @@
 #include "fleetd/features/rollout/rollout.h"
 
 #include "fleetd/engine/plan.h"
+#include "fleetd/scheduler/scheduler.h"
 
 enum { STEP_MS = 6000 }; /* until each instance that may be updated is */
 
@@ -75,6 +76,18 @@ static bool explain_state(const Explaining *x, Error *ret) {
         }
 }
 
+/* Set why the instance with the wanted text starts on no other machine. */
+static void explain_surge(const Explaining *x, const RolloutInstance *p, Error *ret) {
+        ClusterUnit wanted = *p->unit; /* it borrows */
+        SchedulerView *view;
+
+        wanted.unit = x->set->head->unit;
+        if (scheduler_view_new(x->cluster, x->cluster->now_ms, &view) < 0)
+                return;
+        scheduler_explain(view, &wanted, p->assignment->machine, ret);
+        scheduler_view_free(view);
+}
+
 static void explain_budget(const Explaining *x, const RolloutInstance *p, Error *ret) {
         unsigned max = update_max_unavailable(&x->policy, (unsigned) x->n),
                  min = update_min_available(&x->policy, (unsigned) x->n),
@@ -83,6 +96,7 @@ static void explain_budget(const Explaining *x, const RolloutInstance *p, Error 
         /* Without MaxSurge=, each of them takes the place of one that stops. */
         size_t unavailable = x->unavailable +
                              (surge == 0 ? x->set->n_of[INSTANCE_SURGING] + x->set->n_arrived : 0);
+        Error why = { .message = "no other machine qualifies" };
 
         if (p->state == INSTANCE_BAD && x->set->n_of[INSTANCE_UPDATING] >= MAX(max, 1u))
                 error_set(ret, 0, "waiting: %zu in progress, MaxUnavailable=%u",
@@ -91,13 +105,13 @@ static void explain_budget(const Explaining *x, const RolloutInstance *p, Error 
                  x->cluster->now_ms >= x->record->progress_ms + STEP_MS) /* a step would have taken it */
                 error_set(ret, 0, "waiting: no machine qualifies for the new text");
         else if (p->state == INSTANCE_OLD && x->set->n_of[INSTANCE_SURGING] + x->set->n_arrived < surge &&
-                 (x->unavailable >= max || x->available <= min))
-                error_set(
-                        ret, 0,
-                        "waiting: no other machine qualifies for its start (MaxSurge=%u), and %zu of %zu are "
-                        "unavailable (MaxUnavailable=%u, MinAvailable=%u)",
-                        surge, x->unavailable, x->n, max, min);
-        else if (p->state == INSTANCE_OLD && unavailable >= max)
+                 (x->unavailable >= max || x->available <= min)) {
+                explain_surge(x, p, &why);
+                error_set(ret, 0,
+                          "waiting: %.300s for its start (MaxSurge=%u), and %zu of %zu are unavailable "
+                          "(MaxUnavailable=%u, MinAvailable=%u)",
+                          why.message, surge, x->unavailable, x->n, max, min);
+        } else if (p->state == INSTANCE_OLD && unavailable >= max)
                 error_set(ret, 0, "waiting: %zu of %zu unavailable, MaxUnavailable=%u", unavailable, x->n,
                           max);
         else if (p->state == INSTANCE_OLD && x->available <= min)
