@@ -350,6 +350,50 @@ static void a_row_of_spread_counts_the_instances_in_each_domain(void **state) {
         scheduler_view_free(view);
 }
 
+/* A cluster with a host of a former version: the fewest units decide, also if files, hosts and keys say
+ * otherwise. */
+static void below_the_feature_level_nothing_of_it_has_an_effect(void **state) {
+        static const struct {
+                const char *options;
+                const char *on; /* at the level; "": nowhere */
+        } rows[] = {
+                { "", "C" },
+                { "[Service]\nMemoryMax=800M", "C" },
+                { "MemoryRequest=100M", "C" },
+                { "MemoryRequest=100G", "" },
+                { "CPURequest=1000%", "" },
+                { "MaxPerMachine=2", "B" },
+                { "Spread=machine", "B" },
+                { "Sticky=yes", "B" },
+                { "[Service]\nStateDirectory=db", "B" },
+                { "Sticky=yes\nMaxPerMachine=1\nMemoryRequest=100G", "" },
+        };
+
+        for (size_t i = 0; i < 2 * ELEMENTS(rows); i++) {
+                _cleanup_cluster_view_ ClusterView p = { .cluster.level = KV_LEVEL_SCHEDULING - i % 2 };
+                char id[MACHINE_ID_SIZE], data[128];
+                Error why;
+
+                add_machine(&p, "A", "{\"cpu\":400,\"memory\":1024}");
+                add_machine(&p, "B", "{\"cpu\":400,\"memory\":1024}");
+                add_machine(&p, "C", "{\"cpu\":400,\"memory\":8192}");
+                snprintf(data, sizeof(data), "{\"machine\":\"%s\",\"since\":1}", cluster_view_id(id, "B"));
+                cluster_view_put(&p, "/_fleet/cluster/settings", "{\"sticky\":true}");
+                cluster_view_put(&p, "/_fleet/data/web@9.service", data);
+                place(&p, "large.service", "MemoryRequest=960M", "A");
+                place(&p, "b1.service", "", "B");
+                place(&p, "b2.service", "", "B");
+                place(&p, "web@1.service", "", "C");
+                place(&p, "web@2.service", "", "C");
+                place(&p, "c.service", "", "C");
+                cluster_view_unit(&p, "web@9.service", rows[i / 2].options, TARGET_LAUNCHED);
+                assert_string_equal(pick(&p, "web@9.service", &why), i % 2 ? "A" : rows[i / 2].on);
+                if (i % 2)
+                        assert_string_equal(why.message,
+                                            "A had the fewest units (1) of 3 machines that qualify");
+        }
+}
+
 static void the_reason_has_the_fullness_after_placement(void **state) {
         _cleanup_cluster_view_ ClusterView p = {};
         Error why;
@@ -758,6 +802,7 @@ int main(void) {
                 cmocka_unit_test(no_machine_gets_more_instances_than_allowed),
                 cmocka_unit_test(instances_are_spread_by_machine_and_by_metadata),
                 cmocka_unit_test(a_row_of_spread_counts_the_instances_in_each_domain),
+                cmocka_unit_test(below_the_feature_level_nothing_of_it_has_an_effect),
                 cmocka_unit_test(the_reason_has_the_fullness_after_placement),
                 cmocka_unit_test(without_sizes_each_choice_and_reason_is_that_of_the_fewest_units),
                 cmocka_unit_test(with_sizes_each_choice_is_that_of_a_plain_search),
