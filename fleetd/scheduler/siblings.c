@@ -143,6 +143,8 @@ static void siblings_read(SchedulerView *view, const ClusterUnit *unit) {
 }
 
 uint64_t scheduler_view_least_spread(const SchedulerView *view, const ClusterUnit *unit) {
+        if (scheduler_spread_keys(unit)->n == 0)
+                return 0;
         if (view->spread.of != unit || view->spread.text != unit->unit)
                 siblings_read((SchedulerView *) view, unit); /* changes no answer */
         return view->spread.least;
@@ -150,6 +152,8 @@ uint64_t scheduler_view_least_spread(const SchedulerView *view, const ClusterUni
 
 uint64_t scheduler_view_spread(const SchedulerView *view, const ClusterUnit *unit,
                                const ClusterMachine *machine) {
+        if (scheduler_spread_keys(unit)->n == 0)
+                return 0;
         (void) scheduler_view_least_spread(view, unit);
         return view->spread.rows[machine->slot];
 }
