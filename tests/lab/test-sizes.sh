@@ -1,7 +1,8 @@
 #!/bin/bash
 # Room of hosts: with 1 GiB of each, a request that fits nowhere waits and says what is free, a unit without a request does not wait, and the unit that
-# the answer names, unloaded, makes room. A host that gets smaller stops nothing. Wrong Reserve= is named, and costs nothing.
-# Takes 20 s.
+# the answer names, unloaded, makes room. A host that gets smaller stops nothing. Wrong Reserve= is named, and costs nothing. Sizes that are unchanged
+# take no entry of the log.
+# Takes 40 s.
 . "$(dirname "$0")/scenario.sh"
 
 # reserve HOST VALUE: set Reserve= there, and let the daemon read it.
@@ -89,5 +90,20 @@ a_host_of_which_nothing_is_left_refuses_nothing() {
         [ "$(identities | grep -vF huge.service)" = "$(cat "$LAB/before")" ] || fail "units were touched: $(identities | diff "$LAB/before" -)"
 }
 
+entries() { keys alpha /lab/ping -i | tr -d '\r' | sed -n 's/^X-Raft-Index: //p'; }
+idle_for_5s() { [ "$(entries)" = "$(sleep 5; entries)" ]; }
+a_reload_of_an_idle_cluster_with_the_same_sizes_writes_nothing() {
+        local h before
+        wait_for 60 idle_for_5s || fail "the log grows"
+        before=$(entries)
+        [[ $before =~ ^[0-9]+$ ]] || fail "no index: $(keys alpha /lab/ping -i)"
+        for h in $LAB_HOSTS; do
+                host_exec "$h" systemctl reload fleetd || fail "no reload of $h"
+        done
+        sleep 5
+        [ "$(entries)" = "$before" ] || fail "the log has grown from $before to $(entries)"
+}
+
 scenario a_request_that_fits_nowhere_waits_and_says_what_is_free a_unit_without_a_request_does_not_wait an_unloaded_unit_makes_room \
-        a_host_that_gets_smaller_stops_nothing wrong_values_are_named_and_change_nothing a_host_of_which_nothing_is_left_refuses_nothing
+        a_host_that_gets_smaller_stops_nothing wrong_values_are_named_and_change_nothing a_host_of_which_nothing_is_left_refuses_nothing \
+        a_reload_of_an_idle_cluster_with_the_same_sizes_writes_nothing
