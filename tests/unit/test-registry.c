@@ -3,6 +3,7 @@
 #include "tests/lib/test.h"
 #include "base/log.h"
 #include "fleetd/engine/engine.h"
+#include "fleetd/features/replicas/replicas.h"
 #include "fleetd/features/rollout/rollout.h"
 #include "fleetd/sessions/liveness.h"
 #include "fleetd/registry/layout.h"
@@ -1229,6 +1230,78 @@ static void a_step_of_replicas_has_as_many_texts_as_fit(void **state) {
         assert_in_range(n, 2, 4);
 }
 
+/* Let the controller know of a unit that was planned, and write the step that is due. Return whether one was.
+ */
+static bool control_set(World *w, void *controller, const char *unit) {
+        Control control = {
+                .self = controller, .registry = w->registry, .term = term(w), .done = on_done, .userdata = w
+        };
+        int r;
+
+        if (unit)
+                assert_int_equal(replicas_controller.planned(&control, unit), 0);
+        r = replicas_controller.step(&control);
+        assert_in_range(r, 0, 1);
+        if (r > 0)
+                assert_int_equal(answer(w, 0), KV_OK);
+        return r > 0;
+}
+
+static void scale_set(World *w, unsigned n) {
+        const ClusterUnit *head = unit(w, "web@.service");
+        ReplicasRecord scaled = { .is_scaled = true,
+                                  .count = n,
+                                  .file = (uint64_t) head->unit->placement.replicas,
+                                  .slots = head->replicas->slots };
+
+        assert_int_equal(answer(w, registry_scale(w->registry, head, &scaled, "root", on_done, w)), KV_OK);
+}
+
+/* A step looks at each slot. It is taken after a change of the template, or of a slot that is not as
+ * demanded. */
+static void a_set_is_looked_at_after_a_change_that_may_demand_a_step(void **state) {
+        static const struct {
+                const char *name;
+                bool remove, due;
+        } rows[] = {
+                { "web@2.service", true, true },    { "web@3.service", false, false },
+                { "web@9.service", true, false },   { "web@blue.service", true, false },
+                { "web@02.service", false, false }, { "web@.service", false, true },
+                { "web@1.service", false, false },
+        };
+        World *w = *state;
+        _cleanup_unit_ Unit *text = make_unit("web@.service", FIRST_TEXT "[X-Fleet]\nReplicas=3\n");
+        void *controller = NULL;
+
+        assert_int_equal(replicas_open(NULL, NULL, &controller, NULL), 0);
+        raise_to(w, KV_LEVEL_SERVICES);
+        assert_int_equal(change(w, (UnitChange) { .unit = text }), KV_OK);
+        assert_false(control_set(w, controller, "web@.service")); /* below its level */
+        assert_null(unit(w, "web@1.service"));
+        raise_to(w, KV_LEVEL_SCHEDULING);
+        assert_true(control_set(w, controller, NULL));
+        assert_non_null(unit(w, "web@3.service"));
+        assert_false(control_set(w, controller, NULL));
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const ClusterUnit *u = unit(w, rows[i].name);
+
+                if (u && rows[i].remove)
+                        assert_int_equal(change(w, (UnitChange) { .name = rows[i].name, .remove = true }),
+                                         KV_OK);
+                /* The step that is due now shows whether the set is looked at. */
+                scale_set(w, 4 + (unsigned) i);
+                if (control_set(w, controller, rows[i].name) != rows[i].due)
+                        fail_msg("after a change of %s", rows[i].name);
+                if (rows[i].due)
+                        assert_false(control_set(w, controller, NULL));
+                assert_non_null(unit(w, "web@2.service"));
+        }
+        scale_set(w, 2);
+        assert_true(control_set(w, controller, "web@3.service")); /* above the number, and one of the set */
+        assert_null(unit(w, "web@3.service"));
+        replicas_close(controller);
+}
+
 static void below_the_feature_level_of_updates_no_instance_follows(void **state) {
         World *w = *state;
         AssignmentChange c = { .unit = "web@1.service", .kind = ASSIGNMENT_RUN, .revision = 1 };
@@ -1957,6 +2030,7 @@ int main(void) {
                 TEST(what_is_requested_for_a_rollout_is_stored_with_its_text_alone),
                 TEST(a_step_of_replicas_is_rejected_after_a_change_of_what_it_was_decided_on),
                 TEST(a_step_of_replicas_has_as_many_texts_as_fit),
+                TEST(a_set_is_looked_at_after_a_change_that_may_demand_a_step),
                 TEST(an_instance_that_a_rollout_updates_keeps_its_unit_directory),
                 TEST(a_step_to_a_longer_stop_extends_the_hold_of_a_follower),
                 TEST(below_the_feature_level_of_updates_no_instance_follows),

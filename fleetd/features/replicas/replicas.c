@@ -12,6 +12,15 @@ bool replicas_slot(const char *template, unsigned number, char ret[static UNIT_N
                UNIT_NAME_MAX;
 }
 
+unsigned replicas_number(const char *template, const char *unit) {
+        char name[UNIT_NAME_MAX + 1];
+        unsigned n;
+
+        if (sscanf(unit + strcspn(unit, "@"), "@%9u", &n) != 1 || !replicas_slot(template, n, name))
+                return 0;
+        return streq(name, unit) ? n : 0;
+}
+
 bool replicas_follows(const ClusterUnit *u, const ClusterUnit *head) {
         return u && u->unit && same_string(u->unit->from, head->name);
 }
@@ -82,8 +91,7 @@ void replicas_step(const ClusterUnit *head, const Cluster *cluster, ReplicasStep
 
 /* -- The leader -- */
 
-/* The sets to be looked at, by their templates: after a change of one of their units. Each gets one step,
- * then the next one. */
+/* The sets to be looked at, by their templates. Each gets one step, then the next one. */
 typedef struct Replicas {
         uint64_t term; /* in which the sets were noted */
         Named *sets;
@@ -133,7 +141,21 @@ static void replicas_begin(Replicas *r, uint64_t term) {
         r->term = term;
 }
 
+/* Return whether a change of the unit may demand a step. A step costs as much as the set is large: a change
+ * of an instance that is as it is to be, as of its state, causes none. */
+static bool replicas_concerns(const ClusterUnit *head, const Cluster *cluster, const char *unit) {
+        int number = (int) replicas_number(head->name, unit);
+        ReplicasStep step = {};
+
+        if (number > MAX(cluster_replicas(head), 0))
+                return head->replicas && number <= (int) head->replicas->slots;
+        if (number > 0)
+                replicas_plan_slot(head, cluster, (unsigned) number, &step);
+        return step.n > 0 || streq(unit, head->name);
+}
+
 static int replicas_planned(const Control *control, const char *unit) {
+        const Cluster *cluster = registry_cluster(control->registry);
         Replicas *r = control->self;
         _cleanup_free_ char *template = unit_name_template(unit);
         const ClusterUnit *head;
@@ -141,10 +163,9 @@ static int replicas_planned(const Control *control, const char *unit) {
         if (!template)
                 return -ENOMEM;
         replicas_begin(r, control->term);
-        head = unit_name_is_template(template) ?
-                       cluster_any_unit(registry_cluster(control->registry), template) :
-                       NULL;
-        if (!head || (cluster_replicas(head) < 0 && !head->replicas))
+        head = unit_name_is_template(template) ? cluster_any_unit(cluster, template) : NULL;
+        if (!head || (cluster_replicas(head) < 0 && !head->replicas) ||
+            !replicas_concerns(head, cluster, unit))
                 return 0;
         return named_get(&r->sets, template, sizeof(Named)) ? 0 : -ENOMEM;
 }

@@ -7,6 +7,8 @@
 
 /* Print the name of a slot: "web@3.service". Return false if it is too long for a unit. */
 bool replicas_slot(const char *template, unsigned number, char ret[static UNIT_NAME_MAX + 1]);
+/* Return the number of a slot of the template by its name; 0: it has none. */
+unsigned replicas_number(const char *template, const char *unit);
 /* Return whether the unit follows the template; 'u' may be NULL. One with a text of its own is no slot. */
 bool replicas_follows(const ClusterUnit *u, const ClusterUnit *head);
 
