@@ -190,6 +190,13 @@ const char *json_value_string(const JsonValue *v) {
         return json_string_value(json_inner(v));
 }
 
+bool json_list_has(const JsonValue *array, const char *string) {
+        JSON_EACH(item, array)
+                if (streq(json_value_string(item) ?: "", string))
+                        return true;
+        return false;
+}
+
 int json_value_each(const JsonValue *object,
                     int (*each)(void *userdata, const char *name, const JsonValue *v), void *userdata) {
         json_t *o = (json_t *) object;

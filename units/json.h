@@ -59,6 +59,7 @@ const JsonValue *json_value_item(const JsonValue *array, size_t i);
              item##_go = !item##_go, item##_i++)                                                  \
                 for (const JsonValue *item = json_value_item(array, item##_i); item##_go;         \
                      item##_go = !item##_go)
+bool json_list_has(const JsonValue *array, const char *string);
 const char *json_value_string(const JsonValue *v);     /* NULL for a value of another type */
 int json_value_u64(const JsonValue *v, uint64_t *ret); /* -EBADMSG: no integer from 0 to 2^63-1 */
 

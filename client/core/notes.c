@@ -197,14 +197,49 @@ void client_note_data(Client *c, const char *name) {
                         client_note("%s %s", name, member_text(unit, "note"));
 }
 
+void client_note_kept_data(Client *c, const char *unit, const Names *names, bool starts) {
+        _cleanup_json_ JsonValue *root = client_get_data(c, "?unit=", unit);
+
+        JSON_EACH(item, json_value_member(root, "units")) {
+                const char *name = member_text(item, "name"), *machine = member_text(item, "machine");
+
+                if (*machine && names_have(names, name))
+                        client_note(starts ? "%s starts with its data on %s" :
+                                             "%s: its data stays on %s; a unit of this name returns there",
+                                    name, machine);
+        }
+}
+
+void append_apart(Text *t, const JsonValue *answer) {
+        const char *first = NULL;
+        size_t n = 0;
+
+        JSON_EACH(item, json_value_member(answer, "apart")) {
+                const char *name = json_value_string(item) ?: "";
+
+                if (json_list_has(json_value_member(answer, "joiners"), name)) /* it follows next */
+                        continue;
+                if (n++ < APART_NAMED)
+                        text_printf(t, "%s%s", first ? ", " : "", name);
+                first = first ?: name;
+        }
+        if (n > APART_NAMED)
+                text_printf(t, " and %zu more", n - APART_NAMED);
+        if (n > 0)
+                text_printf(t,
+                            " %s of %s own, and %s not follow %s; to give one its text: fleetctl start "
+                            "--replace %s",
+                            n == 1 ? "has a text" : "have texts", n == 1 ? "its" : "their",
+                            n == 1 ? "does" : "do", member_text(answer, "name"), first);
+}
+
 void client_note_warnings(const JsonValue *warnings) {
         JSON_EACH(item, warnings)
                 client_note("warning: %s", json_value_string(item) ?: "");
 }
 
 void append_replicas(Text *t, const char *name, const JsonValue *set) {
-        const JsonValue *apart = json_value_member(set, "apart");
-        const char *by = member_text(set, "scaledBy"), *first = json_value_string(json_value_item(apart, 0));
+        const char *by = member_text(set, "scaledBy");
 
         text_printf(t, "%s has %llu of %llu replicas", name, (unsigned long long) member_number(set, "exist"),
                     (unsigned long long) member_number(set, "count"));
@@ -214,15 +249,10 @@ void append_replicas(Text *t, const char *name, const JsonValue *set) {
                 append_age(t, member_number(set, "scaledSince"));
                 text_append(t, ")");
         }
-        text_printf(t, "; its instances: fleetctl list-units '%.*s@*'.", (int) strcspn(name, "@"), name);
-        if (json_value_count(apart) > 1)
-                text_printf(t, " %zu of them have texts of their own, as %s,", json_value_count(apart),
-                            first);
-        else if (first)
-                text_printf(t, " %s has a text of its own,", first);
-        if (first)
-                text_printf(t, " and %s no part of the set; to let it follow: fleetctl start --replace %s",
-                            json_value_count(apart) > 1 ? "are" : "is", first);
+        text_printf(t, "; its instances: fleetctl list-units '%.*s@*'", (int) strcspn(name, "@"), name);
+        if (json_value_count(json_value_member(set, "apart")) > 0)
+                text_append(t, ". ");
+        append_apart(t, set);
 }
 
 void append_template(Text *t, const char *name) {

@@ -3,7 +3,11 @@
 
 #include "client/core/listing.h"
 
-enum { DATA_NOTES_MAX = 20 }; /* units of a command that are asked for their data */
+enum {
+        DATA_NOTES_MAX =
+                20, /* units, or templates with their instances, that a command asks for their data */
+        APART_NAMED = 8,
+};
 
 /* Print that a global unit fits no machine, if it does not. */
 void client_note_nowhere(Client *c, const char *name);
@@ -33,6 +37,12 @@ bool client_note_absent_running(Client *c, const char *name);
 JsonValue *client_get_data(Client *c, const char *query, const char *value);
 /* Print on a terminal that a unit may move to a machine without its data, or that this is not known. */
 void client_note_data(Client *c, const char *name);
+/* Print where the data of those of the names is that are this unit, or a template or one of its instances.
+ * 'starts': such a unit is created, or else destroyed. */
+void client_note_kept_data(Client *c, const char *unit, const Names *names, bool starts);
+/* Append which instances of a template have texts of their own, and the command that lets them follow;
+ * nothing if none has. 'answer': of its rollout, or of its replicas. */
+void append_apart(Text *t, const JsonValue *answer);
 /* Print each warning of a list of the API. */
 void client_note_warnings(const JsonValue *warnings);
 

@@ -1,5 +1,4 @@
 /* destroy: remove units from the cluster. */
-#include "base/parse.h"
 #include "client/core/notes.h"
 #include "client/core/unit.h"
 #include "client/verbs/found.h"
@@ -38,7 +37,7 @@ static int destroy_units(Client *c, FoundUnits *found) {
         if (!units)
                 return client_fail(-ENOMEM, NULL);
         for (size_t i = 0; i < found->n; i++) {
-                if (found_is_slot(found, &found->items[i])) /* it goes with its set */
+                if (found->items[i].is_slot) /* it goes with its set */
                         continue;
                 units[n] = client_change_of(found->items[i].name);
                 units[n++].destroy = true;
@@ -60,37 +59,23 @@ static int destroy_units(Client *c, FoundUnits *found) {
                 }
         }
         for (size_t i = 0; i < found->n && status == EXIT_DONE; i++)
-                if (found_is_slot(found, &found->items[i]) &&
+                if (found->items[i].is_slot &&
                     names_add(&found->waiting, found->items[i].name, strlen(found->items[i].name)) < 0)
                         return client_fail(-ENOMEM, NULL);
         return status;
-}
-
-/* Print to which machines units of these names return. */
-static void destroy_note_data(Client *c, const Names *names) {
-        for (size_t i = 0; i < names->n && i < DATA_NOTES_MAX; i++) {
-                _cleanup_json_ JsonValue *root = client_get_data(c, "?unit=", names->items[i]);
-
-                JSON_EACH(unit, json_value_member(root, "units"))
-                        if (*member_text(unit, "machine"))
-                                client_note("%s: its data stays on %s; a unit of this name returns there",
-                                            names->items[i], member_text(unit, "machine"));
-        }
 }
 
 /* Print that a new instance takes the place of a destroyed one, which is one of a set that stays. */
 static void note_created_again(Client *c, const FoundUnits *found, const char *name) {
         _cleanup_free_ char *template = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
         _cleanup_json_ JsonValue *set = NULL;
-        uint64_t number, n;
-        char digits[8] = "";
+        _cleanup_names_ Names slots = {};
+        uint64_t n;
 
-        if (!template || names_have(&found->names, template) ||
-            sscanf(name + strcspn(name, "@") + 1, "%7[0-9].", digits) != 1 ||
-            parse_u64(digits, &number) < 0 || found_read_set(c, template, &set, NULL) <= 0)
+        if (!template || names_have(&found->names, template) || found_read_set(c, template, &set, NULL) <= 0)
                 return;
         n = member_number(set, "count");
-        if (number >= 1 && number <= n)
+        if (found_slots(template, 1, n, &slots) >= 0 && names_have(&slots, name))
                 client_note("%s is created again: %s has %llu replicas; for fewer: fleetctl scale %s %llu",
                             name, template, (unsigned long long) n, template, (unsigned long long) n - 1);
 }
@@ -103,7 +88,9 @@ static int destroy_run(Client *c, char **args, size_t n, Error *err) {
 
         /* Destroy all before the first wait, so that they stop at the same time. */
         status = destroy_units(c, &found);
-        destroy_note_data(c, &found.waiting);
+        for (size_t i = 0; i < found.n && i < DATA_NOTES_MAX && !found.items[i].is_slot; i++)
+                if (names_have(&found.waiting, found.items[i].name))
+                        client_note_kept_data(c, found.items[i].name, &found.waiting, false);
         for (size_t i = 0; i < MIN(found.waiting.n, (size_t) UNITS_MANY); i++)
                 note_created_again(c, &found, found.waiting.items[i]);
         if (c->options.no_block || !progress_is_possible())

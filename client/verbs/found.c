@@ -23,7 +23,6 @@ void found_done(FoundUnits *found) {
         names_done(&found->names);
         names_done(&found->created);
         names_done(&found->sets);
-        names_done(&found->slots);
         names_done(&found->differing);
         for (size_t i = 0; i < found->n; i++) {
                 free(found->items[i].reason);
@@ -34,12 +33,17 @@ void found_done(FoundUnits *found) {
 
 /* -- Sets -- */
 
-bool found_is_set(const FoundUnits *found, const Found *f) {
-        return names_have(&found->sets, f->name);
-}
+int found_slots(const char *template, uint64_t first, uint64_t last, Names *ret) {
+        int stem = (int) strcspn(template, "@") + 1;
 
-bool found_is_slot(const FoundUnits *found, const Found *f) {
-        return names_have(&found->slots, f->name);
+        for (uint64_t i = first; i <= MIN(last, (uint64_t) UNIT_REPLICAS_MAX); i++) {
+                _cleanup_text_ Text t = {};
+
+                text_printf(&t, "%.*s%llu%s", stem, template, (unsigned long long) i, template + stem);
+                TRY(t.error);
+                TRY(names_add(ret, t.chars, t.size));
+        }
+        return 0;
 }
 
 int found_read_set(Client *c, const char *template, JsonValue **ret, Error *err) {
@@ -51,28 +55,18 @@ int found_read_set(Client *c, const char *template, JsonValue **ret, Error *err)
         return r == -EREMOTEIO && !client_is_about_daemon(r, err) ? 0 : r;
 }
 
-static bool found_is_apart(const JsonValue *set, const char *name) {
-        JSON_EACH(item, json_value_member(set, "apart"))
-                if (same_string(json_value_string(item), name))
-                        return true;
-        return false;
-}
-
 static int found_add_set(FoundUnits *found, const char *template, const JsonValue *set) {
-        uint64_t n = MIN(member_number(set, "count"), (uint64_t) UNIT_REPLICAS_MAX);
-        int stem = (int) strcspn(template, "@") + 1;
+        _cleanup_names_ Names slots = {};
 
         TRY(names_add(&found->sets, template, strlen(template)));
-        for (uint64_t i = 1; i <= n; i++) {
-                _cleanup_text_ Text t = {};
+        TRY(found_slots(template, 1, member_number(set, "count"), &slots));
+        for (size_t i = 0; i < slots.n; i++) {
+                const char *name = slots.items[i];
 
-                text_printf(&t, "%.*s%llu%s", stem, template, (unsigned long long) i, template + stem);
-                TRY(t.error);
-                if (found_is_apart(set, t.chars)) /* it has a text of its own */
-                        continue;
-                if (!names_have(&found->names, t.chars))
-                        TRY(names_add(&found->names, t.chars, t.size));
-                TRY(names_add(&found->slots, t.chars, t.size));
+                if (json_list_has(json_value_member(set, "apart"), name) || names_have(&found->names, name))
+                        continue; /* it has a text of its own, or was named, too */
+                TRY(names_add(&found->names, name, strlen(name)));
+                found->n_slots++;
         }
         return 0;
 }
@@ -186,6 +180,8 @@ int found_read(Client *c, FoundUnits *found, bool named, Error *err) {
                 const ApiUnit *unit;
 
                 f->name = found->names.items[i];
+                f->is_set = names_have(&found->sets, f->name);
+                f->is_slot = i >= found->names.n - found->n_slots;
                 if (!many) {
                         TRY(found_read_one(c, f, named, err));
                         continue;
@@ -234,10 +230,10 @@ int found_find(Client *c, char **args, size_t n, FoundUnits *ret, Error *err) {
         ret->n = kept;
         if (ret->n == 0 && !client_is_interactive())
                 fputs("Units not found in registry\n", stderr);
-        for (size_t i = 0; n_absent > 0 && i < ret->names.n; i++) {
+        for (size_t i = 0; n_absent > 0 && i < ret->names.n - ret->n_slots; i++) {
                 const char *name = ret->names.items[i];
 
-                if (found_has(ret, name) || names_have(&ret->slots, name))
+                if (found_has(ret, name))
                         continue;
                 client_note("%s: %s", name,
                             strpbrk(name, "*?[") ? "no unit of the cluster matches" :

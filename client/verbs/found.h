@@ -14,6 +14,8 @@
 typedef struct Found {
         const char *name; /* borrowed */
         bool exists, global;
+        bool is_set, is_slot; /* a template with Replicas=; an instance that has its target state from one:
+                                 the leader sets it */
         TargetState desired, current;
         bool as_requested; /* it had the requested target state already */
         bool waits;        /* for a machine, or for one that reports it: its machine may be lost */
@@ -29,9 +31,9 @@ typedef struct Found {
 
 typedef struct FoundUnits {
         Names names, created; /* 'created': with the requested target state, by this command */
-        Names sets, slots; /* of 'names': templates with Replicas=, and their numbered instances, which have
-                              the target states of these: the leader sets them */
-        Names differing;   /* of each of 'names': see Submitted */
+        Names sets;           /* of 'names': templates with Replicas= */
+        size_t n_slots;       /* the last ones of 'names': their numbered instances */
+        Names differing;      /* of each of 'names': see Submitted */
         Found *items;
         size_t n;
 
@@ -48,14 +50,14 @@ void found_done(FoundUnits *found);
 #define _cleanup_found_ _cleanup_(found_done)
 /* Read the replicas of a template. 1; 0: it has none, or fleetd is of a version without them. */
 int found_read_set(Client *c, const char *template, JsonValue **ret, Error *err);
+/* Add the names of the slots of a template between two numbers, at most UNIT_REPLICAS_MAX. 0 or -ENOMEM. */
+int found_slots(const char *template, uint64_t first, uint64_t last, Names *ret);
 /* Add the numbered instances of the templates with Replicas= among the names, as many as these are to have.
  */
 int found_add_slots(Client *c, FoundUnits *found, Error *err);
 /* Wait until the leader has created the slots, and has given them the new target states; not with --no-block.
  */
 int found_await_slots(Client *c, const FoundUnits *found, Error *err);
-bool found_is_set(const FoundUnits *found, const Found *f);
-bool found_is_slot(const FoundUnits *found, const Found *f);
 void found_set_states(Found *f, const Listing *states);
 /* Read all units of found->names, in order, whether they exist or not. */
 int found_read(Client *c, FoundUnits *found, bool named, Error *err);

@@ -44,10 +44,7 @@ bool cluster_awaits(const JsonValue *cluster, const Listing *machines, const Api
         if (same_string(m->id, member_text(cluster, "machine"))) /* about to report */
                 return false;
         append_machine_name(&name, machines, m->id);
-        JSON_EACH(item, json_value_member(cluster, "waitsFor"))
-                if (same_string(json_value_string(item), name.chars ?: ""))
-                        return true;
-        return false;
+        return json_list_has(json_value_member(cluster, "waitsFor"), name.chars ?: "");
 }
 
 int view_read_history(Client *c, View *v, const char *unit, Error *err) {

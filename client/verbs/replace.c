@@ -29,18 +29,8 @@ static int template_read(Client *c, ReplaceTemplate *t, Error *err) {
         return MIN(r, 0);
 }
 
-/* Return whether the list of names in the answer of the template has the instance. */
-static bool template_lists(const ReplaceTemplate *t, const char *list, const char *instance) {
-        const JsonValue *names = json_value_member(t->rollout, list);
-
-        JSON_EACH(item, names)
-                if (streq(json_value_string(item) ?: "", instance))
-                        return true;
-        return false;
-}
-
 bool replace_template_lacks(const ReplaceTemplate *t, const char *instance) {
-        return template_lists(t, "apart", instance);
+        return json_list_has(json_value_member(t->rollout, "apart"), instance);
 }
 
 bool replace_template_has(const ReplaceTemplate *t, const char *instance) {
@@ -80,30 +70,15 @@ void replace_append_apart(Text *t, const ReplaceTemplate *template, const char *
 
 void replace_note_set(Client *c, const char *template) {
         _cleanup_(replace_templates_done) ReplaceTemplates all = {};
-        const char *first = NULL;
-        _cleanup_text_ Text names = {};
+        _cleanup_text_ Text apart = {};
         const ReplaceTemplate *t;
-        size_t n = 0;
 
         if (replace_template(c, &all, template, &t, &(Error) {}) < 0)
                 return;
         client_note_warnings(json_value_member(t->rollout, "warnings"));
-        JSON_EACH(item, json_value_member(t->rollout, "apart")) {
-                const char *name = json_value_string(item) ?: "";
-
-                if (template_lists(t, "joiners", name)) /* it follows next: it has the text */
-                        continue;
-                if (n++ < NAMED_MAX)
-                        text_printf(&names, "%s%s", first ? ", " : "", name);
-                first = first ?: name;
-        }
-        if (n > NAMED_MAX)
-                text_printf(&names, " and %zu more", n - NAMED_MAX);
-        if (n > 0 && names.error == 0)
-                client_note("%s %s of %s own, and %s not follow %s; to give one its text: fleetctl start "
-                            "--replace %s",
-                            names.chars, n == 1 ? "has a text" : "have texts", n == 1 ? "its" : "their",
-                            n == 1 ? "does" : "do", template, first);
+        append_apart(&apart, t->rollout);
+        if (apart.size > 0 && apart.error == 0)
+                client_note("%s", apart.chars);
 }
 
 void replace_refuse_template(const Client *c, const char *name, const char *given, bool exists,

@@ -1,6 +1,7 @@
 /* The answer about a rollout as text. */
 #include "client/verbs/rollout_text.h"
 
+#include "client/core/notes.h"
 #include "client/core/times.h"
 
 bool rollout_is(const JsonValue *answer, const char *state) {
@@ -156,10 +157,10 @@ void rollout_print(const JsonValue *answer) {
         }
         if (why.size > 0)
                 output_words(&why, 11);
-        if (*member_text(answer, "template"))
-                text_append(&apart, "  ");
+        text_append(&apart, "  ");
         rollout_append_left(&apart, answer);
-        if (apart.size > 0)
+        append_apart(&apart, answer);
+        if (apart.size > 2)
                 output_words(&apart, 4);
         text_append(&next, "  ");
         rollout_append_next(&next, answer);

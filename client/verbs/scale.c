@@ -4,72 +4,54 @@
 #include "client/core/client.h"
 #include "client/core/notes.h"
 #include "client/core/unit.h"
+#include "client/verbs/found.h"
 #include "units/placement.h"
 
 enum { SCALE_NAMED = 10 };
 
-/* Append the instances from 'first' to 'last': "web@4, web@5", and "and 3 more". */
-static void scale_append_slots(Text *t, const char *template, uint64_t first, uint64_t last) {
-        int stem = (int) strcspn(template, "@");
-
-        for (uint64_t i = first; i <= last; i++) {
-                if (i - first == SCALE_NAMED) {
-                        text_printf(t, " and %llu more", (unsigned long long) (last - i + 1));
+/* Append the first of these instances, without the type: "web@4, web@5", and "and 3 more". */
+static void scale_append_slots(Text *t, const Names *slots) {
+        for (size_t i = 0; i < slots->n; i++) {
+                if (i == SCALE_NAMED) {
+                        text_printf(t, " and %zu more", slots->n - i);
                         return;
                 }
-                if (i > first)
-                        text_append(t, i == last ? " and " : ", ");
-                text_printf(t, "%.*s@%llu", stem, template, (unsigned long long) i);
+                if (i > 0)
+                        text_append(t, i == slots->n - 1 ? " and " : ", ");
+                text_printf(t, "%.*s", (int) strcspn(slots->items[i], "."), slots->items[i]);
         }
 }
 
-/* Print the number, and the instances that are created or destroyed. 'before': the answer before it was set.
- */
-static int scale_print(const char *name, const JsonValue *before, uint64_t n, bool scaled) {
-        uint64_t was = member_number(before, "count"), first = MIN(n, was) + 1, last = MAX(n, was);
+/* Print the number, and the instances that are created or destroyed. 'is': the answer after the change. */
+static int scale_print(const char *name, const JsonValue *is, const Names *slots, bool more) {
+        uint64_t n = member_number(is, "count");
         _cleanup_text_ Text t = {};
 
         text_printable(&t, "%s: ", name);
         text_printf(&t, "%llu %s", (unsigned long long) n, n == 1 ? "replica" : "replicas");
-        if (scaled)
-                text_printf(&t, " (file: %llu)", (unsigned long long) member_number(before, "file"));
-        if (first <= last) {
+        if (*member_text(is, "scaledBy"))
+                text_printf(&t, " (file: %llu)", (unsigned long long) member_number(is, "file"));
+        if (slots->n > 0) {
                 text_append(&t, ": ");
-                scale_append_slots(&t, name, first, last);
-                text_printf(&t, " %s %s", first == last ? "is" : "are", n > was ? "created" : "destroyed");
+                scale_append_slots(&t, slots);
+                text_printf(&t, " %s %s", slots->n == 1 ? "is" : "are", more ? "created" : "destroyed");
         }
         return output_built(&t);
 }
 
-/* Print which of the instances have data: created ones start with it, that of destroyed ones stays. */
-static void scale_note_data(Client *c, const char *template, uint64_t n, uint64_t was) {
-        int stem = (int) strcspn(template, "@") + 1;
+/* Print which instances are none of the set, and which of the changed ones have data. */
+static void scale_note(Client *c, const char *name, const JsonValue *is, const Names *slots, bool more) {
+        _cleanup_text_ Text apart = {};
 
-        for (uint64_t i = MIN(n, was) + 1, k = 0; i <= MAX(n, was) && k < DATA_NOTES_MAX; i++, k++) {
-                _cleanup_json_ JsonValue *root = NULL;
-                _cleanup_text_ Text name = {};
-
-                text_printf(&name, "%.*s%llu%s", stem, template, (unsigned long long) i, template + stem);
-                root = name.error < 0 ? NULL : client_get_data(c, "?unit=", name.chars);
-                JSON_EACH(unit, json_value_member(root, "units"))
-                        if (*member_text(unit, "machine"))
-                                client_note(
-                                        n > was ?
-                                                "%s starts with its data on %s" :
-                                                "%s: its data stays on %s; a unit of this name returns there",
-                                        name.chars, member_text(unit, "machine"));
-        }
-}
-
-/* An instance with a text of its own is none of the set. */
-static void scale_note_apart(const JsonValue *before, const char *name) {
-        JSON_EACH(item, json_value_member(before, "apart")) {
-                const char *unit = json_value_string(item) ?: "";
-
-                client_note("%s has a text of its own, and is none of them; to let it follow %s: fleetctl "
-                            "start --replace %s",
-                            unit, name, unit);
-        }
+        append_apart(&apart, is);
+        if (apart.size > 0 && apart.error == 0)
+                client_note("%s", apart.chars);
+        JSON_EACH(item, json_value_member(is, "above"))
+                if (item_i < SCALE_NAMED)
+                        client_note("%s stays: it was started by its name; to remove it: fleetctl destroy %s",
+                                    json_value_string(item) ?: "", json_value_string(item) ?: "");
+        if (slots->n > 0)
+                client_note_kept_data(c, name, slots, more);
 }
 
 static int scale_request(Client *c, const char *path, const uint64_t *count, Error *err) {
@@ -85,10 +67,11 @@ static int scale_request(Client *c, const char *path, const uint64_t *count, Err
 }
 
 static int scale_run(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_json_ JsonValue *before = NULL;
+        _cleanup_json_ JsonValue *before = NULL, *is = NULL;
         _cleanup_free_ char *name = NULL;
+        _cleanup_names_ Names slots = {};
         _cleanup_text_ Text path = {};
-        uint64_t count = 0;
+        uint64_t count = 0, was;
         bool file;
         int r;
 
@@ -109,11 +92,12 @@ static int scale_run(Client *c, char **args, size_t n, Error *err) {
                  "Failed to scale %s: ", name);
         if (client_prints_json(c))
                 return client_print_answer(c, client_path(&path), err);
-        if (file)
-                count = member_number(before, "file");
-        TRY(scale_print(name, before, count, !file));
-        scale_note_apart(before, name);
-        scale_note_data(c, name, count, member_number(before, "count"));
+        TRY(client_get_json(c, client_path(&path), &is, err));
+        count = member_number(is, "count");
+        was = member_number(before, "count");
+        TRY(found_slots(name, MIN(count, was) + 1, MAX(count, was), &slots));
+        TRY(scale_print(name, is, &slots, count > was));
+        scale_note(c, name, is, &slots, count > was);
         return EXIT_DONE;
 }
 

@@ -21,13 +21,12 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
         for (size_t i = 0; i < found->n; i++) {
                 Found *f = &found->items[i];
 
-                if (found_is_slot(found, f))
+                if (f->is_slot)
                         continue;
                 if (!f->exists)
                         return error_set(err, -ENOENT, "unable to find unit %s", f->name);
-                f->as_requested = f->desired == target && !names_have(&found->created, f->name) &&
-                                  !found_is_set(found, f);
-                if (f->desired != target || found_is_set(found, f) ||
+                f->as_requested = f->desired == target && !names_have(&found->created, f->name) && !f->is_set;
+                if (f->desired != target || f->is_set ||
                     (found_is_triggered(f, target) && !c->options.replace))
                         found_add_change(changes, &n_changes, f, target);
         }
@@ -37,7 +36,7 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
         for (size_t i = 0; i < found->n; i++) {
                 const Found *f = &found->items[i];
 
-                if (found_is_set(found, f))
+                if (f->is_set)
                         continue;
                 /* fleet did not wait for a unit that was started before, and scripts rely on it. One that
                  * waits does not run: a repeated command waits as the first one. */

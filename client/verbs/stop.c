@@ -23,14 +23,14 @@ static int lower_targets(Client *c, FoundUnits *found, TargetState target, Text 
         for (size_t i = 0; i < found->n; i++) {
                 const Found *f = &found->items[i];
 
-                if (found_is_slot(found, f)) { /* it gets the target state of its set */
+                if (f->is_slot) { /* it gets the target state of its set */
                         if (f->desired == TARGET_LOADED)
                                 TRY(names_add(&found->loaded, f->name, strlen(f->name)));
                         TRY(found_add_changed(c, found, f->name, false, 0));
                         continue;
                 }
                 /* fleet changed and reported global units every time. */
-                if (f->desired <= target && !found_is_triggered(f, target) && !found_is_set(found, f) &&
+                if (f->desired <= target && !found_is_triggered(f, target) && !f->is_set &&
                     (f->global ? progress_is_possible() : f->current <= target))
                         continue;
                 found_add_change(changes, &n_changes, f, target);
@@ -62,7 +62,7 @@ static int lower_run(Client *c, char **args, size_t n, Error *err) {
         /* Check all units before the first one changes. */
         for (size_t i = 0; stop && i < found.n; i++)
                 if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE &&
-                    !found_is_set(&found, &found.items[i]) && !found_is_slot(&found, &found.items[i]))
+                    !found.items[i].is_set && !found.items[i].is_slot)
                         return refuse_to_stop(&found.items[i]);
 
         r = lower_targets(c, &found, request.target, &list, err);

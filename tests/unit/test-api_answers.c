@@ -66,8 +66,8 @@ void __wrap_agent_each_unit(const Agent *agent, void (*each)(void *userdata, con
                 each(userdata, &units[i]);
 }
 
-static const Component *const components[] = { &reboot_component, &replicas_component, &rollout_component,
-                                               &services_component, NULL };
+static const Component *const components[] = { &data_component,    &reboot_component,   &replicas_component,
+                                               &rollout_component, &services_component, NULL };
 
 static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
         ComponentHost *host = &fixture->host->components;
@@ -2691,6 +2691,93 @@ static void the_number_of_replicas_is_read_set_and_reset(void **state) {
         raise_level(fixture, KV_LEVEL_SCHEDULING);
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+}
+
+static void below_its_level_a_number_of_replicas_is_rejected_and_changes_nothing(void **state) {
+#define RAISES "the level is 11: all hosts need this version of fleetd; then: fleetctl cluster level 12"
+        static const Record records[] = {
+                { "unit/web@.service", "{\"text\":\"[Service]\\nA=1\\n[X-Fleet]\\nReplicas=3\\n\"}" },
+                { "unit/web@1.service", "{\"from\":\"web@.service\",\"text\":\"[Service]\\nA=1\\n\"}" },
+        };
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "PUT /fleet/v1/units/a@.service", "{\"text\":\"[X-Fleet]\\nReplicas=3\\n\"}", 409,
+                  "a@.service: Replicas= begins at feature level 12, and this cluster has level 11; when all "
+                  "hosts run this version: fleetctl cluster level 12" },
+                { "GET /fleet/v1/units/a@.service", NULL, 404, "" },
+                { "GET " SET "/replicas", NULL, 409, "scale requires feature level 12, and " RAISES },
+                { "PUT " SET "/replicas", "{\"count\":2}", 409,
+                  "scale requires feature level 12, and " RAISES },
+                { "DELETE " SET "/replicas", NULL, 409, "scale requires feature level 12, and " RAISES },
+                { "GET " SET, NULL, 200, "\"desiredState\":\"inactive\"" },
+                { "GET /fleet/v1/units/web@2.service", NULL, 404, "" },
+        };
+        Fixture *fixture = *state;
+        uint64_t index;
+
+        raise_level(fixture, KV_LEVEL_SERVICES);
+        write_now(fixture, records, ELEMENTS(records));
+        index = kv_index(fixture->host->store);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+        assert_int_equal(kv_index(fixture->host->store), index);
+#undef RAISES
+}
+
+static void instances_that_are_none_of_a_set_are_named_and_the_data_of_all(void **state) {
+#define FOLLOWS \
+        "{\"from\":\"web@.service\",\"text\":\"[Service]\\nStateDirectory=d\\n[X-Fleet]\\nReplicas=2\\n\"}"
+#define OWN "{\"text\":\"[Service]\\nStateDirectory=own\\n\"}"
+        static const Record records[] = {
+                { "unit/web@.service",
+                  "{\"text\":\"[Service]\\nStateDirectory=d\\n[X-Fleet]\\nReplicas=2\\n\"}" },
+                { "unit/web@1.service", FOLLOWS },
+                { "unit/web@2.service", OWN },
+                { "unit/web@03.service", FOLLOWS },
+                { "unit/web@9.service", FOLLOWS },
+                { "unit/web@12.service", FOLLOWS },
+                { "unit/web@13.service", OWN },
+                { "unit/web@blue.service", FOLLOWS },
+                { "unit/webs.service", OWN },
+                { "data/web@7.service", "{\"machine\":\"" BETA "\",\"since\":5}" },
+                { "data/web@1.service", "{\"machine\":\"" BETA "\",\"since\":5}" },
+        };
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says, *lacks;
+        } rows[] = {
+                { "GET " SET "/replicas", NULL, 200,
+                  "\"name\":\"web@.service\",\"above\":[\"web@12.service\",\"web@9.service\"],\"apart\":["
+                  "\"web@2.service\"],\"exist\":1}" },
+                { "PUT " SET "/replicas", "{\"count\":10}", 204, "" },
+                { "GET " SET "/replicas", NULL, 200,
+                  "\"above\":[\"web@12.service\"],\"apart\":[\"web@2.service\"],\"due\":7,\"exist\":2,"
+                  "\"missing\":[\"web@3.service\",",
+                  "web@9" },
+                { "GET /fleet/v1/data?unit=web@.service", NULL, 200, "\"name\":\"web@1.service\"", "webs" },
+                { "GET /fleet/v1/data?unit=web@.service", NULL, 200,
+                  "\"name\":\"web@7.service\",\"since\":5}", "webs" },
+                { "GET /fleet/v1/data?unit=web@1.service", NULL, 200, "\"name\":\"web@1.service\"",
+                  "web@12" },
+                { "GET /fleet/v1/data?unit=web@.service&machine=" BETA, NULL, 200, "web@7.service", "web@2" },
+                { "GET /fleet/v1/data", NULL, 200, "webs.service" },
+                { "GET /fleet/v1/data?unit=none.service", NULL, 200, "{\"units\":[]}" },
+        };
+        Fixture *fixture = *state;
+
+        raise_level(fixture, KV_LEVEL_SCHEDULING);
+        write_now(fixture, records, ELEMENTS(records));
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+                if (rows[i].lacks && strstr(fixture->answer, rows[i].lacks))
+                        fail_msg("%s: %s", rows[i].request, fixture->answer);
+        }
+#undef FOLLOWS
+#undef OWN
 #undef SET
 }
 
@@ -5768,6 +5855,8 @@ int main(void) {
                 in_a_fixture(
                         a_reverted_text_is_in_the_answer_about_the_cluster_for_a_day_or_until_the_next_text),
                 in_a_fixture(the_number_of_replicas_is_read_set_and_reset),
+                in_a_fixture(below_its_level_a_number_of_replicas_is_rejected_and_changes_nothing),
+                in_a_fixture(instances_that_are_none_of_a_set_are_named_and_the_data_of_all),
                 in_a_fixture(a_host_that_reboots_or_shuts_down_is_cordoned_afterwards),
                 in_a_fixture(an_instance_follows_its_template_after_a_request_with_its_text),
                 in_a_fixture(

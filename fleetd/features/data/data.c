@@ -82,16 +82,14 @@ static void data_write_why(Text *t, const Request *request, const ClusterUnit *u
         json_close(t, '}');
 }
 
-/* Return whether the unit has a record or a note, and is named, or its data is on the machine; then write it.
- */
-static bool data_write_unit(Text *t, const Request *request, const ClusterUnit *u, const char *unit,
-                            const char *machine) {
+/* Return whether the unit has a record or a note, and its data is on the machine, if one is named; then write
+ * it. */
+static bool data_write_unit(Text *t, const Request *request, const ClusterUnit *u, const char *machine) {
         const Cluster *c = request_cluster(request);
         const char *id = u->data || u->sticky ? cluster_data_machine(u) : NULL;
         Verdict note = {};
 
-        if ((*unit && !streq(unit, u->name)) || (*machine && !(id && streq(id, machine))) ||
-            (!cluster_data_note(c, u, &note) && !id))
+        if ((*machine && !(id && streq(id, machine))) || (!cluster_data_note(c, u, &note) && !id))
                 return false;
         json_open(t, NULL, '{');
         json_add_string(t, "code", verdict_name(&note));
@@ -113,17 +111,16 @@ static unsigned data_get_handle(Request *request, Error *err) {
         _cleanup_text_ Text t = {};
         UnitPosition at = {};
         const ClusterUnit *u;
-        size_t n = 0;
+        size_t n = 0, left;
 
         json_open(&t, NULL, '{');
         json_open(&t, "units", '[');
-        if (*unit) {
-                u = cluster_any_unit(c, unit);
-                if (u)
-                        (void) data_write_unit(&t, request, u, unit, machine);
-        } else
-                while (n < UNITS_MAX && (u = unit_order_next(&c->by_name, &at)))
-                        n += data_write_unit(&t, request, u, unit, machine);
+        if (unit_name_is_template(unit))
+                left = unit_order_instances(&c->by_name, unit, &at);
+        else
+                left = unit_order_prefix(&c->by_name, unit, *unit ? strlen(unit) + 1 : 0, &at);
+        for (; left > 0 && n < UNITS_MAX && (u = unit_order_next(&c->by_name, &at)); left--)
+                n += data_write_unit(&t, request, u, machine);
         json_close(&t, ']');
         json_close(&t, '}');
         return request_answer_json(request, 200, &t);

@@ -5,51 +5,57 @@
 #include "fleetd/features/replicas/replicas.h"
 #include "fleetd/registry/unit_order.h"
 
-static void replicas_write_list(Text *t, const char *name, const Names *names) {
-        size_t list = json_open_list(t, name);
+typedef enum SlotState { SLOT_FOLLOWS, SLOT_APART, SLOT_MISSING } SlotState;
 
-        for (size_t i = 0; i < names->n; i++)
-                json_add_string(t, NULL, names->items[i]);
-        json_close_list(t, list);
+/* Write the names of the slots from 'first' to 'last' in this state, without 't' none. Return their number.
+ */
+static uint64_t replicas_write_slots(Text *t, const char *member, SlotState state, const Cluster *c,
+                                     const ClusterUnit *head, unsigned first, unsigned last) {
+        size_t list = t ? json_open_list(t, member) : 0;
+        char name[UNIT_NAME_MAX + 1];
+        uint64_t n = 0;
+
+        for (unsigned i = first; i <= last; i++) {
+                const ClusterUnit *u = replicas_slot(head->name, i, name) ? cluster_any_unit(c, name) : NULL;
+                SlotState is = !cluster_unit_exists(u)   ? SLOT_MISSING :
+                               replicas_follows(u, head) ? SLOT_FOLLOWS :
+                                                           SLOT_APART;
+
+                if (is != state)
+                        continue;
+                n++;
+                if (t)
+                        json_add_string(t, NULL, name);
+        }
+        if (t)
+                json_close_list(t, list);
+        return n;
 }
 
-/* The numbers of slots that exist and that are still to be removed, and the names of those that are missing
- * or have a text of their own. */
-static void replicas_write_slots(Text *t, const Cluster *c, const ClusterUnit *head, int wanted) {
-        _cleanup_names_ Names missing = {}, apart = {};
-        char name[UNIT_NAME_MAX + 1];
-        uint64_t exist = 0, to_stop = 0;
-        ReplicasStep step;
+/* Write the names of followers above the highest slot: people have started them. */
+static void replicas_write_above(Text *t, const Cluster *c, const ClusterUnit *head, unsigned highest) {
+        size_t list = json_open_list(t, "above");
+        UnitPosition at = {};
 
-        for (int i = 1; i <= MAX(wanted, head->replicas ? (int) head->replicas->slots : 0); i++) {
-                const ClusterUnit *u = NULL;
-                Names *list = NULL;
+        for (size_t n = unit_order_instances(&c->by_name, head->name, &at); n > 0; n--) {
+                const ClusterUnit *u = unit_order_next(&c->by_name, &at);
 
-                if (replicas_slot(head->name, (unsigned) i, name))
-                        u = cluster_any_unit(c, name);
-                if (replicas_follows(u, head)) {
-                        exist += i <= wanted;
-                        to_stop += i > wanted;
-                } else if (i <= wanted)
-                        list = cluster_unit_exists(u) ? &apart : &missing;
-                if (list && names_add(list, name, strlen(name)) < 0)
-                        t->error = -ENOMEM;
+                if (replicas_follows(u, head) && replicas_number(head->name, u->name) > highest)
+                        json_add_string(t, NULL, u->name);
         }
-        replicas_step(head, c, &step);
-        replicas_write_list(t, "apart", &apart);
-        json_add_u64(t, "due", step.n);
-        json_add_u64(t, "exist", exist);
-        replicas_write_list(t, "missing", &missing);
-        json_add_u64(t, "surplus", to_stop);
+        json_close_list(t, list);
 }
 
 static void replicas_write(Text *t, const Request *request, const ClusterUnit *head) {
         const ReplicasRecord *r = head->replicas;
-        int wanted = cluster_replicas(head), file = head->unit->placement.replicas;
+        const Cluster *c = request_cluster(request);
+        unsigned n = (unsigned) cluster_replicas(head), slots = r ? (unsigned) r->slots : 0;
+        int file = head->unit->placement.replicas;
+        ReplicasStep step;
         bool scaled = r && r->is_scaled && r->file == (uint64_t) file;
 
         json_begin(t, "count");
-        text_printf(t, "%d", wanted);
+        text_printf(t, "%u", n);
         json_begin(t, "file");
         text_printf(t, "%d", file);
         json_add_string(t, "name", head->name);
@@ -57,7 +63,13 @@ static void replicas_write(Text *t, const Request *request, const ClusterUnit *h
                 json_add_string(t, "scaledBy", r->by);
                 json_add_u64(t, "scaledSince", r->since_ms);
         }
-        replicas_write_slots(t, request_cluster(request), head, wanted);
+        replicas_write_above(t, c, head, MAX(n, slots));
+        replicas_write_slots(t, "apart", SLOT_APART, c, head, 1, n);
+        replicas_step(head, c, &step);
+        json_add_u64(t, "due", step.n);
+        json_add_u64(t, "exist", replicas_write_slots(NULL, NULL, SLOT_FOLLOWS, c, head, 1, n));
+        replicas_write_slots(t, "missing", SLOT_MISSING, c, head, 1, n);
+        json_add_u64(t, "surplus", replicas_write_slots(NULL, NULL, SLOT_FOLLOWS, c, head, n + 1, slots));
 }
 
 /* Write "replicas": the number, and which slots are missing or have texts of their own. Nothing for a
