@@ -121,7 +121,7 @@ static bool plan_stops_again(const ClusterAssignment *o) {
 
         return o->kind == ASSIGNMENT_LOAD && u->unit && u->target == TARGET_LOADED &&
                u->target_index > MAX(o->index, u->index) && plan_takes_finished(o->machine) &&
-               u->target_index > o->machine->place_index &&
+               u->target_index > o->machine->takes_index &&
                (u->unit->placement.global || (LIST_FIRST(&u->assignments) == o && !LIST_NEXT(o, of_unit)));
 }
 

@@ -227,6 +227,7 @@ struct ClusterMachine {
         uint64_t claimed_created; /* as the claims know it, and whether it is restricted */
         bool claimed_restricted;
         uint64_t place_index; /* of the last facts that changed what the scheduler reads of them */
+        uint64_t takes_index; /* of those since which it takes finished units: its upgrade */
         Pairs set;            /* metadata set by people; "" hides the pair that the host reports */
         Pairs metadata;       /* effective: 'set', and of an ordinary host its own */
         uint64_t away_ms, losses, lost_ms, hold_off_until_ms; /* see PresenceRecord */

@@ -92,7 +92,7 @@ void cluster_view_presence(ClusterView *p, const char *machine, Presence presenc
         put_text(p, LAYOUT_PRESENCE, NULL, machine, &t);
 }
 
-void cluster_view_machine(ClusterView *p, const char *machine, const char *metadata, Presence presence) {
+void cluster_view_facts(ClusterView *p, const char *machine, const char *metadata) {
         _cleanup_machine_ Machine m = {};
         _cleanup_text_ Text t = {};
 
@@ -103,8 +103,13 @@ void cluster_view_machine(ClusterView *p, const char *machine, const char *metad
         m.boot_id = strdup(m.id);
         assert(machine_metadata_parse(metadata, &m.metadata, NULL) >= 0);
         m.takes_finished = true;
+        m.capacity = p->capacity;
         stored_facts_write(&t, &m);
         put_text(p, LAYOUT_FACTS, NULL, machine, &t);
+}
+
+void cluster_view_machine(ClusterView *p, const char *machine, const char *metadata, Presence presence) {
+        cluster_view_facts(p, machine, metadata);
         cluster_view_presence(p, machine, presence);
 }
 

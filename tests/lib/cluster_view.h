@@ -11,6 +11,7 @@ typedef struct ClusterView {
         bool below_updates; /* the cluster is below KV_LEVEL_UPDATES: assignments name no text, and machines
                                publish no health */
         bool announced;     /* of the presences that are set: the host has announced its stop */
+        Resources capacity; /* of the machines that are set; 0: unknown */
 } ClusterView;
 
 /* As a cluster of the present level plans. */
@@ -21,7 +22,8 @@ extern const EnginePlanLimits cluster_view_limits;
 const char *cluster_view_id(char ret[static MACHINE_ID_SIZE], const char *machine);
 
 void cluster_view_machine(ClusterView *p, const char *machine, const char *metadata,
-                          Presence presence);                                       /* facts and presence */
+                          Presence presence); /* facts and presence */
+void cluster_view_facts(ClusterView *p, const char *machine, const char *metadata);
 void cluster_view_presence(ClusterView *p, const char *machine, Presence presence); /* since now */
 void cluster_view_unit(ClusterView *p, const char *name, const char *options,
                        TargetState target); /* lines of [X-Fleet], "" for none */

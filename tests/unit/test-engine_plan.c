@@ -268,6 +268,12 @@ static void a_loaded_unit_is_not_started(void **state) {
         plans(&p, "");
         cluster_view_target(&p, "a.service", TARGET_LOADED);
         plans(&p, "load a.service A");
+        /* Other facts that the scheduler reads: the request is still executed. */
+        cluster_view_execute(&p);
+        cluster_view_target(&p, "a.service", TARGET_LOADED);
+        p.capacity = (Resources) { 1024, 100 };
+        cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
+        plans(&p, "load a.service A");
 }
 
 static void a_destroyed_unit_is_stopped_everywhere(void **state) {
@@ -1058,6 +1064,7 @@ static void a_unit_in_conflict_on_one_machine_runs_on_another(void **state) {
 
 typedef struct Chance {
         Random random;
+        bool sized; /* capacities, and options of sizes */
         const char **names;
         size_t n;
 } Chance;
@@ -1089,6 +1096,24 @@ static const char *const all_options[] = { "",
 static const char *const all_machines[] = { "A", "B", "C", "D", "E", "F" };
 static const char *const all_metadata[] = { "", "zone=a", "zone=b", "zone=a,disk=ssd" };
 
+static const Resources all_capacities[] = { {}, { 400, 100 }, { 1024, 200 }, { 1024, 200 }, { 2048, 400 } };
+static const char *const all_sizes[] = { "MemoryRequest=150M",
+                                         "MemoryRequest=300M\nCPURequest=40%",
+                                         "MemoryRequest=900M\nConflicts=a.service",
+                                         "MemoryRequest=300M\nReplaces=b.service",
+                                         "CPURequest=120%",
+                                         "CPURequest=60%\nMachineOf=a.service",
+                                         "MemoryRequest=1G\nMachineMetadata=zone=a",
+                                         "Global=true\nMemoryRequest=300M",
+                                         "MemoryRequest=400M\nReplaceAfterSec=never",
+                                         "[Service]\nMemoryMax=700M",
+                                         "[Service]\nCPUQuota=70%" };
+static const char *const all_instances[] = { "MaxPerMachine=1", "MaxPerMachine=2",
+                                             "MaxPerMachine=1\nMemoryRequest=300M",
+                                             "MaxPerMachine=1\nReplaces=b.service" };
+
+static const LayoutKey facts_key = { .kind = LAYOUT_FACTS };
+
 #define ANY(c, array) ((array)[random_below(&(c)->random, ELEMENTS(array))])
 
 static int add_name(void *userdata, const char *unit) {
@@ -1112,8 +1137,9 @@ static int concerned(const Cluster *cluster, const RegistryChange *change,
         int r;
 
         engine_marks_add(&marks, cluster, change);
-        assert_int_equal(engine_marks_any(&marks),
-                         change->kind != CHANGED_PROBLEM && change->kind != CHANGED_CLUSTER);
+        if (!change->key) /* facts may have changed nothing that the scheduler reads */
+                assert_int_equal(engine_marks_any(&marks),
+                                 change->kind != CHANGED_PROBLEM && change->kind != CHANGED_CLUSTER);
         r = engine_marks_expand(&marks, cluster, add, userdata);
         assert_false(engine_marks_any(&marks));
         return r;
@@ -1150,6 +1176,61 @@ static void a_unit_in_conflict_is_planned_when_a_machine_joins(void **state) {
         plans(&p, "run a.service B");
 }
 
+/* Each event that makes room alone brings the unit that waits into the next plan. */
+static void a_unit_that_waits_for_room_is_planned_when_there_is_some(void **state) {
+        static const struct {
+                const char *options; /* of w@2.service; of w@1.service, which is on A */
+                const char *former, *shrunk;
+                enum { ROOM_GONE, ROOM_SHRUNK, ROOM_LARGER } event;
+        } rows[] = {
+                { "MemoryRequest=800M", "MemoryRequest=800M", "", ROOM_GONE },
+                { "MemoryRequest=800M", "MemoryRequest=800M", "MemoryRequest=200M", ROOM_SHRUNK },
+                { "MemoryRequest=800M", "MemoryRequest=800M", "", ROOM_LARGER },
+                { "CPURequest=80%", "CPURequest=80%", "", ROOM_GONE },
+                { "CPURequest=80%", "CPURequest=80%", "CPURequest=20%", ROOM_SHRUNK },
+                { "CPURequest=80%", "CPURequest=80%", "", ROOM_LARGER },
+                { "MaxPerMachine=1", "", "", ROOM_GONE },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000,
+                                                         .capacity = { 1024, 100 } };
+                char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
+                RegistryChange change = { .kind = CHANGED_ASSIGNMENT, .unit = "w@1.service", .machine = id };
+                Chance c = {};
+
+                cluster_view_machine(&p, "A", "", PRESENCE_UP);
+                cluster_view_unit(&p, "w@1.service", rows[i].former, TARGET_LAUNCHED);
+                plans(&p, "run w@1.service A");
+                cluster_view_execute(&p);
+                cluster_view_unit(&p, "w@2.service", rows[i].options, TARGET_LAUNCHED);
+                plans(&p, "");
+                cluster_view_id(id, "A");
+                if (rows[i].event == ROOM_GONE) {
+                        cluster_view_target(&p, "w@1.service", TARGET_INACTIVE);
+                        plans(&p, "stop w@1.service A");
+                        cluster_view_state(&p, "A", "w@1.service", NULL);
+                        cluster_view_remove(&p, layout_key(key, LAYOUT_ASSIGNMENT, "w@1.service", id));
+                        change.removed = true;
+                } else if (rows[i].event == ROOM_SHRUNK) {
+                        cluster_view_text(&p, "w@1.service", rows[i].shrunk, "/bin/true");
+                        change = (RegistryChange) { .kind = CHANGED_UNIT, .unit = "w@1.service" };
+                } else {
+                        p.capacity = (Resources) { 2048, 200 };
+                        cluster_view_facts(&p, "A", "");
+                        change = (RegistryChange) {
+                                .kind = CHANGED_MACHINE, .machine = id, .key = &facts_key, .index = p.index
+                        };
+                }
+                assert_int_equal(concerned(&p.cluster, &change, add_name, &c), 0);
+                assert_int_not_equal(c.n, 0);
+                assert_true(c.n == SIZE_MAX || streq(c.names[0], "w@2.service") ||
+                            (c.n > 1 && streq(c.names[1], "w@2.service")));
+                forget_names(&c);
+                plans(&p, "run w@2.service A");
+        }
+}
+
 /* A host of a later version writes one of the keys. The object of the key still exists; otherwise this would
  * be a removal. */
 static bool make_unreadable(ClusterView *p, Chance *c, const char *unit, const char *machine,
@@ -1184,7 +1265,6 @@ static bool make_unreadable(ClusterView *p, Chance *c, const char *unit, const c
         return true;
 }
 
-/* Apply one random change, and report it as the registry does. */
 /* A rollout assigns the wanted text to all machines of a unit. */
 static void roll_randomly(ClusterView *p, Chance *c, const char *unit) {
         const ClusterUnit *u = cluster_unit(&p->cluster, unit);
@@ -1201,6 +1281,13 @@ static void roll_randomly(ClusterView *p, Chance *c, const char *unit) {
                                  0);
 }
 
+static const char *any_options(Chance *c, const char *unit) {
+        if (!c->sized || random_below(&c->random, 3) == 0)
+                return ANY(c, all_options);
+        return strchr(unit, '@') && random_below(&c->random, 2) ? ANY(c, all_instances) : ANY(c, all_sizes);
+}
+
+/* Apply one random change, and report it as the registry does. */
 static void apply_random_change(ClusterView *p, Chance *c) {
         const char *unit = ANY(c, all_units), *machine = ANY(c, all_machines);
         char id[MACHINE_ID_SIZE];
@@ -1212,7 +1299,7 @@ static void apply_random_change(ClusterView *p, Chance *c) {
         case 1: {
                 bool is_new = !cluster_unit(&p->cluster, unit);
 
-                cluster_view_text(p, unit, ANY(c, all_options),
+                cluster_view_text(p, unit, any_options(c, unit),
                                   random_below(&c->random, 2) ? "/bin/true" : "/bin/false");
                 change.kind = CHANGED_UNIT;
                 if (is_new) {
@@ -1233,6 +1320,15 @@ static void apply_random_change(ClusterView *p, Chance *c) {
                 change.kind = CHANGED_UNIT;
                 break;
         case 4:
+                if (c->sized)
+                        p->capacity = ANY(c, all_capacities);
+                if (c->sized && cluster_machine(&p->cluster, id)) {
+                        cluster_view_facts(p, machine, "zone=a");
+                        change = (RegistryChange) {
+                                .kind = CHANGED_MACHINE, .machine = id, .key = &facts_key, .index = p->index
+                        };
+                        break;
+                }
                 cluster_view_machine(p, machine, ANY(c, all_metadata),
                                      cluster_machine(&p->cluster, id) ?
                                              cluster_machine(&p->cluster, id)->presence :
@@ -1372,19 +1468,67 @@ static void assert_rules_hold(const ClusterView *p, const EnginePlan *plan) {
         }
 }
 
-static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
-        unsigned planned = 0, steps = 0;
+/* The sums of each machine are those of its assignments counted anew. */
+static void assert_sums_hold(const ClusterView *p) {
+        for (const ClusterMachine *m = p->cluster.machines; m; m = m->hh.next) {
+                Sums requested = {}, sized = {};
 
-        for (unsigned seed = 1; seed <= 60; seed++) {
+                for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next) {
+                        const Placement *of = o->of->unit ? &o->of->unit->placement : NULL;
+
+                        sums_add(&requested, of ? of->request : (Resources) {});
+                        if (cluster_assignment_is_active(o))
+                                sums_add(&sized, of ? of->size : resources_default);
+                }
+                assert_memory_equal(&m->requested, &requested, sizeof(requested));
+                assert_memory_equal(&m->sized, &sized, sizeof(sized));
+        }
+}
+
+/* On the machine of an assignment that the plan has added: its unit and its siblings are within the largest
+ * MaxPerMachine= of them, since the one that arrived last was; and the requests within the capacity. */
+static unsigned assert_arrival_has_room(const ClusterView *p, const AssignmentChange *c) {
+        const ClusterUnit *u = cluster_unit(&p->cluster, c->unit);
+        const ClusterMachine *m = cluster_machine(&p->cluster, c->machine);
+        const Placement *wants = &u->unit->placement;
+        Resources capacity = m->facts ? m->facts->capacity : (Resources) {};
+        unsigned n = 0, max = 0;
+
+        for (const ClusterAssignment *o = m->assignments; o && wants->max_per_machine > 0; o = o->hh.next)
+                if (o->of->unit && o->of->unit->placement.max_per_machine > 0) {
+                        n++;
+                        max = MAX(max, o->of->unit->placement.max_per_machine);
+                }
+        assert_true(n <= max);
+        if (!resources_are_set(capacity))
+                return max > 0;
+        if (wants->request.memory_mib > 0)
+                assert_true(m->requested.memory_mib <= capacity.memory_mib);
+        if (wants->request.cpu_percent > 0)
+                assert_true(m->requested.cpu_percent <= capacity.cpu_percent);
+        return max > 0 || resources_are_set(wants->request);
+}
+
+static bool arrives(const ClusterView *p, const AssignmentChange *c) {
+        const ClusterAssignment *was = cluster_assignment(&p->cluster, c->machine, c->unit);
+
+        return c->kind != ASSIGNMENT_STOP && (!was || !cluster_assignment_is_active(was));
+}
+
+static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
+        unsigned planned = 0, steps = 0, arrivals = 0;
+
+        for (unsigned seed = 1; seed <= (getenv("CHECK_ALL") ? 700 : 60); seed++) {
                 _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
                 uint64_t due_ms = UINT64_MAX; /* when time alone may change the plan */
-                Chance c = {};
+                Chance c = { .sized = seed % 2 == 0 };
 
                 random_seed(&c.random, seed);
                 for (unsigned i = 0; i < 4; i++)
                         cluster_view_machine(&p, all_machines[i], ANY(&c, all_metadata), PRESENCE_UP);
                 for (unsigned i = 0; i < 300; i++) {
                         _cleanup_(engine_plan_done) EnginePlan full = {}, part = {};
+                        bool arriving[ENGINE_PLAN_MAX] = {};
 
                         p.cluster.now_ms += random_below(&c.random, 20000);
                         for (uint64_t n = random_below(&c.random, 3); n > 0; n--)
@@ -1410,7 +1554,12 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                         assert_rules_hold(&p, &full);
                         forget_names(&c);
 
+                        for (size_t k = 0; k < full.n; k++)
+                                arriving[k] = arrives(&p, &full.changes[k]);
                         cluster_view_apply(&p, &full);
+                        assert_sums_hold(&p);
+                        for (size_t k = 0; k < full.n; k++)
+                                arrivals += arriving[k] ? assert_arrival_has_room(&p, &full.changes[k]) : 0;
                         for (size_t k = 0; k < full.n; k++)
                                 assert_int_equal(
                                         concerned(&p.cluster,
@@ -1426,7 +1575,8 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                 }
                 forget_names(&c);
         }
-        assert_true(planned > steps / 4); /* the change affected a unit */
+        assert_true(planned > steps / 4);   /* the change affected a unit */
+        assert_true(arrivals > steps / 50); /* a rule of sizes applied */
 }
 
 /* Each key of a unit that this version cannot read: the unit remains unchanged, and the units after it are
@@ -2164,6 +2314,7 @@ int main(void) {
                 cmocka_unit_test(an_unreadable_unit_remains_unchanged_and_others_are_planned),
                 cmocka_unit_test(an_unreadable_assignment_is_not_written_a_second_time),
                 cmocka_unit_test(an_unreadable_machine_keeps_its_units_and_gets_no_others),
+                cmocka_unit_test(a_unit_that_waits_for_room_is_planned_when_there_is_some),
                 cmocka_unit_test(any_history_is_planned_alike_in_full_and_in_part),
                 cmocka_unit_test(a_unit_that_a_change_frees_is_part_of_the_same_plan),
                 cmocka_unit_test(a_unit_that_is_started_during_its_stop_keeps_its_machine),

@@ -34,6 +34,8 @@ static int facts_applied(Cluster *c, const KindEntries *e, const void *was, cons
             before->capacity.cpu_percent != now->capacity.cpu_percent ||
             (!cluster_machine_is_restricted(m) && !pairs_equal(&before->metadata, &now->metadata)))
                 m->place_index = is->modified;
+        if (now && now->takes_finished && (!before || !before->takes_finished))
+                m->takes_index = is->modified;
         m->facts_created = is->created;
         return cluster_metadata_merge(m);
 }
