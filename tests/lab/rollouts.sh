@@ -34,8 +34,8 @@ rollout_is() { rollout | head -n 1 | grep -q "revision $2 .*  $1\b"; }
 wait_rollout() { wait_for "$3" rollout_is "$1" "$2" || fail "not $1: $(rollout)"; }
 available() { [ "$(fleetctl "${AT:-${LAB_HOSTS%% *}}" list-units --no-legend --fields=unit,available 2>/dev/null | grep -c "^web@.*true")" = "$1" ]; }
 wait_available() { wait_for "${2:-30}" available "$1" || fail "not $1 are available: $(fleetctl "${AT:-${LAB_HOSTS%% *}}" list-units --fields=unit,machine,active,sub,health,available,why 2>&1)"; }
-# "UNIT INVOCATION" of each instance that has a process, sorted.
-invocations() { identities | awk '$2 ~ /^web@/ && $3 == "active" { print $2, $5 }' | sort; }
+# "UNIT INVOCATION" of each instance that has a process, sorted; of units whose names match a pattern. systemctl prints MainPID and NRestarts first.
+invocations() { identities | awk -v name="${1:-^web@}" '$2 ~ name && $5 == "active" { print $2, $6 }' | sort; }
 # Of the invocations $1, those that have ended.
 ended_since() { comm -23 <(echo "$1") <(invocations); }
 # The events of all instances on hosts that are on, in their order: MILLISECONDS EVENT PORT REVISION HOST.
