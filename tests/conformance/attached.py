@@ -21,6 +21,7 @@ import time
 V1 = "/fleet/v1"
 OPTIONS = '"options":[{"section":"Service","name":"ExecStart","value":"/bin/sleep 1000"}]'
 UNIT = '{"desiredState":"inactive",%s}' % OPTIONS
+SET = '{"desiredState":"inactive","text":"[Service]\\nExecStart=/bin/sleep 9\\n[X-Fleet]\\nReplicas=0\\n"}'
 BATCH = '{"units":[{"name":"b%%s.service","desiredState":"inactive",%s}]}' % OPTIONS
 PLAN = '{"units":[{"name":"p%%s.service","desiredState":"launched",%s}]}' % OPTIONS
 PATCH = '[{"op":"add","path":"/00000000000000000000000000000001/metadata/x","value":"%s"}]'
@@ -59,7 +60,7 @@ REQUESTS = {
     "PUT /v2/auth/enable": [("/v2/auth/enable", None), ("/v2/auth/enable", "{")],
     "DELETE /v2/auth/enable": [("/v2/auth/enable", None)],
     "GET /metrics": [("/metrics", None)],
-    "PUT /fleet/v1/units/*": [(V1 + "/units/u%s.service", UNIT), (V1 + "/units/u%s.service", "{}"), (V1 + "/units/bad", UNIT), (V1 + "/units/u%s.service", "[")],
+    "PUT /fleet/v1/units/*": [(V1 + "/units/u%s.service", UNIT), (V1 + "/units/s%s@.service", SET), (V1 + "/units/u%s.service", "{}"), (V1 + "/units/bad", UNIT), (V1 + "/units/u%s.service", "[")],
     "GET /fleet/v1/units/*": [(V1 + "/units/u%s.service", None), (V1 + "/units/none.service", None)],
     "GET /fleet/v1/units": [(V1 + "/units", None), (V1 + "/units?nextPageToken=%%", None)],
     "GET /fleet/v1/revisions/*": [(V1 + "/revisions/u%s.service", None), (V1 + "/revisions/u%s.service?rev=1", None), (V1 + "/revisions/u%s.service?rev=9", None),
@@ -77,15 +78,16 @@ REQUESTS = {
     "DELETE /fleet/v1/machines/*/maintenance": [(V1 + "/machines/00000000000000000000000000000002/maintenance", None)],
     "GET /fleet/v1/units/*/move": [(V1 + "/units/u%s.service/move", None), (V1 + "/units/none.service/move", None)],
     "PUT /fleet/v1/units/*/move": [(V1 + "/units/u%s.service/move", '{"machine":"none"}'), (V1 + "/units/u%s.service/move", "{"), (V1 + "/units/none.service/move", "{}")],
-    "GET /fleet/v1/units/*/replicas": [(V1 + "/units/u%s.service/replicas", None), (V1 + "/units/none.service/replicas", None)],
-    "PUT /fleet/v1/units/*/replicas": [(V1 + "/units/u%s.service/replicas", '{"count":1}'), (V1 + "/units/none.service/replicas", "{}")],
-    "DELETE /fleet/v1/units/*/replicas": [(V1 + "/units/u%s.service/replicas", None), (V1 + "/units/none.service/replicas", None)],
+    "GET /fleet/v1/units/*/replicas": [(V1 + "/units/s%s@.service/replicas", None), (V1 + "/units/u%s.service/replicas", None), (V1 + "/units/none.service/replicas", None)],
+    "PUT /fleet/v1/units/*/replicas": [(V1 + "/units/s%s@.service/replicas", '{"count":0}'), (V1 + "/units/s%s@.service/replicas", '{"count":1001}'),
+                                      (V1 + "/units/u%s.service/replicas", '{"count":1}'), (V1 + "/units/none.service/replicas", "{}")],
+    "DELETE /fleet/v1/units/*/replicas": [(V1 + "/units/s%s@.service/replicas", None), (V1 + "/units/u%s.service/replicas", None), (V1 + "/units/none.service/replicas", None)],
     "DELETE /fleet/v1/units/*/move": [(V1 + "/units/u%s.service/move", None), (V1 + "/units/none.service/move", None)],
     "GET /fleet/v1/reboots": [(V1 + "/reboots", None)],
     "POST /fleet/v1/reboots": [(V1 + "/reboots", '{"machines":["none"]}'), (V1 + "/reboots", "{")],
     "DELETE /fleet/v1/reboots": [(V1 + "/reboots", '{"machines":["none"]}')],
     "POST /fleet/v1/reboots/resume": [(V1 + "/reboots/resume", None)],
-    "GET /fleet/v1/data": [(V1 + "/data", None), (V1 + "/data?unit=none.service", None)],
+    "GET /fleet/v1/data": [(V1 + "/data", None), (V1 + "/data?unit=none.service", None), (V1 + "/data?unit=s%s@.service", None)],
     "GET /fleet/v1/services": [(V1 + "/services", None)],
     "GET /fleet/v1/services/*": [(V1 + "/services/none", None)],
     "GET /fleet/v1/rollouts": [(V1 + "/rollouts", None)],
@@ -276,7 +278,7 @@ def routes_while_replicas_are_lost(voter, attached, of_host):
 # folder of that host. Those that would change the host itself are rejected: what they say is compared. "once": not while replicas are lost, because
 # its result depends on how often it was sent, or because another line has the verb.
 COMMANDS = """
-submit u-%s.service t-%s@.service
+submit u-%s.service t-%s@.service s-%s@.service
 once submit u-%s.service
 once submit none.service
 once submit bad-%s.service
@@ -303,6 +305,13 @@ verify u-%s.service
 once verify bad-%s.service
 load --no-block u-%s.service
 start --no-block u-%s.service t-%s@1.service
+scale s-%s@.service 0
+once scale s-%s@.service file
+once scale --output=json s-%s@.service 0
+once scale t-%s@.service 3
+once scale none@.service 3
+once scale file
+once start --no-block s-%s@.service
 once start --no-block none.service
 once start --no-block bad@@.service
 once start --timeout=none u-%s.service
@@ -514,13 +523,14 @@ once help kv none
 once help none
 none
 once list-units --none
-destroy --yes u-%s.service t-%s@.service t-%s@1.service
+destroy --yes u-%s.service t-%s@.service t-%s@1.service s-%s@.service
 once destroy none.service
 once destroy
 """
 IN_TIME = "drain --no-block h%d"  # says nothing of a machine that is drained when it has been asked for
 FILES = {"u-%s.service": "[Service]\nExecStart=/bin/sleep 1000\n", "new/u-%s.service": "[Service]\nExecStart=/bin/sleep 2000\n",
          "t-%s@.service": "[Service]\nExecStart=/bin/sleep %%i\n", "bad-%s.service": "[Service\n",
+         "s-%s@.service": "[Service]\nExecStart=/bin/sleep %%i\n[X-Fleet]\nReplicas=0\n",
          "txn-%s": '{"writes":[{"action":"set","key":"/k-%s/txn","value":"1"}]}'}
 NUMBERS = {"v": "4", "w": "5"}
 # What is of the host: words of fleetctl(1), and how it looks.

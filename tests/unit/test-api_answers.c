@@ -4147,6 +4147,50 @@ static void a_request_is_decided_again_when_its_view_was_older(void **state) {
         close(fds[1]);
 }
 
+static int send_scale(Fixture *fixture, unsigned count) {
+        int fd = open_connection(fixture);
+        char text[256];
+
+        snprintf(text, sizeof(text),
+                 "PUT /fleet/v1/units/web@.service/replicas HTTP/1.1\r\nHost: fleet\r\nContent-Type: "
+                 "application/json\r\nContent-Length: 11\r\n\r\n{\"count\":%u}",
+                 count);
+        assert_int_equal(send(fd, text, strlen(text), 0), strlen(text));
+        return fd;
+}
+
+/* The second one was decided on the view before the first one, and is decided again. */
+static void of_two_numbers_of_replicas_at_once_the_last_one_counts(void **state) {
+        static const Record records[] = {
+                { "unit/web@.service", "{\"text\":\"[Service]\\nA=1\\n[X-Fleet]\\nReplicas=3\\n\"}" },
+        };
+        Fixture *fixture = *state;
+        _cleanup_text_ Text large = {};
+        const ClusterUnit *head;
+        int first, second;
+
+        raise_level(fixture, KV_LEVEL_SCHEDULING);
+        write_now(fixture, records, ELEMENTS(records));
+        first = send_scale(fixture, 4);
+        second = send_scale(fixture, 5);
+        assert_int_equal(next_status(fixture, first), 204);
+        assert_int_equal(next_status(fixture, second), 204);
+        close(first);
+        close(second);
+        head = cluster_unit(registry_cluster(fixture->host->registry), "web@.service");
+        HOST_UNTIL(fixture->host, cluster_replicas(head) == 5);
+        assert_int_equal(head->replicas->file, 3);
+
+        text_append(&large, "{\"text\":\"[X-Fleet]\\nReplicas=3\\n");
+        while (large.size < 20 * 1024)
+                text_append(&large, "# aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\\n");
+        text_append(&large, "\"}");
+        assert_answer(fixture, "PUT /fleet/v1/units/web@.service", large.chars, 201, "");
+        assert_answer(fixture, "PUT /fleet/v1/units/web@.service/replicas", "{\"count\":1000}", 400,
+                      "Replicas=1000: 1000 copies of 20 KiB exceed 16 MiB");
+        assert_answer(fixture, "GET /fleet/v1/units/web@.service/replicas", NULL, 200, "{\"count\":5,");
+}
+
 /* A record that changes each time: the attempts end. */
 static void a_removal_of_a_machine_that_changes_again_and_again_is_refused(void **state) {
         Fixture *fixture = *state;
@@ -5857,6 +5901,7 @@ int main(void) {
                 in_a_fixture(the_number_of_replicas_is_read_set_and_reset),
                 in_a_fixture(below_its_level_a_number_of_replicas_is_rejected_and_changes_nothing),
                 in_a_fixture(instances_that_are_none_of_a_set_are_named_and_the_data_of_all),
+                in_a_fixture(of_two_numbers_of_replicas_at_once_the_last_one_counts),
                 in_a_fixture(a_host_that_reboots_or_shuts_down_is_cordoned_afterwards),
                 in_a_fixture(an_instance_follows_its_template_after_a_request_with_its_text),
                 in_a_fixture(
