@@ -1,6 +1,6 @@
 """What a placement costs: instructions of engine_plan(), counted by callgrind, which counts alike on each machine. See tests/bench/plan.c.
 
-Usage: plan.py PROGRAM BEFORE, of this source and of the release before ("": without that row). With CHECK_ALL=yes, also 500 machines. Takes 20 s, or four minutes."""
+Usage: plan.py PROGRAM BEFORE, of this source and of the release before ("": without that row). With CHECK_ALL=yes, also 500 machines. Takes 20 s, or eight minutes."""
 
 import os
 import re
