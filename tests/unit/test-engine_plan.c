@@ -1468,7 +1468,7 @@ static void assert_rules_hold(const ClusterView *p, const EnginePlan *plan) {
         }
 }
 
-/* The sums of each machine are those of its assignments counted anew. */
+/* The sums of each machine are those of its assignments, counted again. */
 static void assert_sums_hold(const ClusterView *p) {
         for (const ClusterMachine *m = p->cluster.machines; m; m = m->hh.next) {
                 Sums requested = {}, sized = {};
