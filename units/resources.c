@@ -64,6 +64,16 @@ int resources_parse_memory(const char *s, bool podman, uint32_t *ret_mib) {
         return 0;
 }
 
+void resources_append(Text *t, uint64_t n, bool memory) {
+        if (!memory)
+                text_printf(t, "%llu%%", (unsigned long long) n);
+        else if (n < 1024)
+                text_printf(t, "%lluM", (unsigned long long) n);
+        else
+                text_printf(t, "%llu.%lluG", (unsigned long long) n / 1024,
+                            (unsigned long long) (n % 1024) * 10 / 1024);
+}
+
 int resources_parse_percent(const char *s, uint32_t *ret_percent) {
         Millionths n;
 

@@ -25,6 +25,9 @@ enum {
  * plain number is in bytes. 0, or -EINVAL for other texts, also for "infinity" and percentages. */
 int resources_parse_memory(const char *s, bool podman, uint32_t *ret_mib);
 
+/* Append "1.2G" or "300M" of MiB, or "80%", rounded down. */
+void resources_append(Text *t, uint64_t n, bool memory);
+
 /* Parse a percentage of one core: "50%" or "12.5%". 0 or -EINVAL. */
 int resources_parse_percent(const char *s, uint32_t *ret_percent);
 

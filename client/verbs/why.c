@@ -326,11 +326,12 @@ static bool is_running_anywhere(const JsonValue *root) {
  * these are the cause. */
 static void print_way(Client *c, const JsonValue *root) {
         const JsonValue *steps = json_value_member(root, "steps"),
+                        *options = json_value_member(root, "options"),
                         *missing = json_value_member(root, "missing"),
                         *down = json_value_member(root, "down");
         const char *name = member_text(root, "name"), *template = member_text(root, "from"), *sep = "";
         bool metadata = false, option = false, later = false;
-        _cleanup_text_ Text t = {};
+        _cleanup_text_ Text t = {}, edit = {};
 
         if (*member_text(root, "machineID") || member_bool(root, "global") ||
             streq(member_text(root, "desiredState"), "inactive"))
@@ -345,7 +346,8 @@ static void print_way(Client *c, const JsonValue *root) {
                 option = option || streq(rule, "MachineID") || streq(rule, "MachineOf") ||
                          (streq(rule, "Conflicts") && !*member_text(m, "ruleOf"));
         }
-        if (json_value_count(steps) == 0 && json_value_count(down) == 0 && !metadata && !option && !later)
+        if (json_value_count(steps) + json_value_count(options) + json_value_count(down) == 0 && !metadata &&
+            !option && !later)
                 return;
         text_append(&t, "To place it: ");
         if (later) {
@@ -364,13 +366,16 @@ static void print_way(Client *c, const JsonValue *root) {
         for (size_t i = 0; i < json_value_count(missing); i++, sep = ", or ")
                 text_printf(&t, "%sfleetctl submit %s", sep,
                             json_value_string(json_value_item(missing, i)) ?: "");
-        if (metadata || option) {
-                if (*member_text(root, "file"))
-                        text_printf(&t, "%scorrect %s on %s", sep, member_text(root, "file"),
-                                    member_text(root, "fileHostname"));
-                else
-                        text_printf(&t, "%sfleetctl edit %s", sep, *template ? template : name);
-        }
+        if (*member_text(root, "file"))
+                text_printf(&edit, "correct %s on %s", member_text(root, "file"),
+                            member_text(root, "fileHostname"));
+        else
+                text_printf(&edit, "fleetctl edit %s", *template ? template : name);
+        for (size_t i = 0; i < json_value_count(options); i++, sep = ", or ")
+                text_printf(&t, "%s%s: %s", sep, text_chars(&edit),
+                            json_value_string(json_value_item(options, i)) ?: "");
+        if (metadata || option)
+                text_printf(&t, "%s%s", sep, text_chars(&edit));
         text_append(&t, metadata ? ", or fleetctl machine set HOST KEY=VALUE" : "");
         output_words(&t, CONTINUED);
         JSON_EACH(item, missing)

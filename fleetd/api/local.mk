@@ -6,21 +6,23 @@ FLEETD_SOURCES += fleetd/api/sender.h fleetd/api/socket_access.h fleetd/api/sock
 	fleetd/api/kv_v1_list.c fleetd/api/kv_v1_txn.h fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.h fleetd/api/kv_v1_changes.c fleetd/api/cluster_v2.h \
 	fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c \
 	fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c \
-	fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/plan_v1.h fleetd/api/plan_v1.c fleetd/api/plan_steps.c fleetd/api/why_v1.c \
+	fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/plan_v1.h fleetd/api/plan_v1.c fleetd/api/plan_steps.c fleetd/api/why_v1.c fleetd/api/ways.h \
 	fleetd/api/problems_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/leave_v1.c fleetd/api/maintenance_v1.c \
 	fleetd/api/moves_v1.c fleetd/api/revisions_v1.c fleetd/api/users_v1.c fleetd/api/events_v1.c fleetd/api/history_v1.c \
 	fleetd/api/remote_command.c fleetd/api/call_execute.h fleetd/api/call_execute.c fleetd/api/callers.h fleetd/api/callers.c \
 	fleetd/api/call_ask.h fleetd/api/call_ask.c fleetd/api/call_reader.h fleetd/api/call_reader.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c fleetd/api/metrics.c
-FLEETD_ALONE_SOURCES += fleetd/api/routes.c
+FLEETD_ALONE_SOURCES += fleetd/api/routes.c fleetd/api/ways.c
 FLEETD_FAST_SOURCES += fleetd/api/keys_v2.c fleetd/api/keys_v2_answer.c fleetd/api/keys_v2_query.c fleetd/api/keys_v2_text.c fleetd/api/request.c \
 	fleetd/api/sender.c fleetd/api/server.c
 
 if HAVE_CMOCKA
 FLEETD_API_TESTS = tests/unit/test-api tests/unit/test-tokens_api tests/unit/test-tls_front tests/unit/test-history_api tests/unit/test-kv_v1 \
 	tests/unit/test-remote_command_spec tests/unit/test-routes tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-forward \
-	tests/unit/test-attached tests/unit/test-serve tests/unit/test-call_relay tests/unit/test-hostile
+	tests/unit/test-attached tests/unit/test-serve tests/unit/test-call_relay tests/unit/test-hostile tests/unit/test-ways
 check_PROGRAMS += $(FLEETD_API_TESTS)
 TESTS += $(FLEETD_API_TESTS)
+tests_unit_test_ways_SOURCES = tests/unit/test-ways.c $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_ways_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_api_SOURCES = tests/unit/test-api.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
 tests_unit_test_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pairs_get,--wrap=pairs_set,--wrap=kv_sync,--wrap=kv_propose
 tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

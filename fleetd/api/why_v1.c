@@ -3,6 +3,7 @@
 
 #include "base/parse.h"
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/api/ways.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/registry/unit_order.h"
 #include "fleetd/scheduler/filters.h"
@@ -86,117 +87,6 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_close(t, '}');
 }
 
-enum { STEPS_MAX = 3, CONFLICTS_MAX = 4 }; /* machines, of the steps; units in conflict on one of them */
-
-static void step_write(Text *t, const char *verb, const char *name) {
-        _cleanup_text_ Text step = {};
-
-        text_printf(&step, "%s %s", verb, name);
-        json_add_string(t, NULL, step.chars);
-        t->error = t->error ?: step.error;
-}
-
-/* Append the names of the units whose unloading lets the machine run the unit; nothing if there are none, too
- * many, one that ends already or that no command unloads, or a global one: it would leave all machines. */
-static void step_append_conflicts(Text *t, const SchedulerView *view, const ClusterUnit *u,
-                                  const ClusterMachine *m) {
-        const ClusterUnit *units[CONFLICTS_MAX];
-        size_t n;
-
-        if (!scheduler_would_fit_freed(view, u, m))
-                return;
-        n = scheduler_conflicts_on(view, u, m, units, CONFLICTS_MAX);
-        for (size_t i = 0; i < n; i++)
-                if (n > CONFLICTS_MAX || cluster_unit_is_unreadable(units[i]) ||
-                    units[i]->target == TARGET_INACTIVE ||
-                    (units[i]->unit && units[i]->unit->placement.global))
-                        return;
-        for (size_t i = 0; i < n; i++)
-                text_printf(t, "%s%s", i > 0 ? " " : "", units[i]->name);
-}
-
-/* Write which units exclude the unit, each combination once. */
-static void steps_write_conflicts(Text *t, const SchedulerView *view, const ClusterUnit *u,
-                                  ClusterMachine *const *machines, size_t n) {
-        _cleanup_names_ Names all = {};
-
-        for (size_t i = 0; i < n && all.n < STEPS_MAX; i++) {
-                _cleanup_text_ Text names = {};
-
-                step_append_conflicts(&names, view, u, machines[i]);
-                t->error = t->error ?: names.error;
-                if (names.size == 0 || names_have(&all, names.chars))
-                        continue;
-                if (names_add(&all, names.chars, names.size) < 0)
-                        t->error = -ENOMEM;
-                step_write(t, "unload", names.chars);
-        }
-}
-
-/* Write the request that places a unit without its data, which no other machine has. */
-static void steps_write_forced(Text *t, const SchedulerView *view, const ClusterUnit *u) {
-        ClusterUnit any = *u; /* it borrows */
-        const ClusterMachine *to;
-        char arguments[UNIT_NAME_MAX + CLUSTER_LABEL_SIZE + 16];
-
-        any.sticky = false;
-        if (!u->sticky || scheduler_pick(view, &any, &to, NULL) < 0)
-                return;
-        snprintf(arguments, sizeof(arguments), "%s %s --force", u->name, cluster_machine_name(to));
-        step_write(t, "move", arguments);
-}
-
-/* Write what lets a machine run a unit that fits on none, without a change of its options: arguments of
- * fleetctl, the most direct ones first. */
-static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
-                        ClusterMachine *const *machines, size_t n) {
-        const Names *units = &u->unit->placement.machine_of;
-        size_t list = json_open_list(t, "steps");
-        bool beside = false, lacks = false;
-        _cleanup_text_ Text names = {};
-
-        for (size_t i = 0, n_found = 0; i < n; i++) {
-                beside |= scheduler_refusal(view, u, machines[i], false, NULL) == RULE_MACHINE_OF;
-                if (n_found == STEPS_MAX || !scheduler_would_fit_uncordoned(view, u, machines[i]))
-                        continue;
-                step_write(t, "uncordon", cluster_machine_name(machines[i]));
-                n_found++;
-        }
-        for (size_t i = 0; beside && i < units->n; i++) {
-                const ClusterUnit *other = cluster_unit(c, units->items[i]);
-
-                lacks |= !cluster_unit_exists(other);
-                if (!other || other->target == TARGET_INACTIVE)
-                        text_printf(&names, "%s%s", names.size > 0 ? " " : "", units->items[i]);
-        }
-        if (names.size > 0 && !lacks) /* all of them are required */
-                step_write(t, "start", names.chars);
-        steps_write_conflicts(t, view, u, machines, n);
-        steps_write_forced(t, view, u);
-        json_close_list(t, list);
-        t->error = t->error ?: names.error;
-}
-
-/* Write as "down" the hosts that would run the unit if they were up. One that was lost an hour ago may never
- * be back. */
-static void down_write(Text *t, const SchedulerView *view, const ClusterUnit *u,
-                       ClusterMachine *const *machines, size_t n) {
-        size_t n_found = 0, list = json_open_list(t, "down");
-        bool cordoned;
-
-        for (size_t i = 0; i < n && n_found < STEPS_MAX; i++) {
-                if (presence_is_omitted(machines[i], scheduler_view_now_ms(view)) ||
-                    !scheduler_would_fit_started(view, u, machines[i], &cordoned))
-                        continue;
-                n_found++;
-                json_open(t, NULL, '{');
-                json_add_bool(t, "cordoned", cordoned);
-                json_add_string(t, "name", cluster_machine_name(machines[i]));
-                json_close(t, '}');
-        }
-        json_close_list(t, list);
-}
-
 /* Write as "missing" the units of MachineOf= that the cluster does not have. */
 static void missing_write(Text *t, const Cluster *c, const ClusterUnit *u) {
         const Names *units = &u->unit->placement.machine_of;
@@ -245,7 +135,7 @@ unsigned why_handle(Request *request, Error *err) {
                         cluster_unit_has_unreadable(u, LAYOUT_TARGET) ? NULL :
                                                                         target_state_to_string(u->target));
         if (waits)
-                down_write(&t, view, u, machines, n);
+                ways_write_down(&t, view, u, machines, n);
         json_add_string(&t, "file", u->unit && u->unit->owner ? u->unit->path : NULL);
         json_add_string(&t, "fileHostname",
                         u->unit && u->unit->owner ? cluster_name_of(c, u->unit->owner) : NULL);
@@ -260,11 +150,13 @@ unsigned why_handle(Request *request, Error *err) {
         if (waits)
                 missing_write(&t, c, u);
         json_add_string(&t, "name", u->name);
+        if (waits)
+                ways_write_options(&t, view, u, machines, n);
         json_add_string(&t, "reason", why.message);
         json_add_string(&t, "reasonKind", kind);
         why_write_components(&t, request, u);
         if (waits)
-                steps_write(&t, c, view, u, machines, n);
+                ways_write_steps(&t, c, view, u, machines, n);
         json_close(&t, '}');
         scheduler_view_free(view);
         return request_answer_json(request, 200, &t);

@@ -116,7 +116,7 @@ static void causes_read(Causes *all, const SchedulerView *view, const ClusterUni
                         if (!has_it)
                                 continue;
                         refusal.why.code = VERDICT_HAS_IT;
-                } else if (rule == RULE_PORT) /* the message has the port */
+                } else if (rule != RULE_CONFLICTS) /* the message has the port, or the number */
                         refusal.conflict = NULL;
                 causes_add(all, m, &refusal);
         }

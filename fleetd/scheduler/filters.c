@@ -163,6 +163,7 @@ typedef struct ConflictSearch {
         const ClusterUnit *unit;
         const ClusterAssignment *assignment; /* of 'unit' on that machine, or NULL */
         bool staying;
+        unsigned n_spared; /* units that do not exclude it */
         const ClusterUnit *found;
         const char *glob;
 } ConflictSearch;
@@ -207,6 +208,8 @@ static bool conflict_on_unit(void *userdata, const Placed *other, const char *gl
         if (cluster_unit_is_unreadable(other->unit) ? s->staying : !other->unit->unit)
                 return true;
         if (s->staying && (other->stopping || !conflict_yields(s, other)))
+                return true;
+        if (s->n_spared > 0 && s->n_spared-- > 0)
                 return true;
 
         s->found = other->unit;
@@ -299,36 +302,20 @@ size_t scheduler_conflicts_on(const SchedulerView *view, const ClusterUnit *unit
         return l.n;
 }
 
-/* -- MaxPerMachine= -- */
-
-typedef struct SiblingSearch {
-        const ClusterUnit *unit;
-        unsigned n, max;
-        const ClusterUnit *found;
-} SiblingSearch;
-
-static bool sibling_on_unit(void *userdata, const Placed *other, const char *pattern) {
-        SiblingSearch *s = userdata;
-
-        if (streq(other->unit->name, s->unit->name))
-                return true;
-        s->found = other->unit;
-        return ++s->n < s->max;
-}
-
 /* Instances that are being stopped count, as with Conflicts=. */
 static int filter_max_per_machine(const Candidate *c, Refusal *ret) {
-        SiblingSearch s = { .unit = c->unit, .max = c->placement->max_per_machine };
+        unsigned max = c->placement->max_per_machine;
+        ConflictSearch s = { .unit = c->unit, .n_spared = max - 1 };
         const char *name = c->unit->name, *at = strchr(name, '@'), *type = strrchr(name, '.');
-        char pattern[UNIT_NAME_MAX + 2];
+        char text[UNIT_NAME_MAX + 2];
 
-        if (c->staying || s.max == 0 || !at || !type || cluster_is_former(scheduler_view_cluster(c->view)))
+        if (c->staying || max == 0 || !at || !type || cluster_is_former(scheduler_view_cluster(c->view)))
                 return 0;
-        snprintf(pattern, sizeof(pattern), "%.*s*%s", (int) (at + 1 - name), name, type);
-        scheduler_view_each_named(c->view, c->machine, pattern, sibling_on_unit, &s);
-        return s.n < s.max ?
-                       0 :
-                       refusal_set(ret, VERDICT_MAX_REACHED, "%s" VERDICT_NEXT "%u", s.found->name, s.max);
+        snprintf(text, sizeof(text), "%.*s*%s", (int) (at + 1 - name), name, type);
+        scheduler_view_each_named(c->view, c->machine, text, conflict_on_unit, &s);
+        snprintf(text, sizeof(text), "%u", max);
+        s.glob = text;
+        return conflict_refuse(&s, VERDICT_MAX_REACHED, ret);
 }
 
 /* -- Other rules -- */
@@ -405,17 +392,6 @@ static int filter_move(const Candidate *c, Refusal *ret) {
         return refusal_set(ret, VERDICT_OTHER_MACHINE, "%s", "");
 }
 
-/* Append "1.2G" or "80%". */
-static void amount_append(Text *t, uint64_t n, bool memory) {
-        if (!memory)
-                text_printf(t, "%llu%%", (unsigned long long) n);
-        else if (n < 1024)
-                text_printf(t, "%lluM", (unsigned long long) n);
-        else
-                text_printf(t, "%llu.%lluG", (unsigned long long) n / 1024,
-                            (unsigned long long) (n % 1024) * 10 / 1024);
-}
-
 static int room_refuse(bool memory, uint64_t request, uint64_t requested, uint64_t capacity, size_t n,
                        Refusal *ret) {
         _cleanup_text_ Text t = {};
@@ -424,34 +400,48 @@ static int room_refuse(bool memory, uint64_t request, uint64_t requested, uint64
                 return -ENOENT;
         text_append(&t, memory ? "memory" : "cpu");
         text_append(&t, VERDICT_NEXT);
-        amount_append(&t, request, memory);
+        resources_append(&t, request, memory);
         text_append(&t, VERDICT_NEXT);
-        amount_append(&t, capacity - MIN(requested, capacity), memory);
+        resources_append(&t, capacity - MIN(requested, capacity), memory);
         text_append(&t, " of ");
-        amount_append(&t, capacity, memory);
+        resources_append(&t, capacity, memory);
         text_printf(&t, VERDICT_NEXT "%zu unit%s request%s ", n, plural(n), n == 1 ? "s" : "");
-        amount_append(&t, requested, memory);
+        resources_append(&t, requested, memory);
         return refusal_set(ret, VERDICT_NO_ROOM, "%s", text_chars(&t));
+}
+
+static uint32_t room_lack(uint32_t request, uint64_t requested, uint32_t capacity) {
+        uint64_t sum = request + requested;
+
+        return request > 0 && sum > capacity ? (uint32_t) MIN(sum - capacity, (uint64_t) UINT32_MAX) : 0;
+}
+
+Resources scheduler_lack(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
+        Resources request = unit->unit->placement.request, capacity = scheduler_view_capacity(view, machine);
+        Sums sums = resources_are_set(request) ? scheduler_view_requested(view, machine, unit->name) :
+                                                 (Sums) {};
+
+        return resources_are_set(capacity) ?
+                       (Resources) { room_lack(request.memory_mib, sums.memory_mib, capacity.memory_mib),
+                                     room_lack(request.cpu_percent, sums.cpu_percent,
+                                               capacity.cpu_percent) } :
+                       capacity;
 }
 
 /* Only a request makes a unit wait for room, and only on a machine whose capacity is known. */
 static int filter_resources(const Candidate *c, Refusal *ret) {
-        Resources request = c->placement->request, capacity;
-        Sums requested;
+        Resources request = c->placement->request, capacity,
+                  lack = c->staying ? (Resources) {} : scheduler_lack(c->view, c->unit, c->machine);
+        Sums sums;
 
-        if (c->staying || !resources_are_set(request))
+        if (!resources_are_set(lack))
                 return 0;
         capacity = scheduler_view_capacity(c->view, c->machine);
-        if (!resources_are_set(capacity))
-                return 0;
-        requested = scheduler_view_requested(c->view, c->machine, c->unit->name);
-        if (request.memory_mib > 0 && requested.memory_mib + request.memory_mib > capacity.memory_mib)
-                return room_refuse(true, request.memory_mib, requested.memory_mib, capacity.memory_mib,
-                                   requested.n, ret);
-        if (request.cpu_percent > 0 && requested.cpu_percent + request.cpu_percent > capacity.cpu_percent)
-                return room_refuse(false, request.cpu_percent, requested.cpu_percent, capacity.cpu_percent,
-                                   requested.n, ret);
-        return 0;
+        sums = scheduler_view_requested(c->view, c->machine, c->unit->name);
+        return lack.memory_mib > 0 ? room_refuse(true, request.memory_mib, sums.memory_mib,
+                                                 capacity.memory_mib, sums.n, ret) :
+                                     room_refuse(false, request.cpu_percent, sums.cpu_percent,
+                                                 capacity.cpu_percent, sums.n, ret);
 }
 
 /* A machine that was lost repeatedly keeps its units, and gets no others for a while. */

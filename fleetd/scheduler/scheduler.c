@@ -32,7 +32,8 @@ static bool scheduler_fits_but(unsigned ignored, const SchedulerView *view, cons
 
 bool scheduler_would_fit_freed(const SchedulerView *view, const ClusterUnit *unit,
                                const ClusterMachine *machine) {
-        return scheduler_fits_but(IGNORE(CONFLICTS) | IGNORE(PORT), view, unit, machine) &&
+        return (scheduler_fits_but(IGNORE(CONFLICTS) | IGNORE(PORT), view, unit, machine) ||
+                scheduler_fits_but(IGNORE(RESOURCES), view, unit, machine)) &&
                !scheduler_fits(view, unit, machine, false, NULL);
 }
 
@@ -47,7 +48,8 @@ bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, co
 
 bool scheduler_would_fit_uncordoned(const SchedulerView *view, const ClusterUnit *unit,
                                     const ClusterMachine *machine) {
-        return scheduler_refusal(view, unit, machine, false, NULL) == RULE_MAINTENANCE && !machine->reboot &&
+        return machine->maintenance && !machine->reboot &&
+               scheduler_fits_but(IGNORE(MAINTENANCE), view, unit, machine) &&
                !cluster_machine_is_leaving(machine) && !cluster_machine_is_stopping(machine);
 }
 
@@ -129,51 +131,43 @@ static SchedulerScore scheduler_row(const SchedulerView *view, const ClusterUnit
         return SCORE_UNITS;
 }
 
-static unsigned long long percent(uint64_t sum, uint32_t capacity) {
-        return (unsigned long long) (sum * 100 / capacity);
-}
-
-/* Write "had the fewest of its instances in zone (zone=d: 0)". */
+/* Write "had the fewest of its instances in zone (zone=d: 0)": the first key that decided. */
 static void scheduler_print_spread(const SchedulerView *view, const ClusterUnit *unit, const Selection *s,
                                    char *ret, size_t size) {
-        uint64_t row = s->of_best.costs[SCORE_SPREAD], other = s->of_second.costs[SCORE_SPREAD];
+        uint64_t row = s->of_best.costs[SCORE_SPREAD];
         const char *key, *value;
         size_t k = 0;
 
-        while (scheduler_spread_part(row, k) == scheduler_spread_part(other, k))
+        while (scheduler_spread_part(row ^ s->of_second.costs[SCORE_SPREAD], k) == 0)
                 k++;
         key = scheduler_spread_keys(unit)->items[k];
         value = pairs_get(scheduler_view_metadata(view, s->best), key);
         if (streq(key, "machine"))
-                snprintf(ret, size, "%s (%u)", scheduler_scores[SCORE_SPREAD].name,
-                         scheduler_spread_part(row, k) / 2);
+                snprintf(ret, size, "(%u)", scheduler_spread_part(row, k) / 2);
         else
-                snprintf(ret, size, "%s in %.32s (%s%.32s%s%.32s: %u)", scheduler_scores[SCORE_SPREAD].name,
-                         key, value ? "" : "no ", key, value ? "=" : "", value ?: "",
-                         scheduler_spread_part(row, k) / 2);
+                snprintf(ret, size, "in %.32s (%s%.32s%s%.32s: %u)", key, value ? "" : "no ", key,
+                         value ? "=" : "", value ?: "", scheduler_spread_part(row, k) / 2);
 }
 
 /* Write the deciding row with its figures. */
 static void scheduler_print_score(const SchedulerView *view, const ClusterUnit *unit, const Selection *s,
                                   char *ret, size_t size) {
         SchedulerScore row = scheduler_row(view, unit, s);
+        Resources capacity = scheduler_view_capacity(view, s->best), more = unit->unit->placement.size;
         Sums sized = scheduler_view_sized(view, s->best);
-        Resources capacity = scheduler_view_capacity(view, s->best);
         unsigned long long memory, cpu;
+        int n = snprintf(ret, size, "%s ", scheduler_scores[row].name);
 
-        if (row == SCORE_SPREAD) {
-                scheduler_print_spread(view, unit, s, ret, size);
-                return;
+        if (row == SCORE_SPREAD)
+                scheduler_print_spread(view, unit, s, ret + n, size - (size_t) n);
+        else if (row == SCORE_UNITS)
+                snprintf(ret + n, size - (size_t) n, "(%llu)", (unsigned long long) s->of_best.costs[row]);
+        else {
+                memory = (sized.memory_mib + more.memory_mib) * 100 / capacity.memory_mib;
+                cpu = (sized.cpu_percent + more.cpu_percent) * 100 / capacity.cpu_percent;
+                snprintf(ret + n, size - (size_t) n, "(%llu %% after placement; memory %llu %%, cpu %llu %%)",
+                         MAX(memory, cpu), memory, cpu);
         }
-        if (row == SCORE_UNITS) {
-                snprintf(ret, size, "%s (%llu)", scheduler_scores[row].name,
-                         (unsigned long long) s->of_best.costs[row]);
-                return;
-        }
-        memory = percent(sized.memory_mib + unit->unit->placement.size.memory_mib, capacity.memory_mib);
-        cpu = percent(sized.cpu_percent + unit->unit->placement.size.cpu_percent, capacity.cpu_percent);
-        snprintf(ret, size, "%s (%llu %% after placement; memory %llu %%, cpu %llu %%)",
-                 scheduler_scores[row].name, MAX(memory, cpu), memory, cpu);
 }
 
 /* State why the machine was selected. A requested move leaves no choice (RULE_MOVE). 'all': the selection has

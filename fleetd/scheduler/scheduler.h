@@ -52,10 +52,12 @@ const ClusterUnit *scheduler_conflict_on(const SchedulerView *view, const Cluste
  * their number, or 'max' + 1 if there are more. */
 size_t scheduler_conflicts_on(const SchedulerView *view, const ClusterUnit *unit,
                               const ClusterMachine *machine, const ClusterUnit **ret, size_t max);
-/* Return whether units on the machine exclude a new unit by Conflicts= or a port, and no other rule rejects
- * it. */
+/* Return whether units on the machine exclude a new unit by Conflicts= or a port, or by what they request,
+ * and no other rule rejects it. */
 bool scheduler_would_fit_freed(const SchedulerView *view, const ClusterUnit *unit,
                                const ClusterMachine *machine);
+/* Return what the machine lacks of what a new unit requests; 0: nothing, or its capacity is unknown. */
+Resources scheduler_lack(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
 /* Return whether no rule rejects the machine. */
 bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
                     bool staying, Error *ret_why);

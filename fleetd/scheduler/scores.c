@@ -33,11 +33,6 @@ static uint64_t score_replaced(const SchedulerView *view, const ClusterUnit *uni
         return scheduler_replaced_by(view, unit, machine) != NULL;
 }
 
-static uint64_t score_spread(const SchedulerView *view, const ClusterUnit *unit,
-                             const ClusterMachine *machine) {
-        return scheduler_view_spread(view, unit, machine);
-}
-
 static uint64_t score_fullness(const SchedulerView *view, const ClusterUnit *unit,
                                const ClusterMachine *machine) {
         return scheduler_view_fullness(view, machine, unit->unit->placement.size);
@@ -50,7 +45,7 @@ static uint64_t score_units(const SchedulerView *view, const ClusterUnit *unit,
 
 const Score scheduler_scores[_SCORE_MAX] = {
         [SCORE_REPLACED] = { "has no unit that replaces it", score_replaced },
-        [SCORE_SPREAD] = { "had the fewest of its instances", score_spread },
+        [SCORE_SPREAD] = { "had the fewest of its instances", scheduler_view_spread },
         [SCORE_FULLNESS] = { "is the least full", score_fullness },
         [SCORE_UNITS] = { "had the fewest units", score_units },
 };
