@@ -120,6 +120,8 @@ units_are_updated_moved_and_explained() {
         task run
         host_exec alpha sed -i s/Restart=always/Restart=on-failure/ /root/work/hello.service "/root/work/web@.service"
         task update
+        task scale
+        fleetctl alpha destroy --yes app@.service >"$LAB/out" 2>&1 || fail "app@ cannot be removed: $(cat "$LAB/out")"
         task directory
         task move
         task data
