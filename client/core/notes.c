@@ -179,28 +179,35 @@ int client_note_absent(Client *c, const char *name) {
         return EXIT_ABSENT;
 }
 
-JsonValue *client_get_data(Client *c, const char *query, const char *value) {
+bool client_next_data(Client *c, const char *query, const char *value, JsonValue **page) {
+        const char *token = member_text(*page, "nextPageToken");
         _cleanup_text_ Text path = {};
-        JsonValue *root = NULL;
 
+        if (*page && !*token)
+                return false;
         text_printf(&path, "/fleet/v1/data%s", query);
         append_escaped(&path, value, false);
-        return client_get_json(c, client_path(&path), &root, NULL) < 0 ? NULL : root;
+        text_append(&path, !*token ? "" : *query ? "&nextPageToken=" : "?nextPageToken=");
+        append_escaped(&path, token, false);
+        *page = json_value_free(*page);
+        return client_get_json(c, client_path(&path), page, NULL) >= 0;
 }
 
 void client_note_data(Client *c, const char *name) {
-        _cleanup_json_ JsonValue *root = client_is_interactive() ? client_get_data(c, "?unit=", name) : NULL;
+        _cleanup_json_ JsonValue *root = NULL;
 
-        JSON_EACH(unit, json_value_member(root, "units"))
+        if (!client_is_interactive())
+                return;
+        DATA_EACH(unit, c, "?unit=", name, &root)
                 if (verdict_code(member_text(unit, "code")) != VERDICT_STAYS_WITH_DATA &&
                     *member_text(unit, "note"))
                         client_note("%s %s", name, member_text(unit, "note"));
 }
 
 void client_note_kept_data(Client *c, const char *unit, const Names *names, bool starts) {
-        _cleanup_json_ JsonValue *root = client_get_data(c, "?unit=", unit);
+        _cleanup_json_ JsonValue *root = NULL;
 
-        JSON_EACH(item, json_value_member(root, "units")) {
+        DATA_EACH(item, c, "?unit=", unit, &root) {
                 const char *name = member_text(item, "name"), *machine = member_text(item, "machine");
 
                 if (*machine && names_have(names, name))

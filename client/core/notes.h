@@ -32,9 +32,14 @@ void client_history(Client *c, const char *unit, HistoryOnRow on_row, void *user
 
 /* Print how to keep a unit that runs although the cluster does not have it. Return whether there is one. */
 bool client_note_absent_running(Client *c, const char *name);
-/* Read what is known of data: 'query' is "?unit=" or "?machine=" and its value, or "". NULL: nothing, as of a
- * former fleetd. */
-JsonValue *client_get_data(Client *c, const char *query, const char *value);
+/* Read the next page of what is known of data: 'query' is "?unit=" or "?machine=" and its value, or "".
+ * '*page' is NULL before the first one; the caller frees it. Return false after the last one, and if there is
+ * none, as of a former fleetd. */
+bool client_next_data(Client *c, const char *query, const char *value, JsonValue **page);
+/* Visit the units of all pages; "break" ends the visit of one. */
+#define DATA_EACH(unit, c, query, value, page)                  \
+        while (client_next_data((c), (query), (value), (page))) \
+                JSON_EACH(unit, json_value_member(*(page), "units"))
 /* Print on a terminal that a unit may move to a machine without its data, or that this is not known. */
 void client_note_data(Client *c, const char *name);
 /* Print where the data of those of the names is that are this unit, or a template or one of its instances.

@@ -149,10 +149,10 @@ enum { LEVEL_OF_DATA = 12 }; /* KV_LEVEL_SCHEDULING */
 
 /* Print how many units with data may move to machines without it, as before the level of that. */
 static void cluster_note_data(Client *c) {
-        _cleanup_json_ JsonValue *data = client_get_data(c, "", "");
+        _cleanup_json_ JsonValue *data = NULL;
         size_t n = 0;
 
-        JSON_EACH(unit, json_value_member(data, "units"))
+        DATA_EACH(unit, c, "", "", &data)
                 n += verdict_code(member_text(unit, "code")) == VERDICT_MAY_LEAVE_DATA;
         if (n > 0)
                 client_note("%zu unit%s with data may move to a machine without it, as before (fleetctl why "

@@ -92,10 +92,10 @@ static void machine_append_maintenance(Client *c, Text *t, const ApiMachine *m) 
 
 /* Append the units that stay on the machine with their data, or wait for it. */
 static void machine_append_data(Client *c, Text *t, const ApiMachine *m) {
-        _cleanup_json_ JsonValue *data = client_get_data(c, "?machine=", m->id);
+        _cleanup_json_ JsonValue *data = NULL;
         _cleanup_text_ Text names = {};
 
-        JSON_EACH(unit, json_value_member(data, "units"))
+        DATA_EACH(unit, c, "?machine=", m->id, &data)
                 if (member_bool(unit, "sticky"))
                         text_printf(&names, "%s%s", names.size > 0 ? " " : "", member_text(unit, "name"));
         t->error = t->error ?: names.error;

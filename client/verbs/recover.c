@@ -405,17 +405,19 @@ static int restore_explain(Recovery *r, const char *file, const char *keys, Erro
 static void restore_print_data(Client *c) {
         _cleanup_json_ JsonValue *data = NULL;
 
-        for (unsigned i = 0; i < WAIT_MAX_MS / RECOVER_POLL_MS && !(data = client_get_data(c, "", "")); i++)
+        for (unsigned i = 0; i < WAIT_MAX_MS / RECOVER_POLL_MS && !client_next_data(c, "", "", &data); i++)
                 (void) usleep(RECOVER_POLL_MS * 1000);
-        JSON_EACH(unit, json_value_member(data, "units")) {
-                _cleanup_text_ Text t = {};
+        do
+                JSON_EACH(unit, json_value_member(data, "units")) {
+                        _cleanup_text_ Text t = {};
 
-                if (!member_bool(unit, "sticky"))
-                        continue;
-                text_printable(&t, "%s stays on %s, where its data is", member_text(unit, "name"),
-                               member_text(unit, "machine"));
-                (void) output_line(t.chars ?: "");
-        }
+                        if (!member_bool(unit, "sticky"))
+                                continue;
+                        text_printable(&t, "%s stays on %s, where its data is", member_text(unit, "name"),
+                                       member_text(unit, "machine"));
+                        (void) output_line(t.chars ?: "");
+                }
+        while (client_next_data(c, "", "", &data));
 }
 
 static int restore_run(Client *c, char **args, size_t n, Error *err) {

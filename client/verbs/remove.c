@@ -83,8 +83,10 @@ static void remove_print_compromised(Client *c, const char *name) {
 }
 
 /* Print the units that wait for the machine, which has their data. */
-static void remove_print_data(const JsonValue *data) {
-        JSON_EACH(unit, json_value_member(data, "units")) {
+static void remove_print_data(Client *c, const char *id) {
+        _cleanup_json_ JsonValue *data = NULL;
+
+        DATA_EACH(unit, c, "?machine=", id, &data) {
                 _cleanup_text_ Text t = {};
 
                 if (!member_bool(unit, "sticky"))
@@ -101,7 +103,6 @@ static int remove_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_text_ Text path = {}, name = {};
         _cleanup_listing_ Listing machines = {};
         _cleanup_reply_ Reply reply = {};
-        _cleanup_json_ JsonValue *data = NULL;
         const ApiMachine *m = NULL;
         int r;
 
@@ -123,11 +124,10 @@ static int remove_run(Client *c, char **args, size_t n, Error *err) {
         TRY(name.error);
         if (!remove_is_confirmed(c, m, name.chars))
                 return EXIT_FAILED;
-        data = client_get_data(c, "?machine=", m->id);
         TRY_VERB(client_request(c, "DELETE", client_path(&path), NULL, &reply, err), err,
                  "Failed to remove %s: ", name.chars);
         printf("Machine %s removed\n", name.chars);
-        remove_print_data(data);
+        remove_print_data(c, m->id);
         if (c->options.compromised)
                 remove_print_compromised(c, name.chars);
         return EXIT_DONE;

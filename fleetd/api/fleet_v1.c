@@ -46,12 +46,6 @@ static const ClusterUnit *units_next(const Cluster *c, UnitPosition *at) {
         return u;
 }
 
-/* Set the position after the unit of a key. */
-static void units_seek(const Cluster *c, const char *key, UnitPosition *ret) {
-        if (unit_order_prefix(&c->by_name, key, strlen(key) + 1, ret) > 0)
-                (void) unit_order_next(&c->by_name, ret);
-}
-
 unsigned units_list_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         SchedulerView *view = NULL;
@@ -68,7 +62,7 @@ unsigned units_list_handle(Request *request, Error *err) {
         if (scheduler_view_new(c, c->now_ms, &view) < 0)
                 return error_set(err, 500, "out of memory");
         if (page.after[0]) {
-                units_seek(c, page.after, &at);
+                unit_order_seek(&c->by_name, page.after, &at);
                 page.skip = 0;
         }
         while ((u = units_next(c, &at)) && page_wants(&page)) {

@@ -140,6 +140,11 @@ size_t unit_order_prefix(const UnitOrder *o, const char *start, size_t size, Uni
         return n - ret->at;
 }
 
+void unit_order_seek(const UnitOrder *o, const char *name, UnitPosition *ret) {
+        if (unit_order_prefix(o, name, strlen(name) + 1, ret) > 0)
+                (void) unit_order_next(o, ret);
+}
+
 size_t unit_order_instances(const UnitOrder *o, const char *template, UnitPosition *ret) {
         const char *at = strchr(template, '@');
 

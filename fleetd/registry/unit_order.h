@@ -15,6 +15,8 @@ void unit_order_done(UnitOrder *o);
 
 /* Return the unit after the position, and advance it; NULL at the end. */
 ClusterUnit *unit_order_next(const UnitOrder *o, UnitPosition *p);
+/* Set the position after the unit of that name, or where that would be. */
+void unit_order_seek(const UnitOrder *o, const char *name, UnitPosition *ret);
 /* Return how many names begin with these bytes, and set the position before the first of them. */
 size_t unit_order_prefix(const UnitOrder *o, const char *start, size_t size, UnitPosition *ret);
 /* The same of the names of a template and of its instances. */

@@ -2062,11 +2062,13 @@ static void the_pages_of_a_long_list_have_each_item_once_while_others_are_remove
                 { "/_fleet/unit/u0001.service", "/_fleet/unit/u1240.service" },
                 { "/_fleet/state/u0001.service/" BETA, "/_fleet/state/u1240.service/" BETA },
                 { "/_fleet/state/u0002.service/" BETA, "/_fleet/state/u1241.service/" BETA },
+                { "/_fleet/data/u0001.service", "/_fleet/data/u1240.service" },
         };
         static const char *const paths[] = { "/fleet/v1/units", "/fleet/v1/state",
-                                             "/fleet/v1/state?machineID=" BETA };
-        static char keys[2 * LONG_LIST][80];
-        static Record records[2 * LONG_LIST];
+                                             "/fleet/v1/state?machineID=" BETA,
+                                             "/fleet/v1/data?machine=" GAMMA };
+        static char keys[3 * LONG_LIST][80];
+        static Record records[3 * LONG_LIST];
         unsigned seen[LONG_LIST];
         Fixture *fixture = *state;
 
@@ -2078,6 +2080,9 @@ static void the_pages_of_a_long_list_have_each_item_once_while_others_are_remove
                 records[2 * i + 1] = (Record) {
                         keys[2 * i + 1], "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}"
                 };
+                snprintf(keys[2 * LONG_LIST + i], sizeof(keys[0]), "data/u%04u.service", i);
+                records[2 * LONG_LIST + i] = (Record) { keys[2 * LONG_LIST + i],
+                                                        "{\"machine\":\"" GAMMA "\",\"since\":5}" };
         }
         write_now(fixture, hosts, ELEMENTS(hosts));
         for (size_t i = 0; i < ELEMENTS(records); i += 50)
@@ -2765,6 +2770,11 @@ static void instances_that_are_none_of_a_set_are_named_and_the_data_of_all(void 
                   "web@12" },
                 { "GET /fleet/v1/data?unit=web@.service&machine=" BETA, NULL, 200, "web@7.service", "web@2" },
                 { "GET /fleet/v1/data", NULL, 200, "webs.service" },
+                { "GET /fleet/v1/data?nextPageToken=ZAAMAOkDAAB3ZWJAOS5zZXJ2aWNl", NULL, 200, "webs.service",
+                  "web@9" }, /* after that */
+                { "GET /fleet/v1/data?unit=web@.service&nextPageToken=ZAACAAgAAAA=", NULL, 200,
+                  "web@blue.service", "web@9" }, /* after eight */
+                { "GET /fleet/v1/data?nextPageToken=x", NULL, 400, "illegal base64 data at input byte 0" },
                 { "GET /fleet/v1/data?unit=none.service", NULL, 200, "{\"units\":[]}" },
         };
         Fixture *fixture = *state;

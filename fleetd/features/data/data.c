@@ -68,7 +68,7 @@ static const Controller data_controller = { "data", data_control };
 
 /* -- The API -- */
 
-enum { UNITS_MAX = 1000 }; /* in an answer */
+enum { LOOKED_AT_MAX = 10000 }; /* units, for a page: about 10 ms */
 
 /* Write what people should know: of a unit with data, or with a path of the host. */
 static void data_write_why(Text *t, const Request *request, const ClusterUnit *u) {
@@ -110,18 +110,33 @@ static unsigned data_get_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         _cleanup_text_ Text t = {};
         UnitPosition at = {};
-        const ClusterUnit *u;
-        size_t n = 0, left;
+        const ClusterUnit *u = NULL;
+        size_t n = 0, left, written;
+        Page page;
 
+        if (!page_of(request, &page, err))
+                return 400;
         json_open(&t, NULL, '{');
         json_open(&t, "units", '[');
-        if (unit_name_is_template(unit))
-                left = unit_order_instances(&c->by_name, unit, &at);
-        else
-                left = unit_order_prefix(&c->by_name, unit, *unit ? strlen(unit) + 1 : 0, &at);
-        for (; left > 0 && n < UNITS_MAX && (u = unit_order_next(&c->by_name, &at)); left--)
-                n += data_write_unit(&t, request, u, machine);
+        left = unit_name_is_template(unit) ?
+                       unit_order_instances(&c->by_name, unit, &at) :
+                       unit_order_prefix(&c->by_name, unit, *unit ? strlen(unit) + 1 : 0, &at);
+        if (page.after[0] && !*unit) {
+                unit_order_seek(&c->by_name, page.after, &at);
+                page.skip = 0;
+                left = SIZE_MAX;
+        }
+        for (; left > 0 && (u = unit_order_next(&c->by_name, &at)) && page_wants(&page); left--) {
+                if (page_skips(&page))
+                        continue;
+                page_add(&page, u->name, NULL);
+                written = data_write_unit(&t, request, u, machine);
+                page.first += !written; /* the next page is after it as well */
+                page.n -= !written;
+                page.full = ++n == LOOKED_AT_MAX;
+        }
         json_close(&t, ']');
+        json_add_string(&t, "nextPageToken", page_next(&page, left > 0 && u));
         json_close(&t, '}');
         return request_answer_json(request, 200, &t);
 }
