@@ -26,24 +26,24 @@ static _Thread_local struct {
         char *reserve, *next;
         size_t left;
         bool failed;
-} memory;
+} json_heap;
 
 static void *json_alloc(size_t size) {
-        void *p = memory.failed ? NULL : malloc(size);
+        void *p = json_heap.failed ? NULL : malloc(size);
 
-        if (p || !memory.reserve)
+        if (p || !json_heap.reserve)
                 return p;
-        memory.failed = true;
-        if ((size & (size - 1)) != 0 || size > memory.left)
+        json_heap.failed = true;
+        if ((size & (size - 1)) != 0 || size > json_heap.left)
                 return NULL;
-        p = memory.next;
-        memory.next += MAX(size, sizeof(max_align_t));
-        memory.left -= MIN(memory.left, MAX(size, sizeof(max_align_t)));
+        p = json_heap.next;
+        json_heap.next += MAX(size, sizeof(max_align_t));
+        json_heap.left -= MIN(json_heap.left, MAX(size, sizeof(max_align_t)));
         return p;
 }
 
 static void json_release(void *p) {
-        if (!memory.reserve || (char *) p < memory.reserve || (char *) p >= memory.next)
+        if (!json_heap.reserve || (char *) p < json_heap.reserve || (char *) p >= json_heap.next)
                 free(p);
 }
 
@@ -53,18 +53,18 @@ static json_t *json_load(const char *text, size_t size, json_error_t *ret_where,
         json_t *v = NULL;
 
         json_set_alloc_funcs(json_alloc, json_release);
-        memory.failed = false;
-        memory.left = reserve;
-        memory.reserve = memory.next = malloc(reserve);
-        if (memory.reserve)
+        json_heap.failed = false;
+        json_heap.left = reserve;
+        json_heap.reserve = json_heap.next = malloc(reserve);
+        if (json_heap.reserve)
                 v = json_loadb(text, size, JSON_REJECT_DUPLICATES, ret_where);
-        *ret_failed = !memory.reserve || memory.failed;
+        *ret_failed = !json_heap.reserve || json_heap.failed;
         if (*ret_failed) {
                 json_decref(v);
                 v = NULL;
         }
-        free(memory.reserve);
-        memory.reserve = memory.next = NULL;
+        free(json_heap.reserve);
+        json_heap.reserve = json_heap.next = NULL;
         return v;
 }
 
