@@ -403,6 +403,8 @@ int draft_unit(Draft *d, size_t i, Text *t) {
         if (!p->stopped)
                 draft_position(d, u, p);
         if (p->machine && p->rule == RULE_NONE && !presence_is_down(p->machine->presence)) {
+                memcpy(p->to, p->id, sizeof(p->to));
+                TRY(scheduler_view_decide(d->view, p->machine, u, true)); /* what it requests now counts */
                 if (i >= d->n_given)
                         return 0;
                 error_set(&why, 0, "%s has it, and still qualifies", cluster_machine_name(p->machine));

@@ -2991,6 +2991,53 @@ static void a_plan_of_a_template_has_the_instances_that_its_new_text_stops_or_le
 #undef UNIT
 }
 
+/* A draft is judged by its requests, and by its siblings in the cluster and in the plan; one that stays
+ * counts with what its new text requests. */
+static void a_plan_judges_drafts_by_requests_and_siblings(void **state) {
+#define UNIT(name, text) \
+        "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/a\\n[X-Fleet]\\n" text "\"}"
+#define CAPACITY "\"capacity\":{\"cpu\":400,\"memory\":1024},\"level\":12"
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{" CAPACITY ",\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" ETA "/facts", "{" CAPACITY ",\"name\":\"eta\"}" },
+                { "machine/" ETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "unit/a.service", "{\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+                { "target/a.service", "launched" },
+                { "machine/" BETA "/unit/a.service", "{\"kind\":\"run\",\"since\":1}" },
+        };
+        static const struct {
+                const char *units, *says;
+        } rows[] = {
+                { UNIT("x.service", "MemoryRequest=2G"),
+                  "no machine qualifies (beta and eta have 1.0G of 1.0G of memory free, less than 2.0G)" },
+                { UNIT("x.service", "MemoryRequest=700M") "," UNIT(
+                          "y.service", "MemoryRequest=700M") "," UNIT("z.service", "MemoryRequest=700M"),
+                  "no machine qualifies (beta and eta have 324M of 1.0G of memory free, less than 700M)" },
+                { UNIT("a.service", "MemoryRequest=900M") "," UNIT(
+                          "x.service", "MemoryRequest=700M") "," UNIT("y.service", "MemoryRequest=300M"),
+                  "\"hostname\":\"eta\",\"machineID\":\"" ETA "\",\"name\":\"y.service\"" },
+                { UNIT("w@1.service", "Spread=machine") "," UNIT("w@2.service", "Spread=machine"),
+                  "\"name\":\"w@2.service\",\"reason\":\"beta had the fewest of its instances (0) of 2" },
+                { UNIT("w@1.service", "MaxPerMachine=1") "," UNIT("w@2.service", "MaxPerMachine=1") "," UNIT(
+                          "w@3.service", "MaxPerMachine=1"),
+                  "no machine qualifies (beta has w@2.service, with MaxPerMachine=1; eta has w@1.service, "
+                  "with" },
+        };
+        Fixture *fixture = *state;
+
+        raise_level(fixture, KV_LEVEL_SCHEDULING);
+        write_now(fixture, records, ELEMENTS(records));
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_text_ Text body = {};
+
+                text_printf(&body, "{\"units\":[%s]}", rows[i].units);
+                assert_answer(fixture, "POST /fleet/v1/plan", body.chars, 200, rows[i].says);
+        }
+#undef CAPACITY
+#undef UNIT
+}
+
 static void a_plan_of_a_large_template_has_some_of_its_instances(void **state) {
         enum { N = 12, SIZE = 120 * 1024 };
         Fixture *fixture = *state;
@@ -5918,6 +5965,7 @@ int main(void) {
                         a_plan_has_the_rollout_that_a_destroyed_template_begins_when_it_is_submitted_again),
                 in_a_fixture(
                         a_plan_of_a_template_has_the_instances_that_its_new_text_stops_or_leaves_waiting),
+                in_a_fixture(a_plan_judges_drafts_by_requests_and_siblings),
                 in_a_fixture(a_plan_of_a_large_template_has_some_of_its_instances),
                 in_a_fixture(a_plan_of_a_template_reads_some_of_many_options_of_its_instances),
                 in_a_fixture(a_unit_of_a_directory_returns_to_a_former_text_only),
