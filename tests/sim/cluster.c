@@ -274,6 +274,14 @@ static int machine_local_ports(uint16_t *ret_first, uint16_t *ret_last) {
         return -ENOENT;
 }
 
+/* Of the daemon that is being opened. */
+static Resources machine_physical;
+
+static int machine_measure(Resources *ret_physical) {
+        *ret_physical = machine_physical;
+        return 0;
+}
+
 int machine_try_daemon(SimMachine *m, Error *err) {
         SimCluster *c = m->cluster;
         DaemonIo io;
@@ -298,6 +306,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                           .prober = sim_prober(m->prober),
                           .ports = &m->ports,
                           .service_files = &m->services.base,
+                          .measure = resources_are_set(m->physical) ? machine_measure : NULL,
                           .level_max = m->level_max,
                           .level_wait_ms = c->level_wait_ms,
                           .short_log = c->short_log,
@@ -311,6 +320,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                           .userdata = m };
         memcpy(io.boot_id, m->boot_id, sizeof(io.boot_id));
         c->starting = m;
+        machine_physical = m->physical;
         m->running_unreadable = m->unreadable;
         r = daemon_new(&m->daemon, &io, &m->settings, err);
         c->starting = NULL;

@@ -58,6 +58,7 @@ typedef struct SimMachine {
         Daemon *daemon;
         Settings settings;
         unsigned level_max; /* of its program; 0: that of this program */
+        Resources physical; /* what its daemon measures; 0: nothing, as a former version */
         bool codeless;      /* its program writes and sends no codes of verdicts; by seed and index */
         /* Hosts authenticate each other with certificates: each one founds a cluster of its own, and joins
          * another one by a token. Its cluster file is beside the folder. */
@@ -156,6 +157,8 @@ struct SimCluster {
         uint64_t hashes_at[4096], hashes[4096]; /* of trees, by applied index */
         uint64_t n_slices, n_slices_at_once;    /* that were compared; at the index of the tree */
         uint64_t n_endpoints;                   /* that were checked */
+        uint64_t sized_index;                   /* of the view that check_sizes() has seen */
+        uint64_t n_sized, n_full;               /* arrivals, and whole views, that it checked */
 };
 
 SimCluster *cluster_new(World *w, unsigned hosts);
@@ -217,6 +220,9 @@ void check_message(SimCluster *c, const LogFields *fields, const char *message);
 /* In the view of the leader, a unit that stays where its data is, is on no other machine, and on one at most;
  * after a new record, data_on is that machine. */
 void check_data(SimCluster *c);
+/* In the view of the leader, a unit with a request, or with MaxPerMachine=, arrives only where there is room,
+ * and no other unit waits for room. Each hundredth time, the sums of all machines are counted, too. */
+void check_sizes(SimCluster *c);
 void check_hashes(SimCluster *c);
 void check_slices(SimCluster *c); /* of attached hosts */
 void check_endpoints(SimCluster *c);

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "fleetd/agent/records.h"
 #include "fleetd/registry/history.h"
+#include "fleetd/scheduler/filters.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/sim/drains.h"
 #include "tests/sim/replicas.h"
@@ -114,6 +115,86 @@ void check_data(SimCluster *c) {
                         if (streq(c->machines[i].machine_id, u->data->machine) && u->sticky)
                                 c->data_on = &c->machines[i];
         }
+}
+
+static bool is_sibling(const ClusterUnit *a, const ClusterUnit *b) {
+        size_t n = strcspn(a->name, "@");
+
+        return a->name[n] && strncmp(a->name, b->name, n + 1) == 0;
+}
+
+/* Changes that came with the arrival, or after it, do not count: what is there stays. */
+static void check_arrival(SimCluster *c, const SchedulerView *view, const ClusterAssignment *a) {
+        const ClusterMachine *m = a->machine;
+        const Placement *wants = &a->of->unit->placement;
+        Resources capacity = scheduler_view_capacity(view, m);
+        unsigned n = 0, max = wants->max_per_machine;
+
+        for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next) {
+                if (o->of->index >= a->created || (o->of->index == 0 && o->kind == ASSIGNMENT_STOP))
+                        return;
+                n += is_sibling(a->of, o->of);
+                if (o->of->unit && is_sibling(a->of, o->of)) /* one with a larger limit arrived last */
+                        max = MAX(max, o->of->unit->placement.max_per_machine);
+        }
+        c->n_sized += resources_are_set(wants->request) || wants->max_per_machine > 0;
+        if (wants->max_per_machine > 0 && n > max)
+                world_failed(c->world, "an-arrival-is-within-MaxPerMachine", "%s is the %u. on %.8s", a->unit,
+                             n, m->id);
+        /* that of a restricted host depends on all others */
+        for (const ClusterMachine *other = scheduler_view_cluster(view)->machines; other;
+             other = other->hh.next)
+                if ((other == m || cluster_machine_is_restricted(m)) && other->place_index >= a->created)
+                        return;
+        if (!resources_are_set(capacity))
+                return;
+        if (wants->request.memory_mib > 0 && m->requested.memory_mib > capacity.memory_mib)
+                world_failed(c->world, "a-request-has-room", "%s on %.8s: %llu of %u MiB", a->unit, m->id,
+                             (unsigned long long) m->requested.memory_mib, capacity.memory_mib);
+        if (wants->request.cpu_percent > 0 && m->requested.cpu_percent > capacity.cpu_percent)
+                world_failed(c->world, "a-request-has-room", "%s on %.8s: %llu of %u %%", a->unit, m->id,
+                             (unsigned long long) m->requested.cpu_percent, capacity.cpu_percent);
+}
+
+static void check_sums(SimCluster *c, const ClusterMachine *m) {
+        Sums requested = {}, sized = {};
+
+        for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next) {
+                const Unit *unit = o->of->unit;
+
+                sums_add(&requested, unit ? unit->placement.request : (Resources) {});
+                if (cluster_assignment_is_active(o))
+                        sums_add(&sized, unit ? unit->placement.size : resources_default);
+        }
+        if (memcmp(&requested, &m->requested, sizeof(requested)) != 0 ||
+            memcmp(&sized, &m->sized, sizeof(sized)) != 0)
+                world_failed(c->world, "the-sums-are-those-of-the-assignments", "%.8s", m->id);
+}
+
+void check_sizes(SimCluster *c) {
+        SimMachine *leader = cluster_leader(c);
+        const Cluster *view = leader ? registry_cluster(daemon_host(leader->daemon)->registry) : NULL;
+        SchedulerView *sizes;
+
+        if (!view || !registry_ready(daemon_host(leader->daemon)->registry) || view->index <= c->sized_index)
+                return;
+        if (scheduler_view_new(view, view->now_ms, &sizes) < 0)
+                abort();
+        for (const ClusterMachine *m = view->machines; m; m = m->hh.next) {
+                for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
+                        if (a->created > c->sized_index && a->of->unit && cluster_assignment_is_active(a))
+                                check_arrival(c, sizes, a);
+                if (c->n_full % 100 == 0)
+                        check_sums(c, m);
+                for (const ClusterUnit *u = c->n_full % 100 == 0 ? view->units : NULL; u; u = u->hh.next)
+                        if (u->unit && !resources_are_set(u->unit->placement.request) &&
+                            scheduler_check(RULE_RESOURCES, sizes, u, m, false, NULL) == RULE_RESOURCES)
+                                world_failed(c->world, "a-unit-without-a-request-never-waits-for-room", "%s",
+                                             u->name);
+        }
+        scheduler_view_free(sizes);
+        c->n_full++;
+        c->sized_index = view->index;
 }
 
 static void check_singleton(const SimMachine *m, const char *unit) {

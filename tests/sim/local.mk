@@ -19,7 +19,7 @@ SIM_FAULTS = tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c
 # make check runs a few seeds of each; ./check --full runs many of some (test-*.sh).
 check_PROGRAMS += $(SIM_TESTS)
 TESTS += $(SIM_TESTS)
-SIM_TESTS = tests/sim/test-cluster tests/sim/test-singleton tests/sim/test-jobs tests/sim/test-health tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-reboots tests/sim/test-budget tests/sim/test-restart tests/sim/test-sticky tests/sim/test-directory tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-overload tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-verbs tests/sim/test-frames tests/sim/test-shares tests/sim/test-level \
+SIM_TESTS = tests/sim/test-cluster tests/sim/test-singleton tests/sim/test-jobs tests/sim/test-health tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-reboots tests/sim/test-budget tests/sim/test-restart tests/sim/test-sticky tests/sim/test-directory tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-sizes tests/sim/test-overload tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-verbs tests/sim/test-frames tests/sim/test-shares tests/sim/test-level \
 	tests/sim/test-stores tests/sim/test-time tests/sim/test-outcome tests/sim/test-rebuild tests/sim/test-corruption tests/sim/test-transfer tests/sim/test-replica tests/sim/test-transitions
 
 tests_sim_test_cluster_SOURCES = tests/sim/test-cluster.c tests/sim/cluster_faults.h tests/sim/cluster_faults.c tests/sim/tokens.h tests/sim/tokens.c
@@ -40,6 +40,8 @@ tests_sim_test_health_LDADD = $(SIM_DAEMONS)
 tests_sim_test_members_LDADD = $(SIM_DAEMONS)
 tests_sim_test_attach_SOURCES = tests/sim/test-attach.c tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
 tests_sim_test_attach_LDADD = $(SIM_DAEMONS)
+tests_sim_test_sizes_SOURCES = tests/sim/test-sizes.c tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
+tests_sim_test_sizes_LDADD = $(SIM_DAEMONS)
 tests_sim_test_overload_SOURCES = tests/sim/test-overload.c tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
 tests_sim_test_overload_LDADD = $(SIM_DAEMONS)
 tests_sim_test_kinds_SOURCES = tests/sim/test-kinds.c tests/sim/tokens.h tests/sim/tokens.c
