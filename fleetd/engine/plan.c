@@ -62,6 +62,9 @@ static void plan_add(Pass *pass, const ClusterUnit *u) {
                         item->phase = PHASE_FOLLOWING;
                 else if (p && p->replaces.n > 0)
                         item->phase = PHASE_REPLACING;
+                if (p && resources_are_set(p->request) &&
+                    scheduler_view_part(pass->view, p->request, &item->part) < 0)
+                        pass->error = -ENOMEM;
                 HASH_ADD_PTR(pass->items, unit, item);
         }
         if (!item || !TABLE_ADDED(item)) {
@@ -108,13 +111,16 @@ static void plan_add_related(Pass *pass, const ClusterUnit *u, size_t n) {
         }
 }
 
-static int plan_compare_names(const PlanItem *a, const PlanItem *b) {
+/* Requests first, the largest one before: a small one finds room after it. */
+static int plan_compare(const PlanItem *a, const PlanItem *b) {
+        if (a->part != b->part)
+                return a->part > b->part ? -1 : 1;
         return strcmp(a->unit->name, b->unit->name);
 }
 
 static void plan_sort(Pass *pass) {
         if (!pass->sorted)
-                HASH_SRT(hh, pass->items, plan_compare_names);
+                HASH_SRT(hh, pass->items, plan_compare);
         pass->sorted = true;
 }
 

@@ -13,6 +13,7 @@ typedef struct PlanItem {
                 PHASE_PLAIN,
                 PHASE_FOLLOWING, /* MachineOf= */
         } phase;
+        uint64_t part; /* scheduler_view_part() of its request; 0: it has none */
         bool planned;  /* has changes in this plan; the next plan considers it again */
         bool done;     /* considered in this round of its phase */
         Verdict *wait; /* owned: EngineWait.why */
@@ -54,7 +55,7 @@ typedef struct Pass {
         Brake brake;
         Drains drains;
         PlanBudget *budgets; /* table by head; read when first needed */
-        PlanItem *items;     /* table by unit; in the order of names when 'sorted' */
+        PlanItem *items;     /* table by unit; in the order of the plan when 'sorted' */
         bool sorted;
         size_t n_planned;
         ClusterMachine **machines; /* by ID; read when first needed */

@@ -58,10 +58,9 @@ static int compare_numbers(const void *a, const void *b) {
         return *x < *y ? -1 : *x > *y;
 }
 
-/* A restricted host cannot draw units by what it says about itself, nor switch sizes off: its capacity counts
- * as at most the median of the ordinary ones. -ENOMEM. */
-static int view_restrict(SchedulerView *view) {
-        _cleanup_free_ uint32_t *memory = NEW0(uint32_t, view->n), *cpu = NEW0(uint32_t, view->n);
+/* Read the median of memory, and of CPU, of the ordinary machines whose capacity is known. -ENOMEM. */
+static int view_read_median(SchedulerView *view) {
+        _cleanup_free_ uint32_t *memory = NEW0(uint32_t, view->n + 1), *cpu = NEW0(uint32_t, view->n + 1);
         size_t n = 0;
 
         if (!memory || !cpu)
@@ -76,18 +75,26 @@ static int view_restrict(SchedulerView *view) {
         }
         qsort(memory, n, sizeof(*memory), compare_numbers);
         qsort(cpu, n, sizeof(*cpu), compare_numbers);
+        if (n > 0)
+                view->median = (Resources) { memory[(n - 1) / 2], cpu[(n - 1) / 2] };
+        view->has_median = true;
+        return 0;
+}
+
+/* A restricted host cannot draw units by what it says about itself, nor switch sizes off: its capacity counts
+ * as at most the median of the ordinary ones. -ENOMEM. */
+static int view_restrict(SchedulerView *view) {
+        TRY(view_read_median(view));
         for (size_t i = 0; i < view->n; i++) {
                 Resources *c = &view->machines[i].capacity;
 
                 if (!cluster_machine_is_restricted(view->machines[i].machine))
                         continue;
-                if (n == 0)
-                        *c = (Resources) {};
-                else if (!resources_are_set(*c))
-                        *c = (Resources) { memory[(n - 1) / 2], cpu[(n - 1) / 2] };
+                if (resources_are_set(*c))
+                        *c = (Resources) { MIN(c->memory_mib, view->median.memory_mib),
+                                           MIN(c->cpu_percent, view->median.cpu_percent) };
                 else
-                        *c = (Resources) { MIN(c->memory_mib, memory[(n - 1) / 2]),
-                                           MIN(c->cpu_percent, cpu[(n - 1) / 2]) };
+                        *c = view->median;
         }
         return 0;
 }
@@ -213,6 +220,16 @@ Sums scheduler_view_requested(const SchedulerView *view, const ClusterMachine *m
 
         sums_remove(&sums, d ? d->request : o ? o->request : (Resources) {});
         return sums;
+}
+
+int scheduler_view_part(SchedulerView *view, Resources request, uint64_t *ret) {
+        if (!view->has_median)
+                TRY(view_read_median(view));
+        *ret = resources_are_set(view->median) ?
+                       1 + MAX(fraction(request.memory_mib, view->median.memory_mib),
+                               fraction(request.cpu_percent, view->median.cpu_percent)) :
+                       0;
+        return 0;
 }
 
 uint64_t scheduler_view_fullness(const SchedulerView *view, const ClusterMachine *machine, Resources more) {

@@ -49,6 +49,10 @@ Sums scheduler_view_requested(const SchedulerView *view, const ClusterMachine *m
 
 enum { FULLNESS_ONE = 1 << 20 }; /* a whole machine */
 
+/* Write the larger part of memory and CPU that a request is of the median machine, in FULLNESS_ONE, at least
+ * 1; 0: no capacity is known. 0 or -ENOMEM. */
+int scheduler_view_part(SchedulerView *view, Resources request, uint64_t *ret);
+
 /* Return the larger part of memory and CPU in use with a unit of that size more, in FULLNESS_ONE; 0: the
  * capacity is unknown. */
 uint64_t scheduler_view_fullness(const SchedulerView *view, const ClusterMachine *machine, Resources more);

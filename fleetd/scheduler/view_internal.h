@@ -32,7 +32,9 @@ struct SchedulerView {
         size_t n;
         bool has_sizes;        /* a capacity is known, and sizes are in effect */
         Resources least, most; /* capacities */
-        ViewMachine **sorted;  /* by fullness, load, then machine ID; from the first selection on */
+        Resources median;      /* of the ordinary ones, from its first use on; 0: none is known */
+        bool has_median;
+        ViewMachine **sorted; /* by fullness, load, then machine ID; from the first selection on */
         bool is_sorted;
         const ClusterMachine **named; /* by name; from the first explanation on */
         bool is_named;

@@ -1231,6 +1231,32 @@ static void a_unit_that_waits_for_room_is_planned_when_there_is_some(void **stat
         }
 }
 
+/* The largest part of the median machine first, of memory or CPU, in any order of names; then units without a
+ * request. */
+static void a_plan_places_the_largest_requests_first(void **state) {
+        static const struct {
+                const char *a, *b, *c, *plan;
+        } rows[] = {
+                { "MemoryRequest=300M", "MemoryRequest=900M", "", "run b.service A; run c.service A" },
+                { "MemoryRequest=900M", "MemoryRequest=300M", "", "run a.service A; run c.service A" },
+                { "MemoryRequest=600M", "MemoryRequest=600M", "", "run a.service A; run c.service A" },
+                { "MemoryRequest=300M\nCPURequest=20%", "CPURequest=90%", "",
+                  "run b.service A; run c.service A" },
+                { "MemoryRequest=800M\nCPURequest=20%", "CPURequest=85%\nMemoryRequest=300M", "",
+                  "run b.service A; run c.service A" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_cluster_view_ ClusterView p = { .capacity = { 1024, 100 } };
+
+                cluster_view_machine(&p, "A", "", PRESENCE_UP);
+                cluster_view_unit(&p, "a.service", rows[i].a, TARGET_LAUNCHED);
+                cluster_view_unit(&p, "b.service", rows[i].b, TARGET_LAUNCHED);
+                cluster_view_unit(&p, "c.service", rows[i].c, TARGET_LAUNCHED);
+                plans(&p, rows[i].plan);
+        }
+}
+
 /* A host of a later version writes one of the keys. The object of the key still exists; otherwise this would
  * be a removal. */
 static bool make_unreadable(ClusterView *p, Chance *c, const char *unit, const char *machine,
@@ -2314,6 +2340,7 @@ int main(void) {
                 cmocka_unit_test(an_unreadable_unit_remains_unchanged_and_others_are_planned),
                 cmocka_unit_test(an_unreadable_assignment_is_not_written_a_second_time),
                 cmocka_unit_test(an_unreadable_machine_keeps_its_units_and_gets_no_others),
+                cmocka_unit_test(a_plan_places_the_largest_requests_first),
                 cmocka_unit_test(a_unit_that_waits_for_room_is_planned_when_there_is_some),
                 cmocka_unit_test(any_history_is_planned_alike_in_full_and_in_part),
                 cmocka_unit_test(a_unit_that_a_change_frees_is_part_of_the_same_plan),
