@@ -22,6 +22,7 @@
         X(facts)      \
         X(agent)      \
         X(inhibitor)  \
+        X(rebalance)  \
         X(reboot)     \
         X(replicas)   \
         X(rollout)    \

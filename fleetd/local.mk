@@ -41,6 +41,7 @@ include fleetd/metrics/local.mk
 include fleetd/host/local.mk
 include fleetd/features/health/local.mk
 include fleetd/problems/local.mk
+include fleetd/features/rebalance/local.mk
 include fleetd/features/reboot/local.mk
 include fleetd/features/replicas/local.mk
 include fleetd/features/rollout/local.mk

@@ -257,6 +257,13 @@
         X(VERDICT_ENDPOINTS_FULL, "endpoints-full",                                                     \
           "its host has 700 endpoints, the most that a host registers")
 
+/* Why a unit is to move, to balance the cluster: machines with figures before the move; of fullness, with the
+ * unit on either. */
+#define VERDICTS_OF_BALANCE(X)                                                           \
+        X(VERDICT_FEWER_SIBLINGS, "fewer-siblings", "%1 has %2 of its instances, %3 %4") \
+        X(VERDICT_LESS_FULL, "less-full", "%1 is %2 full, %3 %4 after it")               \
+        X(VERDICT_FEWER_UNITS, "fewer-units", "%1 has %2 units, %3 %4")
+
 /* A message without a code (VERDICT_SAID) decides nothing. */
 #define VERDICTS(X)                 \
         X(VERDICT_NONE, NULL, "")   \
@@ -266,4 +273,5 @@
         VERDICTS_OF_REPLICAS(X)     \
         VERDICTS_OF_SCHEDULER(X)    \
         VERDICTS_OF_STATES(X)       \
-        VERDICTS_OF_ROWS(X) VERDICTS_OF_ASSIGNMENTS(X) VERDICTS_OF_REBOOTS(X) VERDICTS_OF_ENDPOINTS(X)
+        VERDICTS_OF_ROWS(X)         \
+        VERDICTS_OF_ASSIGNMENTS(X) VERDICTS_OF_REBOOTS(X) VERDICTS_OF_ENDPOINTS(X) VERDICTS_OF_BALANCE(X)

@@ -20,6 +20,24 @@ enum {
  * OPTIONS_READ_MAX. */
 int units_count_options(const Unit *unit, size_t *n, Error *err);
 
+/* Check a parameter "unit", a name or a pattern, and count it; few are permitted. 0 or -EINVAL. */
+int parameter_check_pattern(const HttpParameter *p, size_t *n, Error *err);
+
+/* A plan of a feature, which plan_steps.c makes as those of units: in steps, paced for its sender. */
+typedef struct PlanType {
+        const char *list; /* of the answer: {"LIST":[...]} */
+        /* Go on with a new view, to which nothing is added yet: the cluster view has changed. 0 or -ENOMEM.
+         */
+        int (*renew)(void *self, SchedulerView *view);
+        /* Do little more, and write what is planned by it. 1; 2: the view is to be renewed; 0 at the end; or
+         * an error for request_refused(); -ENOENT is 404. */
+        int (*step)(void *self, Text *t, Error *err);
+        void (*free)(void *self);
+} PlanType;
+
+/* Make the plan, and answer; 'self' is taken. Return 0. */
+unsigned plan_of(Request *request, const PlanType *type, void *self);
+
 enum {
         PAGE_KEY_SIZE = UNIT_NAME_MAX + 1 + MACHINE_ID_SIZE, /* "NAME" of a unit or "NAME/ID" of a state */
         PAGE_TOKEN_SIZE = (PAGE_KEY_SIZE + 8 + 2) / 3 * 4 + 1,

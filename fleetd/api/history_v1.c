@@ -5,7 +5,7 @@
  * drained. */
 
 #include "base/parse.h"
-#include "fleetd/api/handlers.h"
+#include "fleetd/api/fleet_v1.h"
 #include "units/api_json.h"
 
 enum {
@@ -244,7 +244,7 @@ static int read_count(const HttpParameter *p, uint64_t *ret, Error *err) {
                          p->name);
 }
 
-static int read_unit(const HttpParameter *p, size_t *n, Error *err) {
+int parameter_check_pattern(const HttpParameter *p, size_t *n, Error *err) {
         if (!*p->value || strlen(p->value) > UNIT_NAME_MAX || !http_parameter_is_text(p))
                 return error_set(err, -EINVAL,
                                  "unit=%.100s: expected a name or a pattern of at most %d bytes, "
@@ -267,7 +267,7 @@ static int history_read_parameter(History *h, const HttpParameter *p, Error *err
                 return read_count(p, &h->last, err);
         }
         if (streq(p->name, "unit"))
-                return read_unit(p, &h->n_patterns, err);
+                return parameter_check_pattern(p, &h->n_patterns, err);
         if (!streq(p->name, "follow"))
                 return error_set(
                         err, -EINVAL,

@@ -132,11 +132,13 @@ void moves_write(Text *t, const Request *request) {
 
 typedef struct MoveBody {
         char machine[MACHINE_ID_SIZE]; /* "": the best other one */
+        char from[MACHINE_ID_SIZE];    /* the only machine that it may leave; "": any */
         bool force;
 } MoveBody;
 
 static const JsonField move_body_fields[] = {
         { "force", JSON_FIELD_BOOL, offsetof(MoveBody, force) },
+        { "from", JSON_FIELD_CHARS, offsetof(MoveBody, from), .size = MACHINE_ID_SIZE },
         { "machine", JSON_FIELD_CHARS, offsetof(MoveBody, machine), .size = MACHINE_ID_SIZE },
 };
 
@@ -158,6 +160,17 @@ static unsigned move_stop(Request *request, const ClusterUnit *u, const char *wh
         return change_sent(request, "the move of the unit",
                            registry_end_moves(request_registry(request), 0, &end, 1, request_user(request),
                                               change_on_decided, request));
+}
+
+/* Return whether the unit is not on the machine that the request names, or moves elsewhere by another one. */
+static bool move_has_left(const Cluster *c, const ClusterUnit *u, const MoveBody *body, Error *ret) {
+        const ClusterAssignment *a = cluster_assignment_on(cluster_machine(c, body->from), u->name);
+
+        if (!body->from[0] || (!u->move && a && cluster_assignment_is_active(a)))
+                return false;
+        error_set(ret, 0, "%s %s", u->move ? "it moves to" : "it is no longer on",
+                  cluster_name_of(c, u->move ? u->move->to : body->from));
+        return true;
 }
 
 unsigned move_put_handle(Request *request, Error *err) {
@@ -183,6 +196,8 @@ unsigned move_put_handle(Request *request, Error *err) {
                 return 409;
         if (u->move && (!m || streq(m->id, u->move->to)))
                 return request_answer(request, 204, NULL, NULL, "", 0); /* it moves there already */
+        if (move_has_left(c, u, &body, err))
+                return 409;
         if (there && cluster_assignment_is_active(there))
                 return u->move ? move_stop(request, u, "it stays") :
                                  request_answer(request, 204, NULL, NULL, "", 0);

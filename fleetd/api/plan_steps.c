@@ -97,7 +97,9 @@ typedef struct Planning {
         size_t n_metadata, n_begun;
         Leaving *leaving; /* on the machines that were begun */
         size_t n_leaving, leaving_capacity, first;
-        bool again; /* a unit has left the machine: others may follow it (MachineOf=) */
+        bool again;           /* a unit has left the machine: others may follow it (MachineOf=) */
+        const PlanType *type; /* of a feature; NULL: none */
+        void *self;
 } Planning;
 
 static void plan_on_turn(Request *request);
@@ -121,6 +123,8 @@ static void plan_on_end(Request *request) {
         for (size_t i = 0; i < p->n_leaving; i++)
                 free(p->leaving[i].unit);
         free(p->leaving);
+        if (p->type)
+                p->type->free(p->self);
         free(p);
 }
 
@@ -176,6 +180,8 @@ static int plan_renew(Planning *p) {
                 if (r >= 0 && m)
                         r = scheduler_view_decide(p->draft.view, m, u, false);
         }
+        if (r >= 0 && p->type)
+                r = p->type->renew(p->self, p->draft.view);
         p->draft.work += p->n_leaving;
         plan_pay(p);
         p->changed = false;
@@ -194,7 +200,8 @@ static void plan_answer(Planning *p) {
 
         p->t = (Text) {};
         if (p->error < 0 && p->error != -ENOMEM) {
-                request_error(p->request, request_refused(p->error, &p->err), "%s", p->err.message);
+                request_error(p->request, p->error == -ENOENT ? 404 : request_refused(p->error, &p->err),
+                              "%s", p->err.message);
                 return;
         }
         if (p->open)
@@ -248,7 +255,7 @@ static void plan_on_turn(Request *request) {
         if (p->changed)
                 p->error = plan_renew(p);
         more = p->error >= 0;
-        while (more && plan_work(p) - p->paid < STEP_WORK)
+        while (more && !p->changed && plan_work(p) - p->paid < STEP_WORK)
                 more = plan_step(p);
         plan_pay(p);
         if (more)
@@ -264,14 +271,18 @@ static void plan_on_change(void *userdata, const RegistryChange *change) {
 }
 
 /* Make the plan in its turn. The connection of a client does not keep the body. */
-static void plan_receive(Request *request, bool (*begin)(Planning *p)) {
+static void plan_receive(Request *request, bool (*begin)(Planning *p), const PlanType *type, void *self) {
         Planning *p = NEW0(Planning, 1);
 
         if (!p) {
+                if (type)
+                        type->free(self);
                 request_error(request, 500, "out of memory");
                 return;
         }
         *p = (Planning) { .request = request,
+                          .type = type,
+                          .self = self,
                           .sender = plan_sender(request),
                           .begin = begin,
                           .open = true,
@@ -282,7 +293,7 @@ static void plan_receive(Request *request, bool (*begin)(Planning *p)) {
         request->state = p;
         request->on_end = plan_on_end;
         json_open(&p->t, NULL, '{');
-        json_open(&p->t, "units", '[');
+        json_open(&p->t, type ? type->list : "units", '[');
         if (!plan_waits(p) && request_may_list(request, plan_on_turn)) {
                 plan_on_turn(request);
                 return;
@@ -380,7 +391,7 @@ static bool plan_begin_units(Planning *p) {
 }
 
 unsigned plan_handle(Request *request, Error *err) {
-        plan_receive(request, plan_begin_units);
+        plan_receive(request, plan_begin_units, NULL, NULL);
         return 0;
 }
 
@@ -489,6 +500,25 @@ static bool plan_begin_machines(Planning *p) {
 }
 
 unsigned plan_machines_handle(Request *request, Error *err) {
-        plan_receive(request, plan_begin_machines);
+        plan_receive(request, plan_begin_machines, NULL, NULL);
+        return 0;
+}
+
+/* -- The plan of a feature -- */
+
+static bool plan_step_type(Planning *p) {
+        p->error = p->type->step(p->self, &p->t, &p->err);
+        p->changed |= p->error > 1;
+        return p->error > 0;
+}
+
+static bool plan_begin_type(Planning *p) {
+        p->step = plan_step_type;
+        p->changed = true;
+        return true;
+}
+
+unsigned plan_of(Request *request, const PlanType *type, void *self) {
+        plan_receive(request, plan_begin_type, type, self);
         return 0;
 }

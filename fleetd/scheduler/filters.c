@@ -320,7 +320,8 @@ static int filter_max_per_machine(const Candidate *c, Refusal *ret) {
 
 /* -- Other rules -- */
 
-static bool is_oneshot(const UnitFile *file) {
+bool scheduler_is_oneshot(const ClusterUnit *unit) {
+        const UnitFile *file = &unit->unit->file;
         const char *type = NULL;
 
         for (size_t i = 0; i < file->n_options; i++)
@@ -334,7 +335,7 @@ static bool is_oneshot(const UnitFile *file) {
 static bool is_running_job(const ClusterUnit *unit, const ClusterMachine *machine) {
         const ClusterState *s = cluster_state_on(machine, unit->name);
 
-        return s && s->state.active && streq(s->state.active, "activating") && is_oneshot(&unit->unit->file);
+        return s && s->state.active && streq(s->state.active, "activating") && scheduler_is_oneshot(unit);
 }
 
 bool scheduler_is_bound(const ClusterUnit *unit, const ClusterMachine *machine) {

@@ -94,6 +94,9 @@ static inline bool scheduler_has_data(const ClusterUnit *unit, const ClusterMach
  * there, or it has Move=no, and the machine is not drained with --force. */
 bool scheduler_is_bound(const ClusterUnit *unit, const ClusterMachine *machine);
 
+/* Return whether the text of the unit, which is readable, has Type=oneshot. */
+bool scheduler_is_oneshot(const ClusterUnit *unit);
+
 /* Return why a unit stays on a machine that is being drained although it could move ("Move=no"), borrowed;
  * NULL: it moves, or the machine is not being drained. At the deadline, one that is not bound leaves. */
 const char *scheduler_drain_spares(const ClusterUnit *unit, const ClusterMachine *machine, uint64_t now_ms);

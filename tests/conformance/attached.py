@@ -91,6 +91,7 @@ REQUESTS = {
     "GET /fleet/v1/services": [(V1 + "/services", None)],
     "GET /fleet/v1/services/*": [(V1 + "/services/none", None)],
     "GET /fleet/v1/rollouts": [(V1 + "/rollouts", None)],
+    "GET /fleet/v1/rebalance": [(V1 + "/rebalance", None), (V1 + "/rebalance?unit=none.service", None), (V1 + "/rebalance?moves=0", None)],
     "GET /fleet/v1/rollouts/*": [(V1 + "/rollouts/u%s.service", None), (V1 + "/rollouts/none.service", None)],
     "PUT /fleet/v1/rollouts/*": [(V1 + "/rollouts/u%s.service", '{"request":"pause"}'), (V1 + "/rollouts/u%s.service", '{"request":"none"}')],
     "GET /fleet/v1/machines/*": [(V1 + "/machines/00000000000000000000000000000001", None), (V1 + "/machines/none", None)],

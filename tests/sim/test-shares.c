@@ -523,6 +523,7 @@ static const struct {
         { "DELETE", "/fleet/v1/reboots", "DELETE", "/fleet/v1/reboots" },
         { "POST", "/fleet/v1/reboots/resume", "POST", "/fleet/v1/reboots/resume", "{}" },
         { "GET", "/fleet/v1/data", "GET", "/fleet/v1/data" },
+        { "GET", "/fleet/v1/rebalance", "GET", "/fleet/v1/rebalance" },
         { "GET", "/fleet/v1/services", "GET", "/fleet/v1/services" },
         { "GET", "/fleet/v1/services/*", "GET", "/fleet/v1/services/x" },
         { "PUT", "/fleet/v1/cluster/level", "PUT", "/fleet/v1/cluster/level", "{}" },

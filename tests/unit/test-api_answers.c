@@ -66,8 +66,13 @@ void __wrap_agent_each_unit(const Agent *agent, void (*each)(void *userdata, con
                 each(userdata, &units[i]);
 }
 
-static const Component *const components[] = { &data_component,    &reboot_component,   &replicas_component,
-                                               &rollout_component, &services_component, NULL };
+static const Component *const components[] = { &data_component,
+                                               &rebalance_component,
+                                               &reboot_component,
+                                               &replicas_component,
+                                               &rollout_component,
+                                               &services_component,
+                                               NULL };
 
 static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
         ComponentHost *host = &fixture->host->components;
@@ -2791,6 +2796,31 @@ static void instances_that_are_none_of_a_set_are_named_and_the_data_of_all(void 
 #undef SET
 }
 
+static void moves_that_would_balance_the_cluster_are_proposed(void **state) {
+        static const struct {
+                const char *request;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "/fleet/v1/rebalance?moves=0", 400, "moves=0: expected a number from 1 to 100" },
+                { "/fleet/v1/rebalance?moves=101", 400, "moves=101: expected a number from 1 to 100" },
+                { "/fleet/v1/rebalance?unit=", 400, "unit=: expected a name or a pattern" },
+                { "/fleet/v1/rebalance?output=json", 400, "output: unknown parameter; expected moves, unit" },
+                { "/fleet/v1/rebalance?unit=none*", 404, "no unit has a name that matches none*" },
+                { "/fleet/v1/rebalance", 200, "{\"moves\":[]}" },
+        };
+        Fixture *fixture = *state;
+
+        assert_answer(fixture, "GET /fleet/v1/rebalance", NULL, 409, "rebalance requires feature level 12");
+        raise_level(fixture, KV_LEVEL_SCHEDULING);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char request[80];
+
+                snprintf(request, sizeof(request), "GET %s", rows[i].request);
+                assert_answer(fixture, request, NULL, rows[i].status, rows[i].says);
+        }
+}
+
 /* The host reboots or shuts down, and is cordoned or drained afterwards. */
 static void a_host_that_reboots_or_shuts_down_is_cordoned_afterwards(void **state) {
         static const Record records[] = {
@@ -3299,6 +3329,8 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                 { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" BETA "\"}", 204, "" },
                 { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" DELTA "\"}", 409,
                   "delta does not qualify: it is lost; the rules of all machines: fleetctl why a.service\"" },
+                { "PUT /fleet/v1/units/a.service/move", "{\"from\":\"" DELTA "\",\"machine\":\"" GAMMA "\"}",
+                  409, "it is no longer on " },
                 { "PUT /fleet/v1/units/c.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
                   "gamma does not qualify: Conflicts=d.service, and d.service is there; to free it: fleetctl "
                   "unload d.service, and after the move: fleetctl start d.service" },
@@ -5961,6 +5993,7 @@ int main(void) {
                 in_a_fixture(of_two_numbers_of_replicas_at_once_the_last_one_counts),
                 in_a_fixture(a_host_that_reboots_or_shuts_down_is_cordoned_afterwards),
                 in_a_fixture(an_instance_follows_its_template_after_a_request_with_its_text),
+                in_a_fixture(moves_that_would_balance_the_cluster_are_proposed),
                 in_a_fixture(
                         a_plan_has_the_rollout_that_a_destroyed_template_begins_when_it_is_submitted_again),
                 in_a_fixture(

@@ -209,6 +209,7 @@ static const struct {
         { "DELETE", "/fleet/v1/reboots", ADMINISTER },
         { "POST", "/fleet/v1/reboots/resume", ADMINISTER },
         { "GET", "/fleet/v1/data", SEE },
+        { "GET", "/fleet/v1/rebalance", SEE },
         { "GET", "/fleet/v1/services", SEE },
         { "GET", "/fleet/v1/services/*", SEE },
         { "GET", "/fleet/v1/directory", SEE },
