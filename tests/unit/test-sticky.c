@@ -389,6 +389,8 @@ static void a_request_without_force_is_rejected(void **state) {
         assert_string_equal(requested(&p, NULL, false), refused);
         assert_string_equal(requested(&p, "B", true), "to B");
         assert_string_equal(requested(&p, NULL, true), "to B");
+        assert_string_equal(requested(&p, "A", true), "to A"); /* where it is: the request changes nothing */
+        assert_string_equal(requested(&p, "A", false), "to A");
         cluster_view_presence(&p, "B", PRESENCE_LOST);
         assert_string_equal(
                 requested(&p, "B", true),
