@@ -3355,6 +3355,7 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                   "Move=no; to move it: repeat the command with --force" },
                 { "PUT /fleet/v1/units/t@.service/move", "{}", 409,
                   "a template runs nowhere; its instances do: fleetctl list-units 't@*'" },
+                { "PUT /fleet/v1/units/t@.service/move", "{\"force\":true}", 409, "a template runs nowhere" },
                 { "PUT /fleet/v1/units/u.service/move", "{}", 409, "its key cannot be read by this fleetd" },
                 { "PUT /fleet/v1/units/w.service/move", "{}", 409,
                   "it is on no machine: fleetctl why w.service" },
