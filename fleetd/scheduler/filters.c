@@ -306,12 +306,14 @@ size_t scheduler_conflicts_on(const SchedulerView *view, const ClusterUnit *unit
 static int filter_max_per_machine(const Candidate *c, Refusal *ret) {
         unsigned max = c->placement->max_per_machine;
         ConflictSearch s = { .unit = c->unit, .n_spared = max - 1 };
-        const char *name = c->unit->name, *at = strchr(name, '@'), *type = strrchr(name, '.');
+        const char *name = c->unit->name;
         char text[UNIT_NAME_MAX + 2];
 
-        if (c->staying || max == 0 || !at || !type || cluster_is_former(scheduler_view_cluster(c->view)))
+        if (c->staying || max == 0 || !unit_name_is_instance(name) ||
+            cluster_is_former(scheduler_view_cluster(c->view)))
                 return 0;
-        snprintf(text, sizeof(text), "%.*s*%s", (int) (at + 1 - name), name, type);
+        snprintf(text, sizeof(text), "%.*s*%s", (int) (strchr(name, '@') + 1 - name), name,
+                 strrchr(name, '.'));
         scheduler_view_each_named(c->view, c->machine, text, conflict_on_unit, &s);
         snprintf(text, sizeof(text), "%u", max);
         s.glob = text;
@@ -419,8 +421,7 @@ static uint32_t room_lack(uint32_t request, uint64_t requested, uint32_t capacit
 
 Resources scheduler_lack(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
         Resources request = unit->unit->placement.request, capacity = scheduler_view_capacity(view, machine);
-        Sums sums = resources_are_set(request) ? scheduler_view_requested(view, machine, unit->name) :
-                                                 (Sums) {};
+        Sums sums = scheduler_view_requested(view, machine, unit->name);
 
         return resources_are_set(capacity) ?
                        (Resources) { room_lack(request.memory_mib, sums.memory_mib, capacity.memory_mib),
@@ -431,10 +432,12 @@ Resources scheduler_lack(const SchedulerView *view, const ClusterUnit *unit, con
 
 /* Only a request makes a unit wait for room, and only on a machine whose capacity is known. */
 static int filter_resources(const Candidate *c, Refusal *ret) {
-        Resources request = c->placement->request, capacity,
-                  lack = c->staying ? (Resources) {} : scheduler_lack(c->view, c->unit, c->machine);
+        Resources request = c->placement->request, capacity, lack;
         Sums sums;
 
+        if (c->staying || !resources_are_set(request))
+                return 0;
+        lack = scheduler_lack(c->view, c->unit, c->machine);
         if (!resources_are_set(lack))
                 return 0;
         capacity = scheduler_view_capacity(c->view, c->machine);

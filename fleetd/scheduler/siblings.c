@@ -34,14 +34,17 @@ static const char *siblings_template(const char *unit, char ret[static UNIT_NAME
 
 /* Add 'n' where a unit counts, if it is an instance of that template. */
 static void siblings_add(const SchedulerView *view, Slots *s, const char *unit, int n) {
-        const Arrival *arrival = named_find(view->arrivals, unit);
-        const ClusterUnit *u = cluster_any_unit(view->cluster, unit);
         const ClusterAssignment *newest = NULL;
-        const ViewMachine *at = arrival ? arrival->at : NULL;
         char template[UNIT_NAME_MAX + 1];
+        const Arrival *arrival;
+        const ViewMachine *at;
+        const ClusterUnit *u;
 
         if (!s || !streq(siblings_template(unit, template), s->name.name))
                 return;
+        arrival = named_find(view->arrivals, unit);
+        at = arrival ? arrival->at : NULL;
+        u = cluster_any_unit(view->cluster, unit);
         for (const ClusterAssignment *a = u && !at ? LIST_FIRST(&u->assignments) : NULL; a;
              a = LIST_NEXT(a, of_unit))
                 if (view_has(view_find(view, a->machine), unit) &&
@@ -53,7 +56,8 @@ static void siblings_add(const SchedulerView *view, Slots *s, const char *unit, 
 
 int siblings_decide(SchedulerView *view, const ViewMachine *v, Decision *d, bool there) {
         char template[UNIT_NAME_MAX + 1];
-        Slots *s = named_find(view->siblings, siblings_template(d->name.name, template));
+        Slots *s = view->siblings ? named_find(view->siblings, siblings_template(d->name.name, template)) :
+                                    NULL;
         Arrival *arrival = named_get(&view->arrivals, d->name.name, sizeof(*arrival));
 
         if (!arrival)
