@@ -17,6 +17,7 @@ here = os.path.dirname(os.path.realpath(__file__))
 top = os.path.realpath(f"{here}/../..")
 PAGES = ["README.md", "HACKING.md", "docs/FROM-FLEET.md", "docs/OPERATING.md"] + sorted(os.path.relpath(p, top) for p in glob.glob(f"{top}/man/*.scd"))
 PROMPT = re.compile(r"^([a-z]*)([#$]) (?=\S)")
+HOST_NAME = r"\b(alpha|beta|gamma|delta)\b"
 READS = re.compile(r"(./quickstart )?(fleetctl (list-|status|why|events|cluster$|directory$|kv (get|ls)|journal|log|rollout [\w@]+\.service$)|curl -s )")
 
 
@@ -354,14 +355,18 @@ exit $status"""
 
 
 def hosts(page, section=None, host="alpha"):
-    env, token = {**os.environ, "TERM": "xterm"}, "fleet1-none"
+    env, token, names = {**os.environ, "TERM": "xterm"}, "fleet1-none", {}
     for example, words in selected(page, "lab", section):
-        inside = f"mkdir -p /root/work && cd /root/work && export LC_ALL=C.UTF-8 NO_COLOR=1 PAGER=cat && {example.command}"
+        command = re.sub(HOST_NAME, lambda m: names.get(m[0], m[0]), example.command)
+        inside = f"mkdir -p /root/work && cd /root/work && export LC_ALL=C.UTF-8 NO_COLOR=1 PAGER=cat && {command}"
         for text, substitute in ON_HOSTS:
             inside = re.sub(text, substitute, inside)
         inside = re.sub("fleet1-\\.\\.\\.|\\bTOKEN$", token, inside)  # the last one that was printed
         said = run(example, ["bash", "-c", ON_HOST, "-", example.host or host, "bash", "-c", inside], top, env, words=words)
         token = next((line for line in said if line.startswith("fleet1-")), token)
+        if "found" in words:  # the two change places in the commands that follow
+            stated, found = (re.search(HOST_NAME, "\n".join(lines)) for lines in (example.output, said))
+            names = {stated[0]: found[0], found[0]: stated[0]} if found else {}
 
 
 def quickstart(page):
