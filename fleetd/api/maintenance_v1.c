@@ -65,7 +65,8 @@ static void maintenance_write_staying(Text *t, const SchedulerView *view, const 
         Verdict why;
 
         verdict_set(&why, VERDICT_DATA_THERE, "%s",
-                    cluster_data_text(scheduler_view_cluster(view), a->of, text));
+                    cluster_data_text(scheduler_view_cluster(view), cluster_data_holder(a->of, a->machine),
+                                      text));
         json_open(t, NULL, '{');
         json_add_string(t, "code", verdict_name(&why));
         json_add_string(t, "name", a->unit);

@@ -42,7 +42,7 @@ bool bound_is_rejected(const Position *p) {
 }
 
 uint64_t bound_left_ms(const Pass *pass, const ClusterAssignment *o) {
-        bool has_data = scheduler_has_data(o->of, o->machine);
+        bool has_data = cluster_data_holder(o->of, o->machine);
         uint64_t end_ms, now_ms = pass->cluster->now_ms;
 
         if (has_data || (o->of->sticky && o->of->move))

@@ -36,7 +36,7 @@ bool drain_has_others(const Cluster *c, const ClusterMachine *m) {
 }
 
 bool drain_stays(const ClusterAssignment *a) {
-        return cluster_assignment_is_active(a) && scheduler_has_data(a->of, a->machine);
+        return cluster_assignment_is_active(a) && cluster_data_holder(a->of, a->machine);
 }
 
 /* A finished unit has no process that ends: it moves, before the drain ends or afterwards. */

@@ -78,6 +78,7 @@ DrainedUnit engine_explain_drain(const SchedulerView *view, const ClusterUnit *u
                                 *there = drain_successor(u, where);
         const ClusterMachine *away = explain_away(u, where);
         bool leaves = cluster_machine_is_leaving(where);
+        const ClusterUnit *holder = cluster_data_holder(u, where);
         const char *spared, *beside;
         char text[DATA_TEXT_SIZE];
 
@@ -98,10 +99,10 @@ DrainedUnit engine_explain_drain(const SchedulerView *view, const ClusterUnit *u
         if (where->presence == PRESENCE_AWAY)
                 error_set(ret_why, DRAINED_UNIT_BLOCKED, "%s is away; on it: systemctl start fleetd",
                           cluster_machine_name(where));
-        else if (drain_stays(a))
+        else if (holder)
                 error_set(ret_why, DRAINED_UNIT_STAYS, "its data is there (%s)%s%s%s",
-                          cluster_data_text(scheduler_view_cluster(view), u, text),
-                          leaves ? "; to move it without: fleetctl move " : "", leaves ? u->name : "",
+                          cluster_data_text(scheduler_view_cluster(view), holder, text),
+                          leaves ? "; to move it without: fleetctl move " : "", leaves ? holder->name : "",
                           leaves ? " HOST --force" : "");
         else if (spared)
                 error_set(ret_why, scheduler_is_bound(u, where) ? DRAINED_UNIT_BOUND : 0, "%s", spared);
@@ -333,10 +334,10 @@ static bool explain_newer(const ExplainedUnit *x, Error *ret) {
         return newer;
 }
 
-/* Set the reason of a unit that waits for the machine with its data, if that is down or unknown, with the two
- * ways out. */
-static bool explain_data(const ExplainedUnit *x, Error *ret) {
-        const char *id = cluster_bound_machine(x->unit);
+/* Set the reason of a unit that waits for the machine with its data, or with that of the unit that it
+ * follows, if that is down or unknown, with the two ways out. */
+static bool explain_data(const ExplainedUnit *x, const ClusterUnit *of, Error *ret) {
+        const char *id = cluster_bound_machine(of);
         const ClusterMachine *m = id ? cluster_machine(x->cluster, id) : NULL;
         char text[DATA_TEXT_SIZE], since[32] = "";
         _cleanup_text_ Text t = {};
@@ -356,14 +357,14 @@ static bool explain_data(const ExplainedUnit *x, Error *ret) {
                                 &when);
         }
         verdict_set(&why, VERDICT_AWAITS_DATA, "%.64s" VERDICT_NEXT "%s" VERDICT_NEXT "%s%s",
-                    cluster_name_of(x->cluster, id), cluster_data_text(x->cluster, x->unit, text),
+                    cluster_name_of(x->cluster, id), cluster_data_text(x->cluster, of, text),
                     !m || cluster_machine_is_removed(m) ? "not in the cluster" :
                     m->presence == PRESENCE_LEFT        ? "shut down" :
                                                           "lost",
                     since);
         verdict_append(&t, &why);
         text_printf(&t, "; bring the host %.64s up, or fleetctl move %s HOST --force (without its data)",
-                    cluster_name_of(x->cluster, id), x->unit->name);
+                    cluster_name_of(x->cluster, id), of->name);
         error_set(ret, t.error, "%s", text_chars(&t));
         return true;
 }
@@ -373,7 +374,7 @@ static const char *explain_delay(const ExplainedUnit *x, const ClusterAssignment
                                  Error *ret) {
         const char *name = cluster_machine_name(a->machine);
 
-        if (explain_data(x, ret))
+        if (explain_data(x, cluster_data_holder(x->unit, a->machine) ?: x->unit, ret))
                 return API_REASON_WAITING;
         if (bound_awaits(a))
                 error_set(ret, 0,
@@ -465,7 +466,7 @@ static const char *explain_unplaced(const ExplainedUnit *x, Error *ret) {
                         return API_REASON_WAITING;
                 }
         if (scheduler_pick(x->view, x->unit, &to, &why) < 0) {
-                if (!explain_data(x, ret) && !explain_newer(x, ret))
+                if (!explain_data(x, x->unit, ret) && !explain_newer(x, ret))
                         *ret = why;
                 return API_REASON_WAITING;
         }

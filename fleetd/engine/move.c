@@ -372,11 +372,11 @@ static void move_away(Pass *pass, const Positions *all) {
 }
 
 /* The unit waits for its machine, which is down and has its data. */
-static void move_wait_data(Pass *pass, const ClusterAssignment *o) {
+static void move_wait_data(Pass *pass, const ClusterAssignment *o, const ClusterUnit *holder) {
         char name[CLUSTER_LABEL_SIZE], text[DATA_TEXT_SIZE];
 
         plan_wait(pass, o->of, VERDICT_AWAITS_DATA, "%s" VERDICT_NEXT "%s" VERDICT_NEXT "%s",
-                  cluster_machine_label(o->machine, name), cluster_data_text(pass->cluster, o->of, text),
+                  cluster_machine_label(o->machine, name), cluster_data_text(pass->cluster, holder, text),
                   cluster_machine_is_removed(o->machine) ? "not in the cluster" :
                   o->machine->presence == PRESENCE_LEFT  ? "shut down" :
                                                            "lost");
@@ -387,6 +387,7 @@ static void move_wait_data(Pass *pass, const ClusterAssignment *o) {
  * unit is known to run in the held one. */
 static void move_wait(Pass *pass, const Positions *all) {
         const ClusterAssignment *o = all->items[all->held].assignment;
+        const ClusterUnit *holder = cluster_data_holder(all->unit, o->machine);
         char name[CLUSTER_LABEL_SIZE];
         const Position *back = NULL, *spared = NULL;
 
@@ -402,8 +403,8 @@ static void move_wait(Pass *pass, const Positions *all) {
                 return;
         }
         plan_keep(pass, o);
-        if (scheduler_has_data(all->unit, o->machine))
-                move_wait_data(pass, o);
+        if (holder)
+                move_wait_data(pass, o, holder);
         else if (bound_left_ms(pass, o) > 0)
                 plan_wait(pass, all->unit,
                           o->machine->presence == PRESENCE_LEFT ? VERDICT_AWAITS_LEFT : VERDICT_AWAITS_LOST,

@@ -201,14 +201,14 @@ static void plan_rewrite(Pass *pass, const ClusterAssignment *o, AssignmentKind 
 void plan_keep(Pass *pass, const ClusterAssignment *o) {
         const ClusterUnit *u = o->of;
         AssignmentKind kind = bound_kind(pass, o), wanted = plan_wanted_kind(u);
+        const ClusterUnit *holder = cluster_data_holder(u, o->machine);
         char name[CLUSTER_LABEL_SIZE], text[DATA_TEXT_SIZE];
 
         if (o->kind != kind && kind != wanted)
                 plan_change(pass, o->machine, u, kind,
-                            scheduler_has_data(u, o->machine) ? VERDICT_DRAIN_OVER_DATA :
-                                                                VERDICT_DRAIN_OVER_WAITS,
+                            holder ? VERDICT_DRAIN_OVER_DATA : VERDICT_DRAIN_OVER_WAITS,
                             "%s" VERDICT_NEXT "%s", cluster_machine_label(o->machine, name),
-                            cluster_data_text(pass->cluster, u, text));
+                            cluster_data_text(pass->cluster, holder ?: u, text));
         else if (o->kind == ASSIGNMENT_LOAD && kind == ASSIGNMENT_RUN && bound_is(o) &&
                  o->index > u->target_index)
                 plan_change(pass, o->machine, u, kind, VERDICT_HAS_STAYED, "%s",

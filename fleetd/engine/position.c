@@ -26,7 +26,7 @@ void position_judge(Pass *pass, Position *p) {
                 p->rule = RULE_NONE; /* the rules of the wanted text apply when it has that */
         if (p->rule != RULE_NONE)
                 p->state = POSITION_UNFIT;
-        else if (o->of->unit->placement.move != PLACEMENT_STAYS && !scheduler_has_data(o->of, o->machine) &&
+        else if (o->of->unit->placement.move != PLACEMENT_STAYS && !cluster_data_holder(o->of, o->machine) &&
                  scheduler_replaced_by(pass->view, o->of, o->machine))
                 p->state = POSITION_REPLACED;
         else

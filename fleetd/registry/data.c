@@ -61,6 +61,26 @@ const char *cluster_bound_machine(const ClusterUnit *u) {
         return u->move ? u->move->to : cluster_data_machine(u);
 }
 
+const ClusterUnit *cluster_data_holder(const ClusterUnit *u, const ClusterMachine *m) {
+        const ClusterUnit *chain[FOLLOWERS_CHAIN_MAX] = { u };
+        size_t n = 1;
+
+        for (size_t i = 0; i < n; i++) {
+                const Names *leads = chain[i]->unit ? &chain[i]->unit->placement.machine_of : NULL;
+                const char *id = cluster_bound_machine(chain[i]);
+
+                if (id && streq(id, m->id))
+                        return chain[i];
+                for (size_t k = 0; leads && k < leads->n; k++) {
+                        const ClusterAssignment *lead = cluster_assignment_on(m, leads->items[k]);
+
+                        if (lead && cluster_assignment_is_active(lead) && n < FOLLOWERS_CHAIN_MAX)
+                                chain[n++] = lead->of;
+                }
+        }
+        return NULL;
+}
+
 /* Append the options by which another machine takes over: ", MaxSurge=1". */
 static void data_append_options(Text *t, const UnitFile *file) {
         static const char *const names[] = { "MaxSurge", "ReplaceAfterSec" };

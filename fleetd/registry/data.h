@@ -19,6 +19,9 @@ const char *cluster_data_machine(const ClusterUnit *u);
 /* Return the ID of the only machine on which a sticky unit may run: with its data, or to which people move
  * it. NULL: it is not sticky, or has run nowhere. */
 const char *cluster_bound_machine(const ClusterUnit *u);
+/* Return the unit by which this one stays on the machine: itself, or one that is there and that it follows
+ * (MachineOf=), also by way of others, has its data there, and no request moves it. NULL: none. */
+const ClusterUnit *cluster_data_holder(const ClusterUnit *u, const ClusterMachine *m);
 /* After a recovery or a restore, return a host that has not reported since, and on which the unit may have
  * run after its record was written: the first one by ID. NULL: none, or the unit has been up since, or is
  * moved by a request. */

@@ -343,7 +343,7 @@ static bool is_running_job(const ClusterUnit *unit, const ClusterMachine *machin
 bool scheduler_is_bound(const ClusterUnit *unit, const ClusterMachine *machine) {
         const MaintenanceRecord *maintenance = machine->maintenance;
 
-        if (scheduler_has_data(unit, machine))
+        if (cluster_data_holder(unit, machine))
                 return true;
         return unit->unit && unit->unit->placement.move == PLACEMENT_STAYS && !unit->unit->placement.global &&
                !(maintenance && maintenance->force && maintenance->mode != MAINTENANCE_CORDONED);

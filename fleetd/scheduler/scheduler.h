@@ -83,13 +83,6 @@ bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, con
 const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit,
                                          const ClusterMachine *machine);
 
-/* Return whether the machine has the data of a unit that stays there; a requested move takes it elsewhere. */
-static inline bool scheduler_has_data(const ClusterUnit *unit, const ClusterMachine *machine) {
-        const char *id = cluster_bound_machine(unit);
-
-        return id && streq(id, machine->id);
-}
-
 /* Return whether no drain, shutdown, reboot or deadline moves the unit away from the machine: its data is
  * there, or it has Move=no, and the machine is not drained with --force. */
 bool scheduler_is_bound(const ClusterUnit *unit, const ClusterMachine *machine);

@@ -66,16 +66,19 @@ static const char *requested(ClusterView *p, const char *to, bool force) {
         return why.message;
 }
 
-static void explains(ClusterView *p, const char *expected) {
+static void explains_of(ClusterView *p, const char *unit, const char *expected) {
         SchedulerView *v;
         Error why;
 
         assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &v), 0);
-        (void) engine_explain_unit(v, cluster_unit(&p->cluster, "db.service"), 30000, p->cluster.now_ms,
-                                   &why);
+        (void) engine_explain_unit(v, cluster_unit(&p->cluster, unit), 30000, p->cluster.now_ms, &why);
         if (!starts_with(why.message, expected))
                 fail_msg("\"%s\" does not begin with \"%s\"", why.message, expected);
         scheduler_view_free(v);
+}
+
+static void explains(ClusterView *p, const char *expected) {
+        explains_of(p, "db.service", expected);
 }
 
 /* Remove what names the machine. */
@@ -600,6 +603,72 @@ static void a_unit_has_the_data_of_its_followers(void **state) {
         plans(&p, "run app.service B");
 }
 
+/* It has no data of its own, and is not sticky. A drain and a reboot do not wait for it, nor does a deadline
+ * take it elsewhere. */
+static void what_follows_a_unit_with_data_stays_beside_it(void **state) {
+        static const char *const names[] = { "db.service", "mid.service", "web.service" };
+        static const char *const options[] = { STICKY, "MachineOf=db.service", "MachineOf=mid.service" };
+        _cleanup_cluster_view_ ClusterView p;
+        const ClusterMachine *a;
+        char id[MACHINE_ID_SIZE];
+
+        three_machines(&p);
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                cluster_view_unit(&p, names[i], options[i], TARGET_LAUNCHED);
+                run_on(&p, "A", names[i]);
+        }
+        record(&p);
+        maintain(&p, "A", "draining", "\"force\":true,");
+        plans(&p, "");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        explains_of(&p, "web.service",
+                    "waiting: A is being drained; it stays: its data is there (Sticky=yes)");
+        maintain(&p, "A", "draining", "\"for\":\"leave\",");
+        assert_int_equal(step_of(&p, "A").n_left, 3);
+        maintain(&p, "A", "draining", "\"for\":\"shutdown\",");
+        plans(&p, "");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+
+        maintain(&p, "A", "drained", "\"deadline\":1001000,");
+        p.cluster.now_ms = 1001000;
+        plans(&p, "load db.service A; load mid.service A; load web.service A");
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                cluster_view_state(&p, "A", names[i], "inactive");
+        explains_of(
+                &p, "web.service",
+                "waiting: the deadline of the drain of A has passed, and it waits there: its data is there "
+                "(Sticky=yes)");
+        maintain(&p, "A", NULL, "");
+        plans(&p, "run db.service A; run mid.service A; run web.service A");
+        cluster_view_execute(&p);
+
+        cluster_view_presence(&p, "A", PRESENCE_LEFT);
+        plans(&p, "");
+        explains_of(&p, "web.service", AWAITS "shut down");
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
+        plans(&p, "");
+        explains_of(&p, "web.service", AWAITS "lost");
+
+        request(&p, "db.service", "C");
+        a = cluster_machine(&p.cluster, cluster_view_id(id, "A"));
+        assert_null(cluster_data_holder(cluster_unit(&p.cluster, "web.service"), a));
+        plans(&p, "run db.service C; run mid.service C; run web.service C");
+}
+
+/* Units that follow each other end no search. */
+static void units_that_follow_each_other_hold_nothing(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+        char id[MACHINE_ID_SIZE];
+
+        two_machines(&p);
+        cluster_view_unit(&p, "a.service", "MachineOf=b.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "MachineOf=a.service", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        run_on(&p, "A", "b.service");
+        assert_null(cluster_data_holder(cluster_unit(&p.cluster, "a.service"),
+                                        cluster_machine(&p.cluster, cluster_view_id(id, "A"))));
+}
+
 /* The view keeps for each unit what a search finds. */
 static void each_unit_is_known_to_stay_after_any_changes(void **state) {
         static const char *const commands[] = { "/a", "/a\nStateDirectory=x", "/b" };
@@ -826,6 +895,8 @@ int main(void) {
                 cmocka_unit_test(without_the_setting_it_fails_over_as_before),
                 cmocka_unit_test(data_in_the_file_keeps_its_machine_unless_the_file_says_otherwise),
                 cmocka_unit_test(a_unit_has_the_data_of_its_followers),
+                cmocka_unit_test(what_follows_a_unit_with_data_stays_beside_it),
+                cmocka_unit_test(units_that_follow_each_other_hold_nothing),
                 cmocka_unit_test(each_unit_is_known_to_stay_after_any_changes),
                 cmocka_unit_test(in_any_history_a_unit_is_where_its_data_is),
                 cmocka_unit_test(an_unreadable_record_starts_nothing),
