@@ -227,7 +227,7 @@ static void store_on_news(void *userdata, const ReplicaNews *news) {
         KvStore *s = userdata;
         const RaftCore *core = replica_core(s->replica);
         uint64_t applied = core ? raft_core_applied_index(core) : 0;
-        unsigned changed = news->changed;
+        unsigned changed = news->changed, level = s->level;
         bool detached = kv_detach(s);
 
         if (s->attached) {
@@ -256,6 +256,8 @@ static void store_on_news(void *userdata, const ReplicaNews *news) {
                 store_announce_address(s);
                 loop_defer(s->loop, &s->notify);
         }
+        if (!s->closing && s->level != level) /* what hosts publish depends on it */
+                loop_defer(s->loop, &s->notify);
         if (news->failed)
                 store_on_failed(s, news);
 }
