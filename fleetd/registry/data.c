@@ -129,11 +129,11 @@ static bool data_is_unseen(const ClusterMachine *m, uint64_t begun) {
 }
 
 const ClusterMachine *cluster_data_newer(const Cluster *c, const ClusterUnit *u) {
-        const char *id = u->sticky && !u->move ? cluster_data_machine(u) : NULL;
+        const char *id = cluster_bound_machine(u);
         const ClusterMachine *found = NULL;
-        uint64_t begun = u->sticky && !u->move ? cluster_begun_index(c) : 0;
+        uint64_t begun = u->sticky ? cluster_begun_index(c) : 0;
 
-        if (begun == 0 || (u->data ? u->data_index : u->index) > begun)
+        if (begun == 0 || (u->data ? u->data_index : u->index) > begun || (u->move && u->move_index > begun))
                 return NULL;
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
                 if (!(id && streq(m->id, id)) && data_is_unseen(m, begun) &&

@@ -23,8 +23,8 @@ const char *cluster_bound_machine(const ClusterUnit *u);
  * (MachineOf=), also by way of others, has its data there, and no request moves it. NULL: none. */
 const ClusterUnit *cluster_data_holder(const ClusterUnit *u, const ClusterMachine *m);
 /* After a recovery or a restore, return a host that has not reported since, and on which the unit may have
- * run after its record was written: the first one by ID. NULL: none, or the unit has been up since, or is
- * moved by a request. */
+ * run after its record was written: the first one by ID. NULL: none, or the unit has been up since, or a
+ * request since then moves it. */
 const ClusterMachine *cluster_data_newer(const Cluster *c, const ClusterUnit *u);
 /* Set what people should know about the data of the unit: that it stays where that is, that it may move to a
  * machine without, or that this is not known. Return whether there is something, which changes no state. */

@@ -807,7 +807,7 @@ static void an_unreadable_record_starts_nothing(void **state) {
 #define LINEAGE "00000000000000ab"
 
 /* The lineage begins now. Of three hosts, C has not reported since. */
-static void restored(ClusterView *p, const char *record_on) {
+static void restored(ClusterView *p, const char *record_on, const char *moving_to) {
         char value[128];
 
         three_machines(p);
@@ -815,6 +815,8 @@ static void restored(ClusterView *p, const char *record_on) {
         cluster_view_assign(p, "A", "db.service", ASSIGNMENT_RUN);
         if (record_on)
                 put_data(p, "db.service", record_on);
+        if (moving_to)
+                request(p, "db.service", moving_to);
         cluster_view_presence(p, "C", PRESENCE_LOST);
         snprintf(value, sizeof(value), "{\"ancestor\":\"" LINEAGE "\",\"index\":%llu,\"kind\":\"restored\"}",
                  (unsigned long long) p->index);
@@ -831,7 +833,7 @@ static void a_restore_starts_nothing_on_a_copy_that_may_be_older(void **state) {
         for (unsigned i = 0; i < 4; i++) {
                 _cleanup_cluster_view_ ClusterView p;
 
-                restored(&p, i == 3 ? NULL : "A");
+                restored(&p, i == 3 ? NULL : "A", NULL);
                 plans(&p, "stop db.service A"); /* its agent has not started it */
                 has_ended(&p, "A", "db.service");
                 plans(&p, "");
@@ -857,11 +859,26 @@ static void a_restore_starts_nothing_on_a_copy_that_may_be_older(void **state) {
         }
 }
 
+/* A backup may have a request: the unit may have completed the move since, and another one to C. */
+static void a_move_of_the_backup_starts_nothing_either(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        restored(&p, "A", "B");
+        plans(&p, "move of db.service to B failed: its data may be newer on C, which has not reported");
+        plans(&p, "stop db.service A");
+        has_ended(&p, "A", "db.service");
+        plans(&p, "");
+        explains(&p, "its data may be newer on C, which has not reported: bring it up, or fleetctl "
+                     "move db.service HOST --force");
+        request(&p, "db.service", "B"); /* again, by a person who knows */
+        plans(&p, "run db.service B");
+}
+
 /* Adopted where it runs; from then on, it is known that its data is there. */
 static void a_unit_that_runs_after_a_restore_goes_on_and_is_recorded_again(void **state) {
         _cleanup_cluster_view_ ClusterView p;
 
-        restored(&p, "A");
+        restored(&p, "A", NULL);
         cluster_view_state(&p, "A", "db.service", "active");
         plans(&p, "");
         assert_int_equal(record(&p), 1);
@@ -901,6 +918,7 @@ int main(void) {
                 cmocka_unit_test(in_any_history_a_unit_is_where_its_data_is),
                 cmocka_unit_test(an_unreadable_record_starts_nothing),
                 cmocka_unit_test(a_restore_starts_nothing_on_a_copy_that_may_be_older),
+                cmocka_unit_test(a_move_of_the_backup_starts_nothing_either),
                 cmocka_unit_test(a_unit_that_runs_after_a_restore_goes_on_and_is_recorded_again),
         };
 
