@@ -37,6 +37,7 @@
         VERB(machine)           \
         VERB(move)              \
         VERB(plan)              \
+        VERB(rebalance)         \
         VERB(reboot)            \
         VERB(recover)           \
         VERB(reload)            \

@@ -61,7 +61,9 @@ typedef struct Options {
         bool status, resume, soft, kexec, one_by_one, if_needed; /* reboot */
         bool problems, changes;                                  /* events */
         uint64_t parallel;                                       /* 0: not given */
-        const char *by, *return_in;                              /* NULL: not given */
+        uint64_t moves;                                          /* rebalance: 0: not given */
+        bool plan;
+        const char *by, *return_in; /* NULL: not given */
         bool forward_agent;
         const char *ignored; /* flags that only the fleetctl of fleet needs */
         bool ignored_switch;

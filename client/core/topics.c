@@ -21,7 +21,7 @@ static const char *const foreign_topics[][2] = {
         { "discovery", "consul discover dns name names port ports resolve" },
         { "limits", "leader list-timers move-leader step-down transfer" },
         { "maintain", "halt maintenance poweroff shutdown" },
-        { "move", "failover rebalance" },
+        { "move", "failover" },
         { "past", "audit" },
         { "remove", "forget" },
         { "run", "apply create deploy" },

@@ -1,27 +1,14 @@
 /* move: one unit on another machine. The daemons take all steps by themselves; this command begins the move,
  * and reports. */
 
-#include "base/clock.h"
-#include "client/core/client.h"
+#include "client/verbs/moving.h"
+
 #include "client/core/machines.h"
 #include "client/core/notes.h"
-#include "client/core/operation.h"
 #include "client/verbs/events.h"
 
-typedef struct Moving {
-        Client *client;
-        Operation operation;
-        char *name; /* owned */
-        Listing machines;
-        Text path;
-        JsonValue *state; /* owned: the last answer */
-        Text id, from;    /* of the machine to which it moves; name of the one that it leaves */
-} Moving;
-
-static void moving_done(Moving *m) {
-        operation_done(&m->operation);
+void moving_done(Moving *m) {
         free(m->name);
-        listing_done(&m->machines);
         text_done(&m->path);
         text_done(&m->id);
         text_done(&m->from);
@@ -79,9 +66,9 @@ static int moving_fail(const Moving *m, const JsonValue *row, bool is_there) {
         row_verdict(row, &result);
         if (result.code == VERDICT_MOVE_FAILED) {
                 text_printf(&journal, "; fleetctl journal %s --machine=", m->name);
-                append_machine_name(&journal, &m->machines, m->id.chars ?: "");
+                append_machine_name(&journal, m->machines, m->id.chars ?: "");
         }
-        progress_break(m->operation.progress);
+        progress_break(m->operation->progress);
         if (!*why)
                 client_note("the move of %s has ended: fleetctl events %s", m->name, m->name);
         else if (is_there)
@@ -109,17 +96,17 @@ static int moving_end(Moving *m, bool stayed, Error *err) {
 
         if (!is_there || (row && !moving_ended_other(m, row)))
                 return moving_fail(m, row, is_there);
-        operation_append_elapsed(&m->operation, &time);
+        operation_append_elapsed(m->operation, &time);
         r = time.error < 0 ? time.error :
-                             operation_show(&m->operation, m->name, PROGRESS_DONE,
+                             operation_show(m->operation, m->name, PROGRESS_DONE,
                                             member_text(m->state, "machine"), "available", time.chars);
-        operation_draw(&m->operation);
+        operation_draw(m->operation);
         return r < 0 ? r : EXIT_DONE;
 }
 
 /* -- The wait -- */
 
-static int moving_look(void *userdata, Error *err) {
+int moving_look(void *userdata, Error *err) {
         Moving *m = userdata;
         const char *place, *reason;
         int r = client_refresh_json(m->client, client_path(&m->path), &m->state, err);
@@ -142,18 +129,18 @@ static int moving_look(void *userdata, Error *err) {
         place = member_text(m->state, "machine");
         reason = member_text(m->state, "reason");
         if (moving_is(m, "moving"))
-                r = operation_show(&m->operation, m->name, PROGRESS_UNDERWAY, place,
+                r = operation_show(m->operation, m->name, PROGRESS_UNDERWAY, place,
                                    *reason ? "active" : "starting", reason);
         else if (moving_is(m, "stopping"))
-                r = operation_show(&m->operation, m->name, PROGRESS_UNDERWAY, place, "stopping first", "");
+                r = operation_show(m->operation, m->name, PROGRESS_UNDERWAY, place, "stopping first", "");
         else if (moving_is(m, "waiting"))
-                r = operation_show(&m->operation, m->name, PROGRESS_UNDERWAY, place, "waiting", reason);
+                r = operation_show(m->operation, m->name, PROGRESS_UNDERWAY, place, "waiting", reason);
         else if (moving_is(m, "queued"))
-                r = operation_show(&m->operation, m->name, PROGRESS_IDLE, place, "queued", "");
+                r = operation_show(m->operation, m->name, PROGRESS_IDLE, place, "queued", "");
         else
                 return error_set(err, -EBADMSG, "fleetd's answer about the move of %s has an unknown state",
                                  m->name);
-        operation_draw(&m->operation);
+        operation_draw(m->operation);
         return r < 0 ? r : -EAGAIN;
 }
 
@@ -178,21 +165,20 @@ static const OperationType moving_type = { moving_look, moving_left, moving_lost
 
 /* -- The request -- */
 
-static int moving_init(Moving *m, char *unit, Error *err) {
+int moving_init(Moving *m, char *unit) {
         m->name = unit_name_from_argument(unit);
         if (!m->name)
                 return -ENOMEM;
-        (void) client_path_of(&m->path, "/fleet/v1/units/", m->name, "/move");
-        TRY_PREFIX(client_all_machines(m->client, &m->machines, err), err, "Failed to read the machines");
-        return 0;
+        return client_path_of(&m->path, "/fleet/v1/units/", m->name, "/move") ? 0 : -ENOMEM;
 }
 
-static int moving_request(Moving *m, const ApiMachine *to, Error *err) {
+int moving_request(Moving *m, const char *from, const char *to, Error *err) {
         _cleanup_text_ Text body = {};
 
         json_open(&body, NULL, '{');
         json_add_bool(&body, "force", m->client->options.force);
-        json_add_string(&body, "machine", to ? to->id : NULL);
+        json_add_string(&body, "from", from);
+        json_add_string(&body, "machine", to);
         json_close(&body, '}');
         return client_request(m->client, "PUT", client_path(&m->path), &body, NULL, err);
 }
@@ -243,7 +229,7 @@ static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
                 return -ENOMEM;
         if (to && moving_is(m, "none") && streq(member_text(m->state, "id"), to->id))
                 return moving_stays(m);
-        TRY_VERB(moving_request(m, to, err), err, "Failed to move %s: ", m->name);
+        TRY_VERB(moving_request(m, NULL, to ? to->id : NULL, err), err, "Failed to move %s: ", m->name);
         TRY(client_refresh_json(m->client, client_path(&m->path), &m->state, err));
         text_append(&m->id, to ? to->id : member_text(m->state, "id"));
         text_append(&m->from, member_text(m->state, "from"));
@@ -253,30 +239,33 @@ static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
         TRY(moving_print_data(m));
         TRY(moving_print_followers(m));
         if (no_block && !client_prints_json(m->client))
-                return operation_show(&m->operation, m->name, PROGRESS_UNDERWAY,
+                return operation_show(m->operation, m->name, PROGRESS_UNDERWAY,
                                       member_text(m->state, "machine"), "requested", "");
         if (no_block)
                 return EXIT_DONE;
-        return operation_wait(&m->operation, &moving_type, m, err);
+        return operation_wait(m->operation, &moving_type, m, err);
 }
 
 static int move_run(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_(moving_done) Moving m = { .client = c, .operation = operation_begin(c) };
+        _cleanup_(operation_done) Operation operation = operation_begin(c);
+        _cleanup_listing_ Listing machines = {};
+        _cleanup_(moving_done) Moving m = { .client = c, .operation = &operation, .machines = &machines };
         const ApiMachine *to = NULL;
         int r;
 
         if (n == 0 || n > 2)
                 return client_usage("move: expected one unit, and at most one machine by its name or ID");
-        TRY(moving_init(&m, args[0], err));
+        TRY(moving_init(&m, args[0]));
+        TRY_PREFIX(client_all_machines(c, &machines, err), err, "Failed to read the machines");
         r = TRY(client_refresh_json(c, client_path(&m.path), &m.state, err));
         if (r == 0) {
                 client_note_absent(c, m.name);
-                if (n > 1 && client_find_host(&m.machines, args[0], &to, NULL) >= 0 &&
+                if (n > 1 && client_find_host(&machines, args[0], &to, NULL) >= 0 &&
                     same_string(to->hostname, args[0]))
                         client_note("%s is a machine: fleetctl move UNIT %s", args[0], args[0]);
                 return EXIT_ABSENT;
         }
-        r = n > 1 ? client_find_host(&m.machines, args[1], &to, err) : 0;
+        r = n > 1 ? client_find_host(&machines, args[1], &to, err) : 0;
         if (r < 0)
                 return client_fail_machine(r, err);
         r = moving_run(&m, to, err);

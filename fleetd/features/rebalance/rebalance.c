@@ -1,6 +1,5 @@
 #include "fleetd/features/rebalance/rebalance.h"
 
-#include "base/parse.h"
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/rollout_set.h"
 #include "fleetd/registry/presence.h"
