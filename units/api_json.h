@@ -100,6 +100,9 @@ typedef struct ApiMachine {
         uint64_t away_ms;                   /* of a lost machine: when its absence began; 0: with the loss */
         const char *reason;                 /* of its presence, unless it is up; NULL: none */
         uint64_t n_units;                   /* assigned to it */
+        /* Its capacity, the requests of its units, and their sizes; 0: the capacity is not known. */
+        uint64_t memory_mib, memory_requested_mib, memory_load_mib;
+        uint64_t cpu_percent, cpu_requested_percent, cpu_load_percent;
         uint64_t certificate_ms; /* when the last one that was issued for it ends; 0: it has none */
         bool agentless;          /* it runs no units */
         bool needs_reboot;       /* its system asks for a reboot */

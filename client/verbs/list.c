@@ -440,8 +440,8 @@ static int list_run(Client *c, char **args, size_t n, Error *err) {
 
 VERB(list_machines, "list-machines", "list json", "", "Enumerate the current hosts in the cluster",
      "In a pipe, a machine is its ID.\n"
-     "Fields: machine, ip, metadata, certificate, hostname, idle-session, kind, maintenance,\n"
-     "presence, problem, reboot, restricted, role, session, units, version.\n\n"
+     "Fields: machine, ip, metadata, certificate, cpu, hostname, idle-session, kind, maintenance,\n"
+     "memory, presence, problem, reboot, restricted, role, session, units, version.\n\n"
      "For easily parsable output, you can remove the column headers:\n"
      "fleetctl list-machines --no-legend\n",
      list_run);

@@ -63,6 +63,23 @@ static void append_number(const Row *row, const void *field, Text *t) {
         text_append_u64(t, *(const uint64_t *) field);
 }
 
+/* What is requested of a capacity, which is followed by that in an item. */
+static void append_room(const uint64_t *field, bool memory, Text *t) {
+        if (field[0] == 0)
+                return;
+        resources_append(t, field[1], memory);
+        text_append_char(t, '/');
+        resources_append(t, field[0], memory);
+}
+
+static void append_memory(const Row *row, const void *field, Text *t) {
+        append_room(field, true, t);
+}
+
+static void append_cpu(const Row *row, const void *field, Text *t) {
+        append_room(field, false, t);
+}
+
 static void append_date(const Row *row, const void *field, Text *t) {
         char date[32];
 
@@ -208,10 +225,12 @@ const Column machine_columns[] = {
         { "ip", append_string, MACHINE(primary_ip) },
         { "metadata", append_pairs, MACHINE(metadata) },
         { "certificate", append_date, MACHINE(certificate_ms) },
+        { "cpu", append_cpu, MACHINE(cpu_percent) },
         { "hostname", append_string, MACHINE(hostname) },
         { "idle-session", append_place, MACHINE(idle_session) },
         { "kind", append_string, MACHINE(kind) },
         { "maintenance", append_string, MACHINE(maintenance) },
+        { "memory", append_memory, MACHINE(memory_mib) },
         { "presence", append_presence, MACHINE(presence) },
         { "problem", append_string, MACHINE(problem) },
         { "reboot", append_string, MACHINE(reboot) },

@@ -102,6 +102,21 @@ static void machine_append_data(Client *c, Text *t, const ApiMachine *m) {
         machine_append(t, "data of", names.chars);
 }
 
+static void machine_append_size(Text *t, const char *label, uint64_t capacity, uint64_t requested,
+                                uint64_t load) {
+        bool memory = streq(label, "memory");
+
+        if (capacity == 0)
+                return;
+        text_printf(t, "%-12s", label);
+        resources_append(t, capacity, memory);
+        text_append(t, ", requested ");
+        resources_append(t, requested, memory);
+        text_append(t, ", load ");
+        resources_append(t, load, memory);
+        text_append_char(t, '\n');
+}
+
 static void machine_append_all(Client *c, Text *t, const ApiMachine *m) {
         machine_append(t, "name", m->hostname);
         machine_append(t, "id", m->id);
@@ -113,6 +128,8 @@ static void machine_append_all(Client *c, Text *t, const ApiMachine *m) {
         machine_append(t, "restricted", client_restriction(m->restricted, m->write));
         machine_append(t, "version", m->version);
         text_printf(t, "%-12s%llu\n", "units", (unsigned long long) m->n_units);
+        machine_append_size(t, "memory", m->memory_mib, m->memory_requested_mib, m->memory_load_mib);
+        machine_append_size(t, "cpu", m->cpu_percent, m->cpu_requested_percent, m->cpu_load_percent);
         machine_append_data(c, t, m);
         for (size_t i = 0; i < m->metadata.n; i++) {
                 text_printable(t, "%-12s%s=%s", i == 0 ? "metadata" : "", m->metadata.items[i].key,

@@ -75,6 +75,19 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m, 
         };
 }
 
+static void machine_add_sizes(const SchedulerView *view, const ClusterMachine *m, ApiMachine *ret) {
+        Resources capacity = scheduler_view_capacity(view, m);
+
+        if (!resources_are_set(capacity))
+                return;
+        ret->memory_mib = capacity.memory_mib;
+        ret->memory_requested_mib = m->requested.memory_mib;
+        ret->memory_load_mib = m->sized.memory_mib;
+        ret->cpu_percent = capacity.cpu_percent;
+        ret->cpu_requested_percent = m->requested.cpu_percent;
+        ret->cpu_load_percent = m->sized.cpu_percent;
+}
+
 /* fleet's list has machines with facts that are there; all: without facts, or gone, too. The name of a
  * removed machine is known for events of its past. A host that has a certificate, and has not been in contact
  * since, is listed in the same way: a token may replace it. */
@@ -89,6 +102,7 @@ static void machines_list(Request *request, bool sessions) {
         const Cluster *c = request_cluster(request);
         bool all = streq(request_parameter(request, "all") ?: "", "true");
         _cleanup_free_ ClusterMachine **machines = NULL;
+        SchedulerView *view = NULL;
         size_t total = 0, bytes = 0, i = 0;
         _cleanup_text_ Text t = {};
         ApiMachine entities[PAGE_SIZE];
@@ -99,12 +113,12 @@ static void machines_list(Request *request, bool sessions) {
 
         kv_state(request->api->host->store, &state);
         machines = cluster_machines_sorted(c, &total);
-        if (!machines) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
         if (!page_of(request, &page, &err)) {
                 request_error(request, 400, "%s", err.message);
+                return;
+        }
+        if (!machines || scheduler_view_new(c, c->now_ms, &view) < 0) {
+                request_error(request, 500, "out of memory");
                 return;
         }
         for (; i < total && page_wants(&page); i++) {
@@ -113,6 +127,7 @@ static void machines_list(Request *request, bool sessions) {
                 if (!machine_is_listed(m, all) || page_skips(&page))
                         continue;
                 entities[page.n] = machine_entity(&state, m, &messages[page.n]);
+                machine_add_sizes(view, m, &entities[page.n]);
                 if (sessions && streq(entities[page.n].kind ?: "", "attached")) {
                         entities[page.n].session = membership_session(membership, m->id, true);
                         entities[page.n].idle_session = membership_session(membership, m->id, false);
@@ -122,6 +137,7 @@ static void machines_list(Request *request, bool sessions) {
                 page_add(&page, NULL, NULL);
                 page.full = bytes >= PAGE_BYTES;
         }
+        scheduler_view_free(view);
         while (i < total && !machine_is_listed(machines[i], all))
                 i++;
         api_page_write(&t, &api_machines_page, entities, page.n, page_next(&page, i < total));

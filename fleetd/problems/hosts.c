@@ -353,6 +353,26 @@ static bool find_gone(ProblemSearch *s, const ProblemRow *row) {
         return problems_add(s, row, "%s", "");
 }
 
+/* Its capacity shrank, or requests of units that are there grew: nothing is stopped for that. */
+static bool find_overfull(ProblemSearch *s, const ProblemRow *row) {
+        const Sums *requested = &s->machine->requested;
+        Resources capacity;
+        bool memory;
+
+        if (requested->n == 0 || presence_is_down(s->machine->presence) || !problems_view(s))
+                return false;
+        capacity = scheduler_view_capacity(s->view, s->machine);
+        memory = requested->memory_mib > capacity.memory_mib;
+        if (!resources_are_set(capacity) || (!memory && requested->cpu_percent <= capacity.cpu_percent))
+                return false;
+        text_append(&s->what, "is overfull: ");
+        resources_append(&s->what, memory ? requested->memory_mib : requested->cpu_percent, memory);
+        text_append(&s->what, " of ");
+        resources_append(&s->what, memory ? capacity.memory_mib : capacity.cpu_percent, memory);
+        (void) problems_add(s, row, " requested");
+        return false;
+}
+
 /* -- What people have requested -- */
 
 static bool find_drain(ProblemSearch *s, const ProblemRow *row) {
@@ -410,6 +430,7 @@ const ProblemRow problem_host_rows[] = {
         { "away", SEVERITY_WARNING, RIGHT_UNITS_SEE, ABOUT_PRESENCE, find_away, "events --machine=" },
         { "lost", SEVERITY_WARNING, RIGHT_UNITS_SEE, ABOUT_PRESENCE, find_lost, "events --machine=" },
         { "gone", SEVERITY_INFO, RIGHT_UNITS_SEE, ABOUT_CLUSTER, find_gone },
+        { "overfull", SEVERITY_WARNING, RIGHT_UNITS_SEE, ABOUT_MACHINE, find_overfull, "rebalance" },
         { "drain", SEVERITY_WARNING, RIGHT_UNITS_SEE, ABOUT_MACHINE, find_drain,
           "drain --deadline=5min " },
         { "move", SEVERITY_WARNING, RIGHT_UNITS_SEE, ABOUT_MOVE, find_move, "why " },
