@@ -123,7 +123,10 @@ static bool is_sibling(const ClusterUnit *a, const ClusterUnit *b) {
         return a->name[n] && strncmp(a->name, b->name, n + 1) == 0;
 }
 
-/* Changes that came with the arrival, or after it, do not count: what is there stays. */
+/* Changes that came with the arrival, or after it, do not count: what is there stays. Those just before it
+ * were in force when its plan was on the way. */
+enum { IN_FLIGHT = 10 }; /* changes */
+
 static void check_arrival(SimCluster *c, const SchedulerView *view, const ClusterAssignment *a) {
         const ClusterMachine *m = a->machine;
         const Placement *wants = &a->of->unit->placement;
@@ -131,7 +134,8 @@ static void check_arrival(SimCluster *c, const SchedulerView *view, const Cluste
         unsigned n = 0, max = wants->max_per_machine;
 
         for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next) {
-                if (o->of->index >= a->created || (o->of->index == 0 && o->kind == ASSIGNMENT_STOP))
+                if (o->of->index + IN_FLIGHT >= a->created ||
+                    (o->of->index == 0 && o->kind == ASSIGNMENT_STOP))
                         return;
                 n += is_sibling(a->of, o->of);
                 if (o->of->unit && is_sibling(a->of, o->of)) /* one with a larger limit arrived last */
@@ -144,7 +148,8 @@ static void check_arrival(SimCluster *c, const SchedulerView *view, const Cluste
         /* that of a restricted host depends on all others */
         for (const ClusterMachine *other = scheduler_view_cluster(view)->machines; other;
              other = other->hh.next)
-                if ((other == m || cluster_machine_is_restricted(m)) && other->place_index >= a->created)
+                if ((other == m || cluster_machine_is_restricted(m)) &&
+                    other->place_index + IN_FLIGHT >= a->created)
                         return;
         if (!resources_are_set(capacity))
                 return;
