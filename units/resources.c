@@ -210,13 +210,3 @@ int resources_of_file(const char *name, const UnitFile *file, Resources request,
                 *ret_max_mib = s.max;
         return 0;
 }
-
-void resources_append(Text *t, uint64_t n, bool memory) {
-        if (!memory)
-                text_printf(t, "%llu%%", (unsigned long long) n);
-        else if (n < 1024)
-                text_printf(t, "%lluM", (unsigned long long) n);
-        else
-                text_printf(t, "%llu.%lluG", (unsigned long long) n / 1024,
-                            (unsigned long long) (n % 1024) * 10 / 1024);
-}

@@ -21,9 +21,6 @@ enum {
         CPU_REQUEST_MAX_PERCENT = 100000,  /* of CPURequest= */
 };
 
-/* Append MiB as "1.2G" or "300M", or percent as "80%". */
-void resources_append(Text *t, uint64_t n, bool memory);
-
 /* Parse a size, base 1024: "300M" or "1.5G" as systemd does; of podman "300m", "1.5gb" and "2GiB", too. A
  * plain number is in bytes. 0, or -EINVAL for other texts, also for "infinity" and percentages. */
 int resources_parse_memory(const char *s, bool podman, uint32_t *ret_mib);
