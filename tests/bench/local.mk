@@ -1,6 +1,6 @@
 # make bench: figures, side by side with etcd where it is installed, or with the earlier fleetd in BENCH_BEFORE; as root also those of
 # booted hosts. BENCH_ROUNDS and BENCH_SECONDS change how long it takes; BENCH_LAB=no leaves the booted hosts out. BENCH_ROWS="keys leader" picks rows of bench.py.
-EXTRA_PROGRAMS += tests/bench/load tests/bench/crowd tests/bench/cost tests/bench/step tests/bench/plan tests/bench/herd
+EXTRA_PROGRAMS += tests/bench/load tests/bench/crowd tests/bench/cost tests/bench/step tests/bench/plan tests/bench/rebalance tests/bench/herd
 tests_bench_load_LDADD = base/libbase.a
 tests_bench_crowd_LDADD = base/libbase.a
 tests_bench_cost_SOURCES = tests/bench/cost.c tests/bench/prices.h tests/bench/prices.c tests/lib/scratch.h tests/lib/scratch.c tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_CLUSTER_VIEW)
@@ -12,11 +12,14 @@ tests_bench_step_LDADD = $(FLEETD_PURE_LIBS)
 tests_bench_plan_SOURCES = tests/bench/plan.c $(FLEETD_CLUSTER_VIEW)
 tests_bench_plan_CFLAGS = $(TEST_CFLAGS)
 tests_bench_plan_LDADD = $(FLEETD_PURE_LIBS)
+tests_bench_rebalance_SOURCES = tests/bench/rebalance.c $(FLEETD_CLUSTER_VIEW)
+tests_bench_rebalance_CFLAGS = $(TEST_CFLAGS)
+tests_bench_rebalance_LDADD = $(FLEETD_PURE_LIBS)
 tests_bench_herd_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_bench_herd_LDADD = $(FLEETD_LIBS)
 EXTRA_DIST += tests/bench/bench.py tests/bench/servers.py tests/bench/row_keys.py tests/bench/row_leader.py tests/bench/row_placements.py tests/bench/row_restart.py \
 	tests/bench/row_sizes.py tests/bench/row_snapshot.py tests/bench/row_watchers.py tests/bench/row_turns.py tests/bench/row_idle.py tests/bench/lab.sh tests/bench/herd.py
-CLEANFILES += tests/bench/load tests/bench/crowd tests/bench/cost tests/bench/step tests/bench/plan tests/bench/herd
+CLEANFILES += tests/bench/load tests/bench/crowd tests/bench/cost tests/bench/step tests/bench/plan tests/bench/rebalance tests/bench/herd
 
 bench: all tests/bench/load tests/bench/crowd tests/bench/cost tests/bench/step tests/bench/herd
 	$(top_srcdir)/tests/bench/bench.py --fleetd=fleetd/fleetd --fleetctl=client/fleetctl --load=tests/bench/load --crowd=tests/bench/crowd --herd=tests/bench/herd

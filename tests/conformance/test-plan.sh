@@ -8,7 +8,7 @@ build=$(realpath "${LAB_BUILD:-build}")
 . tests/lab/before.sh
 command -v valgrind >/dev/null || { echo "ok a_placement_costs_as_much_as_in_the_release_before # SKIP: valgrind is not installed"; exit 0; }
 
-flock "$build/config.status" make -s -C "$build" tests/bench/plan >/dev/null || { echo "not ok builds: tests/bench/plan does not compile"; exit 1; }
+flock "$build/config.status" make -s -C "$build" tests/bench/plan tests/bench/rebalance >/dev/null || { echo "not ok builds: tests/bench/plan or rebalance does not compile"; exit 1; }
 folder=$(mktemp -d "${TMPDIR:-/tmp}/fleetd-test.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 
@@ -26,4 +26,4 @@ if [ -z "$before" ] && before_is_known; then
         before=$folder/build/tests/bench/step
 fi
 [ -n "$before" ] || echo "ok a_placement_costs_as_much_as_in_the_release_before # SKIP: this repository does not have the commit $BEFORE_COMMIT (a shallow clone?)"
-python3 tests/conformance/plan.py "$build/tests/bench/plan" "$before"
+python3 tests/conformance/plan.py "$build/tests/bench/plan" "$before" "$build/tests/bench/rebalance"

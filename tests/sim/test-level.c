@@ -1,6 +1,7 @@
 /* Three hosts of an older program, upgraded one by one: the feature level stays until the last one is, and
  * is raised, one level at a time, when all have supported the next one for the required time, also after
- * crashes; no host stops. A cluster of a new program begins at the newest level. (An older program that meets
+ * crashes; no host stops. Hosts publish their capacity from its level on, and an idle cluster writes nothing
+ * for it. A cluster of a new program begins at the newest level. (An older program that meets
  * it: tests/sim/stores.c.)
  *
  *      test-level [--seed N] [--runs N] [--trace]
@@ -10,7 +11,7 @@
 #include "tests/sim/cluster.h"
 #include "tests/sim/seeds.h"
 
-enum { PATIENCE_MS = 60000, WAIT_MS = 30000 };
+enum { PATIENCE_MS = 60000, WAIT_MS = 30000, QUIET_MS = 10000 };
 
 static World *tracing;
 static bool refused; /* an old program, as its journal says */
@@ -48,7 +49,22 @@ static bool has_history(const SimMachine *m) {
                kv_local_history(daemon_host(m->daemon)->store, 0, false, on_row, &has) == 0 && has;
 }
 
+/* The hosts whose capacity the cluster knows, as host 'm' sees it. */
+static unsigned n_sized(const SimMachine *m) {
+        Registry *r = m->daemon && !m->dying ? daemon_host(m->daemon)->registry : NULL;
+        unsigned n = 0;
+
+        for (const ClusterMachine *x = r && registry_ready(r) ? registry_cluster(r)->machines : NULL; x;
+             x = x->hh.next)
+                n += x->facts && resources_are_set(x->facts->capacity);
+        return n;
+}
+
 static void check_level(SimCluster *c, unsigned level) {
+        for (unsigned i = 0; i < c->n; i++)
+                if (level < KV_LEVEL_SCHEDULING && n_sized(&c->machines[i]) > 0)
+                        world_failed(c->world, "capacities-begin-with-their-level",
+                                     "%s knows one at level %u", c->machines[i].name, level);
         for (unsigned i = 0; i < c->n; i++)
                 if (level < KV_LEVEL_HISTORY && has_history(&c->machines[i]))
                         world_failed(c->world, "the-history-begins-with-its-level", "%s at level %u",
@@ -65,6 +81,20 @@ static void restart(SimCluster *c, SimMachine *m, unsigned level_max) {
         m->level_max = level_max;
 }
 
+/* Capacities are published once: a cluster in which nothing changes writes no entry. */
+static void check_idle(SimCluster *c) {
+        uint64_t before;
+
+        UNTIL(c, "capacities-are-published", n_sized(&c->machines[0]) == c->n);
+        world_run(c->world, world_now_ms(c->world) + QUIET_MS);
+        before = machine_state(&c->machines[0]).raft_index;
+        world_run(c->world, world_now_ms(c->world) + QUIET_MS);
+        if (machine_state(&c->machines[0]).raft_index != before)
+                world_failed(c->world, "idle-is-idle", "%llu entries in %d s of nothing",
+                             (unsigned long long) (machine_state(&c->machines[0]).raft_index - before),
+                             QUIET_MS / 1000);
+}
+
 static World *world_begin(uint64_t seed, bool trace, SimCluster **ret) {
         World *w = world_new(seed, trace);
 
@@ -73,6 +103,8 @@ static World *world_begin(uint64_t seed, bool trace, SimCluster **ret) {
         world_set_replay(w, "tests/sim/test-level");
         *ret = cluster_new(w, 3);
         (*ret)->level_wait_ms = WAIT_MS;
+        for (unsigned i = 0; i < 3; i++)
+                (*ret)->machines[i].physical = (Resources) { 16384, 400 };
         return w;
 }
 
@@ -143,6 +175,7 @@ static void run_once(uint64_t seed, bool trace) {
         check_level(c, KV_LEVEL_FIRST);
         for (unsigned level = KV_LEVEL_FIRST + 1; level <= KV_LEVEL_MAX; level++)
                 upgrade(c, last, level - 1, level);
+        check_idle(c);
         if (refused)
                 world_failed(w, "no-host-stops-for-a-level-that-all-support", "one did");
         world_end(w, c);
@@ -160,6 +193,7 @@ static void found_once(uint64_t seed, bool trace) {
         if (world_now_ms(w) >= began_ms + WAIT_MS)
                 world_failed(w, "a-new-cluster-begins-at-the-newest-level", "it took %llu ms",
                              (unsigned long long) (world_now_ms(w) - began_ms));
+        check_idle(c);
         if (refused)
                 world_failed(w, "no-host-stops-for-a-level-that-all-support", "one did");
         world_end(w, c);
