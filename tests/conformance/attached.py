@@ -416,7 +416,7 @@ once reboot --deadline=none h4
 once remove --yes h3
 once remove none
 list-machines --all
-once list-machines --all --full --fields=machine,ip,metadata,certificate,hostname,idle-session,kind,maintenance,presence,problem,reboot,restricted,role,session,units,version
+once list-machines --all --full --fields=machine,ip,metadata,certificate,cpu,hostname,idle-session,kind,maintenance,memory,presence,problem,reboot,restricted,role,session,units,version
 once list-machines --all --output=json
 once list-machines --all --fields=none
 list-members
