@@ -2,7 +2,6 @@
 
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/explain.h"
-#include "fleetd/features/rebalance/rebalance.h"
 #include "tests/sim/reached.h"
 #include "tests/lib/words_of.h"
 
@@ -12,8 +11,6 @@ enum {
         DEADLINE_MS = 20000, /* at most */
         GATHER_PERCENT = 25,
         MOVE_PERCENT = 30,
-        REBALANCE_PERCENT = 50, /* while nothing is drained */
-        REBALANCE_MAX = 20,     /* moves of one plan */
 };
 
 typedef enum DrainRequest {
@@ -22,7 +19,6 @@ typedef enum DrainRequest {
         REQUEST_DEADLINE,
         REQUEST_UNCORDON,
         REQUEST_MOVE,
-        REQUEST_REBALANCE,
         _REQUEST_MAX
 } DrainRequest;
 
@@ -30,8 +26,7 @@ static const char *const request_names[] = { [REQUEST_CORDON] = "cordon",
                                              [REQUEST_DRAIN] = "drain",
                                              [REQUEST_DEADLINE] = "drain with a deadline",
                                              [REQUEST_UNCORDON] = "uncordon",
-                                             [REQUEST_MOVE] = "move",
-                                             [REQUEST_REBALANCE] = "rebalance" };
+                                             [REQUEST_MOVE] = "move" };
 
 static uint64_t totals[_REQUEST_MAX], total_moves, most_between;
 
@@ -166,51 +161,6 @@ static void drains_move(SimCluster *c, const SimMachine *to) {
         c->maintained_ms = world_now_ms(c->world) + AFTER_MS;
 }
 
-/* Read the moves of a plan from the view. */
-static size_t drains_plan(const Cluster *cluster, RebalanceMove ret[static REBALANCE_MAX]) {
-        SchedulerView *view = NULL;
-        Rebalance *plan = NULL;
-        Names all = {};
-        size_t n = 0;
-
-        assert(rebalance_new(&all, REBALANCE_MAX, &plan) >= 0);
-        for (int r = 2; r > 0;) {
-                if (r == 2) {
-                        scheduler_view_free(view);
-                        assert(scheduler_view_new(cluster, cluster->now_ms, &view) >= 0);
-                        assert(rebalance_renew(plan, view) >= 0);
-                }
-                r = rebalance_step(plan, &ret[MIN(n, (size_t) REBALANCE_MAX - 1)], NULL);
-                n += r > 0 && ret[MIN(n, (size_t) REBALANCE_MAX - 1)].unit;
-        }
-        rebalance_free(plan);
-        scheduler_view_free(view);
-        return n;
-}
-
-/* Plan moves, and request them: the leader may be killed between two of them. False: there is none. */
-static bool drains_rebalance(SimCluster *c) {
-        RebalanceMove moves[REBALANCE_MAX];
-        Registry *r = drains_registry(c);
-        const Cluster *cluster = r ? registry_cluster(r) : NULL;
-        size_t n;
-
-        if (!r || cluster->level < KV_LEVEL_SCHEDULING || rebalance_is_refused(cluster, false, &(Error) {}) ||
-            !world_chance(c->world, REBALANCE_PERCENT))
-                return false;
-        n = drains_plan(cluster, moves);
-        for (size_t i = 0; i < n; i++) {
-                MoveRecord move = { .by = "root@sim", .since_ms = world_now_ms(c->world) };
-
-                memcpy(move.to, moves[i].to->id, sizeof(move.to));
-                world_trace(c->world, "people", "rebalance %s to %s: %s", moves[i].unit->name,
-                            cluster_machine_name(moves[i].to), words_of(&moves[i].reason));
-                totals[REQUEST_REBALANCE] += registry_move(r, moves[i].unit, &move, drains_on_done, c) >= 0;
-        }
-        c->maintained_ms = world_now_ms(c->world) + AFTER_MS;
-        return n > 0;
-}
-
 static void drains_on_turn(void *userdata) {
         SimCluster *c = userdata;
         SimMachine *m = &c->machines[world_draw(c->world, c->n)];
@@ -218,8 +168,6 @@ static void drains_on_turn(void *userdata) {
         if (c->quiet)
                 return;
         world_at(c->world, 1000 + world_draw(c->world, 7000), NULL, drains_on_turn, c);
-        if (drains_rebalance(c))
-                return;
         if (c->n_units > 0 && world_chance(c->world, MOVE_PERCENT))
                 drains_move(c, m);
         else if (c->gathered) {

@@ -481,8 +481,6 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         for (unsigned i = 1; i < hosts && c->may_attach && !tokens; i++)
                 machine_knows_replicas(&c->machines[i]);
         faults = (Faults) { .cluster = c, .every_ms = 1000 + world_draw(w, 8000) };
-        for (unsigned i = 0; i < hosts && has_drains(seed, o) && seed % 4 != 3; i++)
-                c->machines[i].physical = (Resources) { i % 2 == 0 ? 4096 : 8192, 400 };
         if (world_chance(w, 40))
                 cluster_age(c);
         begins = c->may_attach && !tokens ?

@@ -1,14 +1,23 @@
 /* Units with requests and MaxPerMachine= on hosts of different sizes, which change, while hosts and daemons
- * end. A unit arrives only where there is room (check_sizes() in tests/sim/invariants.c), and in the end each
- * unit runs that has room anywhere. Whole daemons, one of them restricted, which claims to be very large.
+ * end, and people make the moves of plans. A unit arrives only where there is room (check_sizes() in
+ * tests/sim/invariants.c), and in the end each unit runs that has room anywhere. Whole daemons, one of them
+ * restricted, which claims to be very large.
  *
  *      test-sizes [--seed N] [--runs N] [--trace]
  */
 
-#include "fleetd/scheduler/scheduler.h"
+#include "fleetd/features/rebalance/rebalance.h"
+#include "tests/lib/words_of.h"
 #include "tests/sim/attached.h"
 
-enum { MEMBERS = 5, HOSTS = MEMBERS + 1, RESTRICTED = MEMBERS, ROUNDS = 30, DOWN_MS = 20000 };
+enum {
+        MEMBERS = 5,
+        HOSTS = MEMBERS + 1,
+        RESTRICTED = MEMBERS,
+        ROUNDS = 30,
+        DOWN_MS = 20000,
+        AVAILABLE_MS = 15000
+};
 
 static const Resources sizes[] = {
         { 4096, 400 }, { 4096, 400 }, { 4096, 400 }, { 8192, 800 }, { 2048, 200 }, {}, /* a former version */
@@ -33,7 +42,7 @@ static const char *const instances[] = {
         "MaxPerMachine=2\nCPURequest=150%\n",
 };
 
-static unsigned n_changes, n_resized, n_down, n_killed, n_waited, n_ran;
+static unsigned n_changes, n_resized, n_down, n_killed, n_moved, n_waited, n_ran;
 static uint64_t n_arrivals, n_views;
 
 #define ANY(array)              ((array)[world_draw(world, ELEMENTS(array))])
@@ -104,6 +113,44 @@ static void resize(SimMachine *m, Resources physical) {
         machine_start_daemon(m);
 }
 
+static size_t read_moves(const Cluster *c, RebalanceMove ret[static REBALANCE_MOVES_MAX]) {
+        SchedulerView *view = NULL;
+        Rebalance *plan = NULL;
+        Names all = {};
+        size_t n = 0;
+        int r = 2; /* a view is wanted */
+
+        if (rebalance_new(&all, REBALANCE_MOVES_MAX, &plan) < 0)
+                abort();
+        while (r > 0 && n < REBALANCE_MOVES_MAX) {
+                if (r == 2) {
+                        scheduler_view_free(view);
+                        if (scheduler_view_new(c, c->now_ms, &view) < 0 || rebalance_renew(plan, view) < 0)
+                                abort();
+                }
+                r = rebalance_step(plan, &ret[n], NULL);
+                n += r > 0 && ret[n].unit;
+        }
+        rebalance_free(plan);
+        scheduler_view_free(view);
+        return n;
+}
+
+/* Request the moves of a plan. The leader may be killed before they have ended. */
+static void rebalance(void) {
+        RebalanceMove moves[REBALANCE_MOVES_MAX];
+        const Cluster *c = registry() ? registry_cluster(registry()) : NULL;
+        size_t n = c && !rebalance_is_refused(c, false, &(Error) {}) ? read_moves(c, moves) : 0;
+
+        for (size_t i = 0; i < n; i++) {
+                MoveRecord move = { .by = "root@sim", .since_ms = world_now_ms(world) };
+
+                memcpy(move.to, moves[i].to->id, sizeof(move.to));
+                world_trace(world, "people", "move %s: %s", moves[i].unit->name, words_of(&moves[i].reason));
+                n_moved += registry_move(registry(), moves[i].unit, &move, on_done, NULL) >= 0;
+        }
+}
+
 static void play_round(void) {
         SimMachine *m = machine((unsigned) world_draw(world, HOSTS));
         unsigned event = (unsigned) world_draw(world, 10);
@@ -118,7 +165,12 @@ static void play_round(void) {
                 machine_power_cut(m);
                 pass_ms(world_draw(world, DOWN_MS));
                 machine_power_on(m);
-        } else if (event == 2 && cluster_leader(cluster)) {
+        } else if (event > 7) {
+                pass_ms(AVAILABLE_MS);
+                rebalance();
+                pass_ms(world_draw(world, 1000));
+        }
+        if ((event == 2 || event == 9) && cluster_leader(cluster)) {
                 n_killed++;
                 m = cluster_leader(cluster);
                 machine_crash_daemon(m);
@@ -210,10 +262,11 @@ int main(int argc, char *argv[]) {
         int r = tokens_main(argc, argv, "tests/sim/test-sizes", scenarios, ELEMENTS(scenarios), NULL,
                             "requests and MaxPerMachine= hold");
 
-        printf("%u changes of units, %u of capacities, %u hosts down, %u leaders killed; %llu arrivals in "
+        printf("%u changes of units, %u of capacities, %u hosts down, %u leaders killed, %u moves of plans; "
+               "%llu arrivals in "
                "%llu "
                "views; in the end %u units run, %u have no room\n",
-               n_changes, n_resized, n_down, n_killed, (unsigned long long) n_arrivals,
+               n_changes, n_resized, n_down, n_killed, n_moved, (unsigned long long) n_arrivals,
                (unsigned long long) n_views, n_ran, n_waited);
         return r != 0 ? r : n_arrivals > 0 ? 0 : 1;
 }
