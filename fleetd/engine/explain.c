@@ -321,16 +321,18 @@ static const char *explain_waiting(const ExplainedUnit *x, const ClusterAssignme
         return successor ? API_REASON_MOVING : API_REASON_WAITING;
 }
 
-/* Set the reason of a unit whose data may be newer on a host that has not reported since a restore. */
+/* Set the reason of a unit whose data may be newer on a host without a report after a restore, with the ways
+ * out. */
 static bool explain_newer(const ExplainedUnit *x, Error *ret) {
         const ClusterMachine *newer = cluster_data_newer(x->cluster, x->unit);
+        bool up = newer && newer->presence == PRESENCE_UP;
 
         if (newer)
-                error_set(
-                        ret, 0,
-                        "its data may be newer on %s, which has not reported: bring it up, or fleetctl move "
-                        "%s HOST --force",
-                        cluster_machine_name(newer), x->unit->name);
+                error_set(ret, 0,
+                          "its data may be newer on %s, which did not report in time: %sfleetctl move %s %s "
+                          "--force",
+                          cluster_machine_name(newer), up ? "if so, " : "bring it up, or ", x->unit->name,
+                          up ? cluster_machine_name(newer) : "HOST");
         return newer;
 }
 

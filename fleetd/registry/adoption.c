@@ -6,9 +6,9 @@
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
-/* Report keys that are deleted together with the key. The others are of a lineage that is never compared
- * again. */
-enum { REPORTS_MAX = 100 };
+/* Report keys that are written or deleted together with the key; those of missing reports first. The others
+ * are of a lineage that is never compared again. */
+enum { REPORTS_MAX = 500 };
 
 /* Append how the lineage began: "the cluster was restored at index 635 of lineage ...". Return its record, or
  * NULL: there is none. */
@@ -84,14 +84,23 @@ int registry_adopt_now(Registry *r, const char *user, RegistryDone done, void *u
         return transaction_send(r, &t, 0, done, userdata);
 }
 
+/* A host without a report may have newer data than those that have reported: see cluster_data_newer(). */
 int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata) {
+        const Cluster *c = registry_cluster(r);
         _cleanup_transaction_ Transaction t = {};
+        char missed[LINEAGE_SIZE];
         size_t n = 0;
 
         transaction_delete(&t, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL);
         adoption_note_end(&t, r);
-        for (const ClusterMachine *m = registry_cluster(r)->machines; m && n < REPORTS_MAX; m = m->hh.next)
-                if (m->reported != 0) {
+        hex64_print(REPORT_MISSED, missed);
+        for (const ClusterMachine *m = c->machines; m && n < REPORTS_MAX; m = m->hh.next)
+                if (c->level >= KV_LEVEL_SCHEDULING && cluster_awaits_report(c, m)) {
+                        transaction_write(&t, KV_SET, LAYOUT_REPORTED, NULL, m->id, kv_string(missed));
+                        n++;
+                }
+        for (const ClusterMachine *m = c->machines; m && n < REPORTS_MAX; m = m->hh.next)
+                if (m->reported != 0 && !cluster_awaits_report(c, m)) {
                         transaction_delete(&t, LAYOUT_REPORTED, NULL, m->id);
                         n++;
                 }

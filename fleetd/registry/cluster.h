@@ -240,7 +240,8 @@ struct ClusterMachine {
         ClusterState *states;           /* table by unit */
         ClusterProblem *problems;       /* table by unit */
         ClusterUnreadables unreadable;  /* of its other keys */
-        uint64_t reported; /* the new lineage in which it has reported all that it runs; 0: none */
+        uint64_t reported;              /* the new lineage in which it has reported all that it runs; 0: none;
+                                           REPORT_MISSED */
         uint64_t reported_index;
         size_t load;        /* assignments to run or load */
         Sums requested;     /* by all assignments, also those to stop until the agent has removed them */
@@ -368,6 +369,9 @@ typedef struct Cluster {
  * lineage began, in digits. */
 #define CLUSTER_ADOPTING "adopting"
 
+enum {
+        REPORT_MISSED = 1
+}; /* the adoption of the lineage ended without the report of the host: ClusterMachine.reported */
 enum { LINEAGE_DIGITS = 16 }; /* in hex: JSON's numbers have fewer than 64 bits */
 
 typedef enum RegistryChangeKind {

@@ -121,13 +121,6 @@ bool cluster_data_note(const Cluster *c, const ClusterUnit *u, Verdict *ret) {
         return data || p->host_path;
 }
 
-/* Return whether neither a report nor the presence of the host is of this lineage, which began at the index.
- */
-static bool data_is_unseen(const ClusterMachine *m, uint64_t begun) {
-        return !cluster_machine_is_removed(m) && m->presence != PRESENCE_UP &&
-               (m->presence_index <= begun || m->verdict.code == VERDICT_LOST_UNREPORTED);
-}
-
 const ClusterMachine *cluster_data_newer(const Cluster *c, const ClusterUnit *u) {
         const char *id = cluster_bound_machine(u);
         const ClusterMachine *found = NULL;
@@ -136,8 +129,8 @@ const ClusterMachine *cluster_data_newer(const Cluster *c, const ClusterUnit *u)
         if (begun == 0 || (u->data ? u->data_index : u->index) > begun || (u->move && u->move_index > begun))
                 return NULL;
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                if (!(id && streq(m->id, id)) && data_is_unseen(m, begun) &&
-                    (!found || strcmp(m->id, found->id) < 0))
+                if (!(id && streq(m->id, id)) && m->reported == REPORT_MISSED &&
+                    !cluster_machine_is_removed(m) && (!found || strcmp(m->id, found->id) < 0))
                         found = m;
         return found;
 }

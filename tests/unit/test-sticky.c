@@ -808,7 +808,7 @@ static void an_unreadable_record_starts_nothing(void **state) {
 
 /* The lineage begins now. Of three hosts, C has not reported since. */
 static void restored(ClusterView *p, const char *record_on, const char *moving_to) {
-        char value[128];
+        char value[128], key[128], id[MACHINE_ID_SIZE];
 
         three_machines(p);
         cluster_view_unit(p, "db.service", STICKY, TARGET_LAUNCHED);
@@ -821,13 +821,15 @@ static void restored(ClusterView *p, const char *record_on, const char *moving_t
         snprintf(value, sizeof(value), "{\"ancestor\":\"" LINEAGE "\",\"index\":%llu,\"kind\":\"restored\"}",
                  (unsigned long long) p->index);
         cluster_view_put(p, "/_fleet/cluster/lineage/" LINEAGE, value);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", cluster_view_id(id, "C"));
+        cluster_view_put(p, key, "0000000000000001");
         p->cluster.lineage = 0xab;
         cluster_view_presence(p, "A", PRESENCE_UP);
 }
 
 static void a_restore_starts_nothing_on_a_copy_that_may_be_older(void **state) {
         static const char waits[] =
-                "its data may be newer on C, which has not reported: bring it up, or fleetctl "
+                "its data may be newer on C, which did not report in time: bring it up, or fleetctl "
                 "move db.service HOST --force";
 
         for (unsigned i = 0; i < 4; i++) {
@@ -846,8 +848,13 @@ static void a_restore_starts_nothing_on_a_copy_that_may_be_older(void **state) {
                         assert_int_equal(record(&p), 1);
                         has_data_on(&p, "db.service", "C");
                 } else if (i == 1) {
+                        /* The host returns, without the unit: it has booted, and a person decides. */
                         cluster_view_presence(&p, "C", PRESENCE_UP);
-                        plans(&p, "run db.service A");
+                        plans(&p, "");
+                        explains(&p, "its data may be newer on C, which did not report in time: if so, "
+                                     "fleetctl move db.service C --force");
+                        request(&p, "db.service", "C");
+                        plans(&p, "run db.service C");
                 } else if (i == 2) {
                         assert_string_equal(requested(&p, "B", true), "to B");
                         request(&p, "db.service", "B");
@@ -864,11 +871,11 @@ static void a_move_of_the_backup_starts_nothing_either(void **state) {
         _cleanup_cluster_view_ ClusterView p;
 
         restored(&p, "A", "B");
-        plans(&p, "move of db.service to B failed: its data may be newer on C, which has not reported");
+        plans(&p, "move of db.service to B failed: its data may be newer on C, which did not report in time");
         plans(&p, "stop db.service A");
         has_ended(&p, "A", "db.service");
         plans(&p, "");
-        explains(&p, "its data may be newer on C, which has not reported: bring it up, or fleetctl "
+        explains(&p, "its data may be newer on C, which did not report in time: bring it up, or fleetctl "
                      "move db.service HOST --force");
         request(&p, "db.service", "B"); /* again, by a person who knows */
         plans(&p, "run db.service B");
