@@ -79,8 +79,8 @@
           "another ID than %1") /* required, its ID */                                                       \
         X(VERDICT_DATA_ELSEWHERE, "data-elsewhere", "its data is on %2 (%1)", false, "does",                 \
           "not have its data (%1), which is on %2") /* by which option, machine */                           \
-        X(VERDICT_DATA_NEWER, "data-newer", "its data may be newer on %1, which did not report in time", false,    \
-          "has", "data that may be older than that on %1, which has not reported") /* machine */             \
+        X(VERDICT_DATA_NEWER, "data-newer", "its data may be newer on %1, which did not report in time",     \
+          false, "has", "data that may be older than that on %1, which has not reported") /* machine */      \
         X(VERDICT_METADATA_RESTRICTED, "metadata-restricted",                                                \
           "MachineMetadata=%2, and of a restricted host, %1 of its own does not count", false, "is",         \
           "restricted, and metadata %1 of its own does not count") /* key, required */                       \

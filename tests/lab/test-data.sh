@@ -136,7 +136,7 @@ their_host_boots_without_a_quorum() {
 move_them() {
         local u
         for u in db.service app.container shop.pod; do
-                fleetctl alpha move "$u" "$1" --force >"$LAB/out" 2>&1 || fail "move of $u: $(cat "$LAB/out")"
+                wait_for 40 fleetctl alpha move "$u" "$1" --force >"$LAB/out" 2>&1 || fail "move of $u: $(cat "$LAB/out")" # it may have been lost twice
         done
         wait_for 30 all_run_on "$1" || fail "$(they_run_on)"
 }
