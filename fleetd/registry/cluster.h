@@ -66,8 +66,8 @@ typedef struct Sums {
         size_t n; /* units with a part in them */
 } Sums;
 
-void sums_add(Sums *sums, Resources part);
-void sums_remove(Sums *sums, Resources part);
+/* Set a part of the sums, which is 0 before it is in them. */
+void sums_replace(Sums *sums, Resources *part, Resources next);
 
 typedef struct ClusterAssignment {
         ClusterMachine *machine;

@@ -216,9 +216,10 @@ Sums scheduler_view_requested(const SchedulerView *view, const ClusterMachine *m
         const ViewMachine *v = view_find(view, machine);
         const Decision *d = named_find(v->decisions, except);
         const ClusterAssignment *o = d ? NULL : cluster_assignment_on(machine, except);
+        Resources part = d ? d->request : o ? o->request : (Resources) {};
         Sums sums = v->requested;
 
-        sums_remove(&sums, d ? d->request : o ? o->request : (Resources) {});
+        sums_replace(&sums, &part, (Resources) {});
         return sums;
 }
 
@@ -307,12 +308,8 @@ static void view_count(SchedulerView *view, ViewMachine *v, Decision *d, size_t 
                        Resources size) {
         size_t from = view->is_sorted ? view_position(view, 0, view->n, v) : 0, to;
 
-        sums_remove(&v->requested, d->request);
-        sums_remove(&v->sized, d->size);
-        d->request = request;
-        d->size = size;
-        sums_add(&v->requested, request);
-        sums_add(&v->sized, size);
+        sums_replace(&v->requested, &d->request, request);
+        sums_replace(&v->sized, &d->size, size);
         v->load = load;
         v->fullness = view_fullness(v, resources_default);
         if (!view->is_sorted)

@@ -167,9 +167,10 @@ static void check_sums(SimCluster *c, const ClusterMachine *m) {
         for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next) {
                 const Unit *unit = o->of->unit;
 
-                sums_add(&requested, unit ? unit->placement.request : (Resources) {});
+                sums_replace(&requested, &(Resources) {}, unit ? unit->placement.request : (Resources) {});
                 if (cluster_assignment_is_active(o))
-                        sums_add(&sized, unit ? unit->placement.size : resources_default);
+                        sums_replace(&sized, &(Resources) {},
+                                     unit ? unit->placement.size : resources_default);
         }
         if (memcmp(&requested, &m->requested, sizeof(requested)) != 0 ||
             memcmp(&sized, &m->sized, sizeof(sized)) != 0)

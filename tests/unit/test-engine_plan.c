@@ -1502,9 +1502,9 @@ static void assert_sums_hold(const ClusterView *p) {
                 for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next) {
                         const Placement *of = o->of->unit ? &o->of->unit->placement : NULL;
 
-                        sums_add(&requested, of ? of->request : (Resources) {});
+                        sums_replace(&requested, &(Resources) {}, of ? of->request : (Resources) {});
                         if (cluster_assignment_is_active(o))
-                                sums_add(&sized, of ? of->size : resources_default);
+                                sums_replace(&sized, &(Resources) {}, of ? of->size : resources_default);
                 }
                 assert_memory_equal(&m->requested, &requested, sizeof(requested));
                 assert_memory_equal(&m->sized, &sized, sizeof(sized));

@@ -780,9 +780,11 @@ static void the_sums_of_a_machine_are_those_of_its_assignments(void **state) {
                              a = a->hh.next) {
                                 const Unit *u = a->of->unit;
 
-                                sums_add(&requested, u ? u->placement.request : (Resources) {});
+                                sums_replace(&requested, &(Resources) {},
+                                             u ? u->placement.request : (Resources) {});
                                 if (cluster_assignment_is_active(a))
-                                        sums_add(&sized, u ? u->placement.size : resources_default);
+                                        sums_replace(&sized, &(Resources) {},
+                                                     u ? u->placement.size : resources_default);
                         }
                         assert_memory_equal(&requested, &machine(&p, names[k])->requested, sizeof(requested));
                         assert_memory_equal(&sized, &machine(&p, names[k])->sized, sizeof(sized));

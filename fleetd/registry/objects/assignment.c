@@ -6,25 +6,16 @@ static void assignment_unreadable(void *record) {
         *(Assignment *) record = (Assignment) { .kind = _ASSIGNMENT_INVALID, .since_ms = UINT64_MAX };
 }
 
-void sums_add(Sums *sums, Resources part) {
-        sums->memory_mib += part.memory_mib;
-        sums->cpu_percent += part.cpu_percent;
-        sums->n += resources_are_set(part);
-}
-
-void sums_remove(Sums *sums, Resources part) {
-        sums->memory_mib -= part.memory_mib;
-        sums->cpu_percent -= part.cpu_percent;
-        sums->n -= resources_are_set(part);
+void sums_replace(Sums *sums, Resources *part, Resources next) {
+        sums->memory_mib += (uint64_t) next.memory_mib - part->memory_mib;
+        sums->cpu_percent += (uint64_t) next.cpu_percent - part->cpu_percent;
+        sums->n += (size_t) resources_are_set(next) - resources_are_set(*part);
+        *part = next;
 }
 
 static void assignment_set_sums(ClusterAssignment *a, Resources request, Resources size) {
-        sums_remove(&a->machine->requested, a->request);
-        sums_remove(&a->machine->sized, a->size);
-        a->request = request;
-        a->size = size;
-        sums_add(&a->machine->requested, request);
-        sums_add(&a->machine->sized, size);
+        sums_replace(&a->machine->requested, &a->request, request);
+        sums_replace(&a->machine->sized, &a->size, size);
 }
 
 void cluster_assignment_count(ClusterAssignment *a) {
