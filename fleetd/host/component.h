@@ -117,7 +117,8 @@ typedef struct Duty {
 
 typedef struct Component {
         const char *name;
-        /* Set *ret to what the other functions get, or leave NULL: this host has no such component. */
+        /* Set *ret to what the other functions get, or leave NULL: this host has no such component. Without
+         * open and close, it has no memory. */
         int (*open)(ComponentHost *host, const Settings *s, void **ret, Error *err);
         void *(*close)(void *self);        /* returns NULL */
         void (*state_changed)(void *self); /* KvEvents.on_state; NULL: none */

@@ -55,15 +55,6 @@ static int data_control(Control *control) {
         return r < 0 ? r : 1;
 }
 
-static int data_open(ComponentHost *host, const Settings *s, void **ret, Error *err) {
-        *ret = host->registry; /* the controller has no memory */
-        return 0;
-}
-
-static void *data_close(void *self) {
-        return NULL;
-}
-
 static const Controller data_controller = { "data", data_control };
 
 /* -- The API -- */
@@ -145,10 +136,5 @@ static const Route data_routes[] = {
         { ROUTE_FLEET, "GET", "/fleet/v1/data", RIGHT_UNITS_SEE, AT_VIEW, data_get_handle },
 };
 
-const Component data_component = { "data",
-                                   data_open,
-                                   data_close,
-                                   .routes = data_routes,
-                                   .n_routes = ELEMENTS(data_routes),
-                                   .write_why = data_write_why,
-                                   .controller = &data_controller };
+const Component data_component = { "data", .routes = data_routes, .n_routes = ELEMENTS(data_routes),
+                                   .write_why = data_write_why, .controller = &data_controller };

@@ -59,7 +59,9 @@ int rebalance_new(Names *patterns, size_t max, Rebalance **ret) {
         return 0;
 }
 
-void rebalance_free(Rebalance *r) {
+void rebalance_free(void *self) {
+        Rebalance *r = self;
+
         names_done(&r->patterns);
         named_clear(&r->moves);
         scheduler_view_free(r->loads);
@@ -212,8 +214,9 @@ static void rebalance_compare(Rebalance *r, const ClusterUnit *u) {
 /* -- Steps -- */
 
 /* Add the moves planned so far to the view of the room, and those that count to a view of the loads. */
-int rebalance_renew(Rebalance *r, SchedulerView *view) {
+int rebalance_renew(void *self, SchedulerView *view) {
         const Cluster *c = scheduler_view_cluster(view);
+        Rebalance *r = self;
 
         r->room = view;
         r->loads = scheduler_view_free(r->loads);

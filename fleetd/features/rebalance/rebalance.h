@@ -23,10 +23,10 @@ typedef struct RebalanceMove {
 /* 'patterns' of names, which are taken; {}: all units, except those that stop before they start elsewhere.
  * 'max': moves. 0 or -ENOMEM. */
 int rebalance_new(Names *patterns, size_t max, Rebalance **ret);
-void rebalance_free(Rebalance *r);
+void rebalance_free(void *self);
 /* Begin, or continue on a new view, to which the moves planned so far are added. The view is borrowed; its
  * work is that of the plan. 0 or -ENOMEM. */
-int rebalance_renew(Rebalance *r, SchedulerView *view);
+int rebalance_renew(void *self, SchedulerView *view);
 /* Continue. 'ret': the next move, best first; its 'unit' NULL: none is found yet. 1, 0 at the end, -ENOENT
  * (no unit has a name that matches) or -ENOMEM. */
 int rebalance_step(Rebalance *r, RebalanceMove *ret, Error *err);

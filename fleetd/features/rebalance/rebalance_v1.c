@@ -5,10 +5,6 @@
 #include "fleetd/features/rebalance/rebalance.h"
 #include "fleetd/host/component.h"
 
-static int rebalance_on_renew(void *self, SchedulerView *view) {
-        return rebalance_renew(self, view);
-}
-
 static int rebalance_on_step(void *self, Text *t, Error *err) {
         RebalanceMove move;
         int r = rebalance_step(self, &move, err);
@@ -26,11 +22,7 @@ static int rebalance_on_step(void *self, Text *t, Error *err) {
         return r;
 }
 
-static void rebalance_on_end(void *self) {
-        rebalance_free(self);
-}
-
-static const PlanType rebalance_type = { "moves", rebalance_on_renew, rebalance_on_step, rebalance_on_end };
+static const PlanType rebalance_type = { "moves", rebalance_renew, rebalance_on_step, rebalance_free };
 
 static int rebalance_read_parameters(const Request *request, Names *patterns, uint64_t *max, Error *err) {
         size_t n = 0;
@@ -75,14 +67,5 @@ static const Route rebalance_routes[] = {
         { ROUTE_FLEET, "GET", "/fleet/v1/rebalance", RIGHT_UNITS_SEE, AT_VIEW, rebalance_handle },
 };
 
-static int rebalance_open(ComponentHost *host, const Settings *s, void **ret, Error *err) {
-        *ret = NULL; /* it has routes alone */
-        return 0;
-}
-
-static void *rebalance_close(void *self) {
-        return NULL;
-}
-
-const Component rebalance_component = { "rebalance", rebalance_open, rebalance_close,
-                                        .routes = rebalance_routes, .n_routes = ELEMENTS(rebalance_routes) };
+const Component rebalance_component = { "rebalance", .routes = rebalance_routes,
+                                        .n_routes = ELEMENTS(rebalance_routes) };
