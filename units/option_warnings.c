@@ -18,7 +18,7 @@ int options_warn(Reading *r, const char *format, ...) {
         return t.error < 0 ? t.error : warnings_add(warnings, r->option->line, t.chars);
 }
 
-/* Return why an option with a value has no effect beside the others; NULL: it has one. */
+/* Return why an option with a value has no effect, or not all of it, beside the others; NULL: it has. */
 static const char *options_useless(const Reading *r, const char *name) {
         const Placement *p = r->placement;
         bool sticky = p->sticky == STICKY_YES;
@@ -46,6 +46,8 @@ static const char *options_useless(const Reading *r, const char *name) {
                 { "OnReconnect", p->keeps_old && p->singleton,
                   "OnReconnect=keep-old has no effect with Singleton=yes: two instances never run" },
                 { "Promote", p->update.canary.value == 0, "Promote= has no effect without Canary=" },
+                { "MemoryRequest", r->max_mib > 0 && p->request.memory_mib > r->max_mib,
+                  "MemoryRequest= is above MemoryMax=: the unit cannot use all of it" },
                 { "WithdrawSec", p->service.names.n + p->service.n_ports == 0 && !r->waits,
                   "WithdrawSec= has no effect without Service= or Port=" },
         };

@@ -577,7 +577,7 @@ int options_read(const UnitFile *file, const char *name, Placement *ret, Warning
                 }
 
         TRY(options_list_ports(&reading));
-        TRY(resources_of_file(name, file, placement.request, &placement.size, NULL));
+        TRY(resources_of_file(name, file, placement.request, &placement.size, &reading.max_mib));
         TRY(data_find(name, file, &placement.data, &placement.host_path));
         for (size_t j = 0; warnings && j < file->n_options; j++) {
                 reading.option = &file->options[j];

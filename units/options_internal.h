@@ -17,6 +17,7 @@ typedef struct Reading {
         Placement *placement;
         unsigned lines[PORTS_MAX]; /* of the names of the current row, which must differ */
         bool waits;                /* a Service= or Port= is the instance's */
+        uint32_t max_mib;          /* MemoryMax= of the file; 0: none */
         Warnings *warnings;        /* may be NULL */
         Error *err;
 } Reading;

@@ -92,29 +92,20 @@ typedef struct Sizes {
 } Sizes;
 
 static int resources_read_limit(const char *s, uint32_t *ret) {
-        bool none = !*s || streq(s, "infinity") || ends_with(s, "%");
-
-        return none ? 0 : resources_parse_memory(s, false, ret);
-}
-
-static int resources_read_quota(const char *s, uint32_t *ret) {
-        return *s ? resources_parse_percent(s, ret) : 0;
+        return streq(s, "infinity") || ends_with(s, "%") ? 0 : resources_parse_memory(s, false, ret);
 }
 
 static int resources_read_weight(const char *s, uint32_t *ret) {
-        uint64_t weight = 0;
+        uint64_t weight = 1;
 
-        if (*s && !streq(s, "idle")) {
-                TRY(parse_u64(s, &weight));
-                if (weight < 1 || weight > 10000)
-                        return -EINVAL;
-        }
-        *ret = *s ? (uint32_t) MIN(MAX(weight * DEFAULT_PERCENT / 100, 1u), 100u) : 0;
+        if (!streq(s, "idle") && (parse_u64(s, &weight) < 0 || weight < 1 || weight > 10000))
+                return -EINVAL;
+        *ret = (uint32_t) MIN(MAX(weight * DEFAULT_PERCENT / 100, 1u), 100u);
         return 0;
 }
 
 static int resources_read_container(const char *s, uint32_t *ret) {
-        return *s ? resources_parse_memory(s, true, ret) : 0;
+        return resources_parse_memory(s, true, ret);
 }
 
 static const struct {
@@ -127,7 +118,7 @@ static const struct {
         { "MemoryLow", offsetof(Sizes, low), resources_read_limit },
         { "MemoryHigh", offsetof(Sizes, high), resources_read_limit },
         { "MemoryMax", offsetof(Sizes, max), resources_read_limit },
-        { "CPUQuota", offsetof(Sizes, quota), resources_read_quota },
+        { "CPUQuota", offsetof(Sizes, quota), resources_parse_percent },
         { "CPUWeight", offsetof(Sizes, weight), resources_read_weight },
         { "Memory", offsetof(Sizes, container), resources_read_container, true },
 };
@@ -176,7 +167,7 @@ static void resources_read_setting(const char *name, const UnitOption *o, Sizes 
                 if (streq(o->name, size_settings[i].name) &&
                     (size_settings[i].in_container ? unit_class_has_container(name, o->section) :
                                                      unit_class_has_processes(name, o->section)) &&
-                    size_settings[i].read(o->value, &value) >= 0)
+                    (!*o->value || size_settings[i].read(o->value, &value) >= 0))
                         *(uint32_t *) ((char *) ret + size_settings[i].field) = value;
         }
 }
@@ -206,7 +197,6 @@ int resources_of_file(const char *name, const UnitFile *file, Resources request,
                                        s.weight    ?:
                                                      DEFAULT_PERCENT,
         };
-        if (ret_max_mib)
-                *ret_max_mib = s.max;
+        *ret_max_mib = s.max;
         return 0;
 }

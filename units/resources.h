@@ -16,6 +16,10 @@ static inline bool resources_are_set(Resources r) {
         return r.memory_mib > 0 || r.cpu_percent > 0;
 }
 
+static inline bool resources_equal(Resources a, Resources b) {
+        return a.memory_mib == b.memory_mib && a.cpu_percent == b.cpu_percent;
+}
+
 enum {
         MEMORY_REQUEST_MAX_MIB = 16 << 20, /* of MemoryRequest=: 16 TiB */
         CPU_REQUEST_MAX_PERCENT = 100000,  /* of CPURequest= */
@@ -32,8 +36,8 @@ void resources_append(Text *t, uint64_t n, bool memory);
 int resources_parse_percent(const char *s, uint32_t *ret_percent);
 
 /* Set *ret to what the choice of a machine counts for a unit: the requests, otherwise what the file's
- * settings of systemd and podman say, otherwise a default. Neither member is 0. Set *ret_max_mib (may be
- * NULL) to MemoryMax=; 0: there is none. 'name' NULL: of a unit of any type.
+ * settings of systemd and podman say, otherwise a default. Neither member is 0. Set *ret_max_mib
+ * to MemoryMax=; 0: there is none. 'name' NULL: of a unit of any type.
  *
  * As systemd does, of an option the last valid value counts, and an empty one resets. "infinity" and a
  * percentage of the memory count as none. -ENOMEM. */

@@ -171,23 +171,6 @@ static int unit_check_set(const Unit *unit, const Placement *p, Error *err) {
         return 0;
 }
 
-/* Warn of options that contradict each other. */
-static int unit_warn_of_sizes(Unit *unit) {
-        const UnitOption *request = unit_find_own(unit, "MemoryRequest");
-        const Placement *p = &unit->placement;
-        Resources size;
-        uint32_t max_mib;
-
-        TRY(resources_of_file(unit->name, &unit->file, p->request, &size, &max_mib));
-        if (request && max_mib > 0 && p->request.memory_mib > max_mib &&
-            !warnings_are_full(&unit->warnings, request->line))
-                TRY(warnings_add(&unit->warnings, request->line,
-                                 "MemoryRequest= is above MemoryMax=: the unit cannot use all of it"));
-        if (p->replicas < 0 || !unit_name_is_template(unit->name))
-                return 0;
-        return data_warn_shared(unit->name, &unit->file, &unit->warnings);
-}
-
 int unit_check(Unit *unit, size_t *steps, Error *err) {
         _cleanup_placement_ Placement unexpanded = {};
 
@@ -206,7 +189,8 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
                 TRY(update_warn(&unexpanded.update, unit->name, 1,
                                 unexpanded.move == PLACEMENT_STOP_FIRST || unexpanded.singleton,
                                 &unit->warnings));
-        TRY(unit_warn_of_sizes(unit));
+        if (unit->placement.replicas >= 0 && unit_name_is_template(unit->name))
+                TRY(data_warn_shared(unit->name, &unit->file, &unit->warnings));
         TRY(warnings_add_rest(&unit->warnings));
         TRY(placement_check(&unexpanded, steps, err));
         TRY(unit_check_set(unit, &unexpanded, err));

@@ -111,8 +111,7 @@ static bool scheduler_is_plain(const SchedulerView *view, const ClusterMachine *
 }
 
 static bool scheduler_is_default(Resources size) {
-        return size.memory_mib == resources_default.memory_mib &&
-               size.cpu_percent == resources_default.cpu_percent;
+        return resources_equal(size, resources_default);
 }
 
 /* Return the row that decided against the second machine, as the reason states it: without sizes and with
@@ -124,9 +123,8 @@ static SchedulerScore scheduler_row(const SchedulerView *view, const ClusterUnit
 
         if (row == SCORE_SPREAD ||
             (row == SCORE_FULLNESS &&
-             !(a.memory_mib == b.memory_mib && a.cpu_percent == b.cpu_percent &&
-               scheduler_is_default(unit->unit->placement.size) && scheduler_is_plain(view, s->best) &&
-               scheduler_is_plain(view, s->second))))
+             !(resources_equal(a, b) && scheduler_is_default(unit->unit->placement.size) &&
+               scheduler_is_plain(view, s->best) && scheduler_is_plain(view, s->second))))
                 return row;
         return SCORE_UNITS;
 }

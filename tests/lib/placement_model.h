@@ -72,10 +72,6 @@ _unused_ static bool service_policy_equal(const ServicePolicy *a, const ServiceP
         return names_equal(&a->names, &b->names) && a->withdraw_ms == b->withdraw_ms;
 }
 
-_unused_ static bool resources_equal(const Resources *a, const Resources *b) {
-        return a->memory_mib == b->memory_mib && a->cpu_percent == b->cpu_percent;
-}
-
 _unused_ static bool placement_equal(const Placement *a, const Placement *b) {
         return same_string(a->machine_id, b->machine_id) && names_equal(&a->machine_of, &b->machine_of) &&
                pairs_equal(&a->metadata, &b->metadata) && names_equal(&a->conflicts, &b->conflicts) &&
@@ -88,7 +84,7 @@ _unused_ static bool placement_equal(const Placement *a, const Placement *b) {
                service_policy_equal(&a->service, &b->service) && names_equal(&a->ports, &b->ports) &&
                names_equal(&a->published, &b->published) && a->sticky == b->sticky &&
                a->replicas == b->replicas && a->max_per_machine == b->max_per_machine &&
-               names_equal(&a->spread, &b->spread) && resources_equal(&a->request, &b->request) &&
-               resources_equal(&a->size, &b->size) && same_string(a->data, b->data) &&
+               names_equal(&a->spread, &b->spread) && resources_equal(a->request, b->request) &&
+               resources_equal(a->size, b->size) && same_string(a->data, b->data) &&
                same_string(a->host_path, b->host_path);
 }

@@ -30,8 +30,7 @@ static int facts_applied(Cluster *c, const KindEntries *e, const void *was, cons
 
         if (!before || !now || before->quadlet != now->quadlet ||
             before->takes_finished != now->takes_finished ||
-            before->capacity.memory_mib != now->capacity.memory_mib ||
-            before->capacity.cpu_percent != now->capacity.cpu_percent ||
+            !resources_equal(before->capacity, now->capacity) ||
             (!cluster_machine_is_restricted(m) && !pairs_equal(&before->metadata, &now->metadata)))
                 m->place_index = is->modified;
         if (now && now->takes_finished && (!before || !before->takes_finished))
