@@ -395,12 +395,14 @@ static int filter_move(const Candidate *c, Refusal *ret) {
         return refusal_set(ret, VERDICT_OTHER_MACHINE, "%s", "");
 }
 
-static int room_refuse(bool memory, uint64_t request, uint64_t requested, uint64_t capacity, size_t n,
-                       Refusal *ret) {
+static int room_refuse(const Candidate *c, bool memory, Refusal *ret) {
+        Resources of = scheduler_view_capacity(c->view, c->machine), asks = c->placement->request;
+        Sums sums = scheduler_view_requested(c->view, c->machine, c->unit->name);
+        uint64_t request = memory ? asks.memory_mib : asks.cpu_percent,
+                 requested = memory ? sums.memory_mib : sums.cpu_percent,
+                 capacity = memory ? of.memory_mib : of.cpu_percent;
         _cleanup_text_ Text t = {};
 
-        if (!ret)
-                return -ENOENT;
         text_append(&t, memory ? "memory" : "cpu");
         text_append(&t, VERDICT_NEXT);
         resources_append(&t, request, memory);
@@ -408,7 +410,7 @@ static int room_refuse(bool memory, uint64_t request, uint64_t requested, uint64
         resources_append(&t, capacity - MIN(requested, capacity), memory);
         text_append(&t, " of ");
         resources_append(&t, capacity, memory);
-        text_printf(&t, VERDICT_NEXT "%zu unit%s request%s ", n, plural(n), n == 1 ? "s" : "");
+        text_printf(&t, VERDICT_NEXT "%zu unit%s request%s ", sums.n, plural(sums.n), sums.n == 1 ? "s" : "");
         resources_append(&t, requested, memory);
         return refusal_set(ret, VERDICT_NO_ROOM, "%s", text_chars(&t));
 }
@@ -432,20 +434,13 @@ Resources scheduler_lack(const SchedulerView *view, const ClusterUnit *unit, con
 
 /* Only a request makes a unit wait for room, and only on a machine whose capacity is known. */
 static int filter_resources(const Candidate *c, Refusal *ret) {
-        Resources request = c->placement->request, capacity, lack;
-        Sums sums;
+        Resources lack = {};
 
-        if (c->staying || !resources_are_set(request))
-                return 0;
-        lack = scheduler_lack(c->view, c->unit, c->machine);
+        if (!c->staying && resources_are_set(c->placement->request))
+                lack = scheduler_lack(c->view, c->unit, c->machine);
         if (!resources_are_set(lack))
                 return 0;
-        capacity = scheduler_view_capacity(c->view, c->machine);
-        sums = scheduler_view_requested(c->view, c->machine, c->unit->name);
-        return lack.memory_mib > 0 ? room_refuse(true, request.memory_mib, sums.memory_mib,
-                                                 capacity.memory_mib, sums.n, ret) :
-                                     room_refuse(false, request.cpu_percent, sums.cpu_percent,
-                                                 capacity.cpu_percent, sums.n, ret);
+        return ret ? room_refuse(c, lack.memory_mib > 0, ret) : -ENOENT;
 }
 
 /* A machine that was lost repeatedly keeps its units, and gets no others for a while. */
