@@ -96,26 +96,20 @@ static void memory_limit(int root, const char *group, uint64_t *bytes) {
                 *bytes = MIN(*bytes, limit);
 }
 
-/* Apply the limits of each group from the visible root to that of process 1. */
-static int memory_limits(int root, uint64_t *bytes) {
+/* Apply the limits of each group from that of process 1 to the visible root. */
+static void memory_limits(int root, uint64_t *bytes) {
         _cleanup_free_ char *text = NULL;
-        char *group;
+        char *group, *end;
 
-        memory_limit(root, "", bytes);
-        if (read_file_at(root, "proc/1/cgroup", PROC_TEXT_MAX, &text, NULL) < 0)
-                return 0;
-        group = strstr(text, "0::/");
-        if (!group)
-                return 0;
-        group += strlen("0::");
-        group[strcspn(group, "\n")] = 0;
-        for (char *end = group; *end && (end = strchr(end + 1, '/'));) {
-                *end = 0;
-                memory_limit(root, group, bytes);
-                *end = '/';
+        (void) read_file_at(root, "proc/1/cgroup", PROC_TEXT_MAX, &text, NULL);
+        group = text ? strstr(text, "0::/") : NULL;
+        if (group) {
+                group += strlen("0::");
+                group[strcspn(group, "\n")] = 0;
         }
-        memory_limit(root, group, bytes);
-        return 0;
+        for (; group && (end = strrchr(group, '/')); *end = 0)
+                memory_limit(root, group, bytes);
+        memory_limit(root, "", bytes);
 }
 
 int capacity_read(int root, unsigned cpus, Resources *ret) {
@@ -126,7 +120,7 @@ int capacity_read(int root, unsigned cpus, Resources *ret) {
         TRY(read_file_at(root, "proc/meminfo", PROC_TEXT_MAX, &memory, NULL));
         bytes = meminfo_value(memory, "MemTotal:") << 10;
         huge = meminfo_value(memory, "HugePages_Total:") * (meminfo_value(memory, "Hugepagesize:") << 10);
-        TRY(memory_limits(root, &bytes));
+        memory_limits(root, &bytes);
         bytes -= MIN(bytes, huge);
         if (read_file_at(root, "sys/fs/cgroup/cpu.max", PROC_TEXT_MAX, &cpu, NULL) >= 0 &&
             sscanf(cpu, "%llu %llu", &quota, &period) == 2 && period > 0)
