@@ -135,7 +135,7 @@ static int json_read_list(const JsonValue *object, const JsonField *f, void *rec
 
 static int json_read_field(const JsonValue *object, const JsonField *f, void *record, Error *err) {
         void *field = (char *) record + f->offset;
-        bool flag = true;
+        bool flag;
         int r;
 
         switch (f->type) {
@@ -147,6 +147,7 @@ static int json_read_field(const JsonValue *object, const JsonField *f, void *re
         case JSON_FIELD_BOOL:
                 return json_read_bool(object, f->name, field, err);
         case JSON_FIELD_NOT:
+                flag = !*(bool *) field;
                 r = json_read_bool(object, f->name, &flag, err);
                 *(bool *) field = !flag;
                 return r;

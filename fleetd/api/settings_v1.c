@@ -66,56 +66,36 @@ static int settings_check_spread(const Cluster *c, const char *key, Error *err) 
 
 /* Read the members of the body over 'settings'. */
 static int settings_v1_read(const JsonValue *root, ClusterSettings *settings, Error *err) {
-        const JsonValue *name = json_value_member(root, "name"), *spread = json_value_member(root, "spread"),
-                        *voters = json_value_member(root, "voters"),
-                        *restricted = json_value_member(root, "restricted"),
-                        *sticky = json_value_member(root, "sticky");
-        const char *text;
+        static const JsonField fields[] = {
+                { "name", JSON_FIELD_CHARS, offsetof(ClusterSettings, name), .size = CLUSTER_NAME_MAX + 1 },
+                { "restricted", JSON_FIELD_BOOL, offsetof(ClusterSettings, restricted) },
+                { "spread", JSON_FIELD_CHARS, offsetof(ClusterSettings, spread), .size = SPREAD_KEY_MAX + 1 },
+                { "sticky", JSON_FIELD_BOOL, offsetof(ClusterSettings, sticky) },
+                { "sticky", JSON_FIELD_NOT, offsetof(ClusterSettings, not_sticky) },
+                { "voters", JSON_FIELD_U64, offsetof(ClusterSettings, voters) },
+        };
 
-        if (json_value_type(root) != JSON_VALUE_OBJECT ||
-            (!name && !spread && !voters && !restricted && !sticky))
-                return error_set(err, -EBADMSG,
-                                 "expected an object with some of \"name\", \"restricted\", \"spread\", "
-                                 "\"sticky\", \"voters\"");
-        if (name) {
-                text = json_value_string(name);
-                if (!text || strlen(text) > CLUSTER_NAME_MAX)
-                        return error_set(err, -EINVAL, "name: expected a text of at most %d bytes",
-                                         CLUSTER_NAME_MAX);
-                snprintf(settings->name, sizeof(settings->name), "%s", text);
-        }
-        if (spread) {
-                text = json_value_string(spread);
-                if (!text || strlen(text) > SPREAD_KEY_MAX)
-                        return error_set(err, -EINVAL, "spread: expected a key of metadata, at most %d bytes",
-                                         SPREAD_KEY_MAX);
-                snprintf(settings->spread, sizeof(settings->spread), "%s", text);
-        }
-        if (restricted)
-                TRY(json_read_bool(root, "restricted", &settings->restricted, err));
-        if (sticky) {
-                TRY(json_read_bool(root, "sticky", &settings->sticky, err));
-                settings->not_sticky = !settings->sticky;
-        }
-        if (voters)
-                TRY(json_read_u64(root, "voters", &settings->voters, err));
-        return 0;
+        for (size_t i = 0; i < ELEMENTS(fields); i++)
+                if (json_value_member(root, fields[i].name))
+                        return json_read_fields(root, JSON_FIELDS(fields), settings, err);
+        return error_set(err, -EBADMSG,
+                         "expected an object with some of \"name\", \"restricted\", \"spread\", "
+                         "\"sticky\", \"voters\"");
 }
 
-static int settings_v1_check(const Cluster *c, unsigned level, const ClusterSettings *now,
-                             const ClusterSettings *next, Error *err) {
+static int settings_v1_check(const Request *request, unsigned level, const ClusterSettings *next,
+                             Error *err) {
+        const Cluster *c = request_cluster(request);
+        const ClusterSettings *now = cluster_settings(c);
+
         TRY(settings_check_name(next->name, err));
         TRY(settings_check_voters(c, level, next->voters, err));
-        if (next->restricted && level < KV_LEVEL_ATTACHED)
-                return error_set(err, -EBUSY,
-                                 "restricted: a restricted host needs feature level %d, and the level is %u: "
-                                 "fleetctl cluster level %d",
-                                 KV_LEVEL_ATTACHED, level, KV_LEVEL_ATTACHED);
-        if ((next->sticky || next->not_sticky) && level < KV_LEVEL_SCHEDULING)
-                return error_set(err, -EBUSY,
-                                 "sticky: units that stay where their data is need feature level %d, and the "
-                                 "level is %u: fleetctl cluster level %d",
-                                 KV_LEVEL_SCHEDULING, level, KV_LEVEL_SCHEDULING);
+        if ((next->restricted &&
+             request_is_below(request, KV_LEVEL_ATTACHED, "restricted: a restricted host needs", err)) ||
+            ((next->sticky || next->not_sticky) &&
+             request_is_below(request, KV_LEVEL_SCHEDULING,
+                              "sticky: units that stay where their data is need", err)))
+                return -EBUSY;
         return streq(now->spread, next->spread) ? 0 : settings_check_spread(c, next->spread, err);
 }
 
@@ -131,18 +111,15 @@ unsigned settings_handle(Request *request, Error *err) {
         kv_state(request->api->host->store, &state);
         r = json_value_parse(request->http->body, request->http->body_size, &root, err);
         r = r < 0 ? r : settings_v1_read(root, &next, err);
-        r = r < 0 ? r : settings_v1_check(c, state.level, cluster_settings(c), &next, err);
+        r = r < 0 ? r : settings_v1_check(request, state.level, &next, err);
         if (r == -EBUSY)
                 return 409;
         if (r < 0)
                 return request_body_refused(r, err);
         if (cluster_has_unreadable(c, LAYOUT_SETTINGS))
                 return error_set(err, 409, "settings of the cluster: %s", CLUSTER_UNREADABLE);
-        if (state.level < KV_LEVEL_IDENTITY)
-                return error_set(err, 409,
-                                 "settings of the cluster require feature level %d, and the level is %u: "
-                                 "fleetctl cluster level %d",
-                                 KV_LEVEL_IDENTITY, state.level, KV_LEVEL_IDENTITY);
+        if (request_is_below(request, KV_LEVEL_IDENTITY, "settings of the cluster require", err))
+                return 409;
         return change_sent(
                 request, "the settings",
                 registry_set_settings(registry, &next, request_user(request), change_on_decided, request));

@@ -2554,18 +2554,19 @@ static void settings_of_the_cluster_are_set_and_checked(void **state) {
                 { "{\"voters\":4}", 400, "not 4" },
                 { "{\"voters\":7}", 400, "not 7" },
                 { "{\"voters\":\"3\"}", 400, "voters" },
-                { "{\"name\":3}", 400, "name: expected a text of at most 64 bytes" },
+                { "{\"name\":3}", 400, "name: expected a string" },
                 { "{\"name\":\"a b\"}", 400, "name: expected letters, digits" },
                 { "{\"restricted\":1}", 400, "restricted: expected true or false" },
                 { "{\"restricted\":true}", 409,
-                  "restricted: a restricted host needs feature level 6, and the level is 5: fleetctl cluster "
-                  "level 6" },
+                  "restricted: a restricted host needs feature level 6, and the level is 5: all hosts need "
+                  "this version of fleetd; then: fleetctl cluster level 6" },
                 { "{\"restricted\":false}", 204, "" },
                 { "{\"sticky\":\"yes\"}", 400, "sticky: expected true or false" },
                 { "{\"sticky\":false}", 409,
                   "sticky: units that stay where their data is need feature level 12, and the level is 5: "
-                  "fleetctl cluster level 12" },
-                { "{\"spread\":1}", 400, "spread: expected a key of metadata, at most 128 bytes" },
+                  "all "
+                  "hosts need this version of fleetd; then: fleetctl cluster level 12" },
+                { "{\"spread\":1}", 400, "spread: expected a string" },
                 { "{\"spread\":\"a b\"}", 400, "spread: metadata key 'a b'" },
                 { "{\"spread\":\"rack\"}", 409,
                   "spread: no host has metadata rack: set it on each host first" },
@@ -2583,7 +2584,8 @@ static void settings_of_the_cluster_are_set_and_checked(void **state) {
 
         assert_int_equal(
                 ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/settings", JSON, "{\"voters\":3}"), 409);
-        assert_says(fixture, "require feature level 5, and the level is 1: fleetctl cluster level 5");
+        assert_says(fixture,
+                    "require feature level 5, and the level is 1: all hosts need this version of fleetd");
         raise_level(fixture);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 unsigned status = ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/settings", JSON,
