@@ -5,30 +5,21 @@
 #include "fleetd/features/replicas/replicas.h"
 #include "fleetd/registry/unit_order.h"
 
-typedef enum SlotState { SLOT_FOLLOWS, SLOT_APART, SLOT_MISSING } SlotState;
-
-/* Write the names of the slots from 'first' to 'last' in this state, without 't' none. Return their number.
- */
-static uint64_t replicas_write_slots(Text *t, const char *member, SlotState state, const Cluster *c,
-                                     const ClusterUnit *head, unsigned first, unsigned last) {
-        size_t list = t ? json_open_list(t, member) : 0;
+/* Write the names of the slots that do not follow the template. Return the number of those that do. */
+static uint64_t replicas_write_apart(Text *t, const Cluster *c, const ClusterUnit *head, unsigned slots) {
+        size_t list = json_open_list(t, "apart");
         char name[UNIT_NAME_MAX + 1];
         uint64_t n = 0;
 
-        for (unsigned i = first; i <= last; i++) {
+        for (unsigned i = 1; i <= slots; i++) {
                 const ClusterUnit *u = replicas_slot(head->name, i, name) ? cluster_any_unit(c, name) : NULL;
-                SlotState is = !cluster_unit_exists(u)   ? SLOT_MISSING :
-                               replicas_follows(u, head) ? SLOT_FOLLOWS :
-                                                           SLOT_APART;
 
-                if (is != state)
-                        continue;
-                n++;
-                if (t)
+                if (cluster_unit_exists(u) && replicas_follows(u, head))
+                        n++;
+                else if (cluster_unit_exists(u))
                         json_add_string(t, NULL, name);
         }
-        if (t)
-                json_close_list(t, list);
+        json_close_list(t, list);
         return n;
 }
 
@@ -49,27 +40,25 @@ static void replicas_write_above(Text *t, const Cluster *c, const ClusterUnit *h
 static void replicas_write(Text *t, const Request *request, const ClusterUnit *head) {
         const ReplicasRecord *r = head->replicas;
         const Cluster *c = request_cluster(request);
-        unsigned n = (unsigned) cluster_replicas(head), slots = r ? (unsigned) r->slots : 0;
+        unsigned n = (unsigned) cluster_replicas(head);
         int file = head->unit->placement.replicas;
         ReplicasStep step;
-        bool scaled = r && r->is_scaled && r->file == (uint64_t) file;
+        uint64_t exist;
 
         json_begin(t, "count");
         text_printf(t, "%u", n);
         json_begin(t, "file");
         text_printf(t, "%d", file);
         json_add_string(t, "name", head->name);
-        if (scaled) {
+        if (r && r->is_scaled && r->file == (uint64_t) file) {
                 json_add_string(t, "scaledBy", r->by);
                 json_add_u64(t, "scaledSince", r->since_ms);
         }
-        replicas_write_above(t, c, head, MAX(n, slots));
-        replicas_write_slots(t, "apart", SLOT_APART, c, head, 1, n);
+        replicas_write_above(t, c, head, MAX(n, r ? (unsigned) r->slots : 0));
+        exist = replicas_write_apart(t, c, head, n);
         replicas_step(head, c, &step);
         json_add_u64(t, "due", step.n);
-        json_add_u64(t, "exist", replicas_write_slots(NULL, NULL, SLOT_FOLLOWS, c, head, 1, n));
-        replicas_write_slots(t, "missing", SLOT_MISSING, c, head, 1, n);
-        json_add_u64(t, "surplus", replicas_write_slots(NULL, NULL, SLOT_FOLLOWS, c, head, n + 1, slots));
+        json_add_u64(t, "exist", exist);
 }
 
 /* Write "replicas": the number, and which slots are missing or have texts of their own. Nothing for a
