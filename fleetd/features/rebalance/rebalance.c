@@ -70,14 +70,6 @@ void rebalance_free(void *self) {
 
 /* -- Candidates -- */
 
-static bool rebalance_names(const Rebalance *r, const char *name) {
-        bool found = r->patterns.n == 0;
-
-        for (size_t i = 0; i < r->patterns.n && !found; i++)
-                found = glob_match(r->patterns.items[i], name);
-        return found;
-}
-
 /* Return whether the unit may move at all. One that others follow (MachineOf=), or a trigger, moves more than
  * itself. All siblings that move have one MaxPerMachine= and Spread=: so the order of their moves does not
  * matter, and what one improves is no loss to the other. */
@@ -318,13 +310,13 @@ int rebalance_step(Rebalance *r, RebalanceMove *ret, Error *err) {
         UnitPosition at;
 
         *ret = (RebalanceMove) {};
-        if (unit_order_prefix(&c->by_name, r->pass.after, strlen(r->pass.after) + 1, &at) > 0)
-                (void) unit_order_next(&c->by_name, &at);
+        unit_order_seek(&c->by_name, r->pass.after, &at);
         u = unit_order_next(&c->by_name, &at);
         if (u) {
                 snprintf(r->pass.after, sizeof(r->pass.after), "%s", u->name);
-                scheduler_view_count_work(r->room, 1 + r->patterns.n);
-                if (cluster_unit_exists(u) && rebalance_names(r, u->name)) {
+                scheduler_view_count_work(r->room, 1);
+                if (cluster_unit_exists(u) &&
+                    (r->patterns.n == 0 || scheduler_view_match(r->room, &r->patterns, u->name))) {
                         r->found = true;
                         rebalance_compare(r, u);
                 }
