@@ -65,23 +65,20 @@ const Component membership_component = { "membership", daemon_open_membership, m
 
 /* Of a host whose capacity is not known, sizes count for none of its units. */
 static Resources daemon_capacity(const ComponentHost *host, const Settings *s) {
-        Resources physical, left;
-        int r = host->io.measure ? host->io.measure(&physical) : -ENOSYS;
+        Resources physical = {}, left;
+        int r = host->io.measure ? host->io.measure(&physical) : 0;
 
-        if (r < 0) {
-                if (host->io.measure)
-                        log_warning(NO_FIELDS, "Cannot read the memory and CPU of this host: %s",
-                                    strerror(-r));
-                return (Resources) {};
-        }
+        if (r < 0)
+                log_warning(NO_FIELDS, "Cannot read the memory and CPU of this host: %s", strerror(-r));
         left = capacity_without(physical, &s->reserve);
         if (left.memory_mib > 0 && left.cpu_percent > 0)
                 return left;
-        log_warning(NO_FIELDS,
-                    "Reserve= leaves nothing of %u MiB and %u%% CPU of this host: its capacity counts as "
-                    "unknown; "
-                    "reduce Reserve= in fleetd.conf, then systemctl reload fleetd",
-                    physical.memory_mib, physical.cpu_percent);
+        if (resources_are_set(physical))
+                log_warning(
+                        NO_FIELDS,
+                        "Reserve= leaves nothing of %u MiB and %u%% CPU of this host: its capacity counts "
+                        "as unknown; reduce Reserve= in fleetd.conf, then systemctl reload fleetd",
+                        physical.memory_mib, physical.cpu_percent);
         return (Resources) {};
 }
 

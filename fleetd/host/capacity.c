@@ -1,6 +1,7 @@
 #include "fleetd/host/capacity.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 
 #include "base/file.h"
@@ -34,7 +35,7 @@ static int reserve_parse_item(const char *item, Reserve *ret) {
         return resources_parse_memory(memory, false, &ret->memory_mib);
 }
 
-int capacity_parse_reserve(const char *value, Reserve *ret, Error *err) {
+int capacity_parse_reserve(const char *value, void *ret, Error *err) {
         _cleanup_free_ char *copy = strdup(value);
         char *rest = copy, *item;
         Reserve reserve = {};
@@ -48,7 +49,7 @@ int capacity_parse_reserve(const char *value, Reserve *ret, Error *err) {
                                 "expected memory:SIZE or memory:PERCENT, and cpu:PERCENT of one core, "
                                 "for example memory:2G cpu:50%%, not '%.80s'",
                                 item);
-        *ret = reserve;
+        *(Reserve *) ret = reserve;
         return 0;
 }
 
@@ -82,13 +83,11 @@ static uint64_t meminfo_value(const char *text, const char *name) {
 
 /* Reduce *bytes to the limit of a control group; it may have none, or no file. */
 static void memory_limit(int root, const char *group, uint64_t *bytes) {
-        _cleanup_free_ char *text = NULL, *path = NULL;
+        _cleanup_free_ char *text = NULL;
+        char path[PATH_MAX];
         uint64_t limit;
 
-        if (asprintf(&path, "sys/fs/cgroup%s/memory.max", group) < 0) {
-                path = NULL;
-                return;
-        }
+        snprintf(path, sizeof(path), "sys/fs/cgroup%s/memory.max", group);
         if (read_file_at(root, path, PROC_TEXT_MAX, &text, NULL) < 0)
                 return;
         text[strcspn(text, "\n")] = 0;

@@ -11,8 +11,8 @@ typedef struct Reserve {
         bool memory;                         /* is set, also to 0 */
 } Reserve;
 
-/* Parse "memory:2G cpu:50%"; "" is the default. 0 or -EINVAL with a message. */
-int capacity_parse_reserve(const char *value, Reserve *ret, Error *err);
+/* Parse "memory:2G cpu:50%"; "" is the default; 'reserve' is a Reserve. 0 or -EINVAL with a message. */
+int capacity_parse_reserve(const char *value, void *reserve, Error *err);
 
 /* Return what is left of the physical size for units, the memory rounded down by at most 1.6 %, so that
  * machines of one model are equal. A member is 0 if nothing is left. */

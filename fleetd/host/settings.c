@@ -176,10 +176,6 @@ static int set_count(const char *value, void *field, Error *err) {
         return 0;
 }
 
-static int set_reserve(const char *value, void *field, Error *err) {
-        return capacity_parse_reserve(value, field, err);
-}
-
 static int set_voters(const char *value, void *field, Error *err) {
         uint64_t v;
 
@@ -274,7 +270,8 @@ static const struct {
         { "Metadata", "metadata", "K=V,...", "attributes that units may require; may be repeated",
           add_metadata, FIELD(metadata), AT_RELOAD },
         { "Reserve", "reserve", "memory:SIZE cpu:PERCENT",
-          "memory and CPU that units do not get (memory: 5%)", set_reserve, FIELD(reserve), AT_RELOAD },
+          "memory and CPU that units do not get (memory: 5%)", capacity_parse_reserve, FIELD(reserve),
+          AT_RELOAD },
         { "Agent", "agent", "BOOL", "run units on this host (yes)", set_bool, FIELD(agent) },
         { "Engine", "engine", "BOOL", "place units while this host leads (yes)", set_bool, FIELD(engine) },
         { "ClientAccess", "client-access", "MODE", "of ListenClient: read-write, read-only, off", set_access,
