@@ -208,15 +208,12 @@ static void cluster_append_units(Client *c, Text *t, const JsonValue *awaited) {
         for (size_t i = 0; i < units.n; i++) {
                 const ApiUnit *u = &units.units[i];
                 _cleanup_text_ Text name = {};
-                bool is_there = false;
 
                 if (!u->machine_id || !*u->machine_id)
                         continue;
                 client_load_machine(c, &machines, u->machine_id, true);
                 append_machine_name(&name, &machines, u->machine_id);
-                for (size_t k = 0; k < json_value_count(awaited) && !is_there; k++)
-                        is_there = same_string(json_value_string(json_value_item(awaited, k)), name.chars);
-                if (!is_there || n++ >= UNITS_SHOWN)
+                if (!json_list_has(awaited, name.chars ?: "") || n++ >= UNITS_SHOWN)
                         continue;
                 text_printable(t, "%s%s", n == 1 ? ": " : ", ", u->name);
         }

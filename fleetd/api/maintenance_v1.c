@@ -80,28 +80,27 @@ static void maintenance_write_units(Text *t, const SchedulerView *view, const ch
                                     const ClusterMachine *m) {
         _cleanup_free_ const ClusterAssignment **units = NEW0(const ClusterAssignment *,
                                                               HASH_COUNT(m->assignments) + 1);
-        size_t n = 0, n_staying = 0, n_all = HASH_COUNT(m->assignments), list;
+        size_t n = 0, n_staying = 0, n_left = 0, list;
 
         if (!units)
                 t->error = -ENOMEM;
         for (const ClusterAssignment *a = m->assignments; units && a; a = a->hh.next)
-                if (drain_awaits(a))
+                if (drain_awaits(a) || drain_stays(a))
                         units[n++] = a;
-                else if (drain_stays(a))
-                        units[n_all - ++n_staying] = a;
-        if (units) {
+        if (units)
                 qsort(units, n, sizeof(*units), compare_units);
-                qsort(units + n_all - n_staying, n_staying, sizeof(*units), compare_units);
-        }
         list = json_open_list(t, "stays");
-        for (size_t i = 0; i < n_staying && i < UNITS_MAX; i++)
-                maintenance_write_staying(t, view, units[n_all - n_staying + i]);
+        for (size_t i = 0; i < n; i++)
+                if (!drain_awaits(units[i]) && n_staying++ < UNITS_MAX)
+                        maintenance_write_staying(t, view, units[i]);
         json_close_list(t, list);
         json_open(t, "units", '[');
-        for (size_t i = 0; i < n && i < UNITS_MAX && scheduler_view_work(view) <= EXPLAIN_WORK_MAX; i++)
-                maintenance_write_unit(t, view, held, units[i]);
+        for (size_t i = 0; i < n; i++)
+                if (drain_awaits(units[i]) && n_left++ < UNITS_MAX &&
+                    scheduler_view_work(view) <= EXPLAIN_WORK_MAX)
+                        maintenance_write_unit(t, view, held, units[i]);
         json_close(t, ']');
-        json_add_u64(t, "unitsLeft", n);
+        json_add_u64(t, "unitsLeft", n_left);
 }
 
 unsigned maintenance_get_handle(Request *request, Error *err) {

@@ -7,12 +7,6 @@ static void replicas_write(Transaction *t, const ClusterUnit *head, const Replic
         transaction_put(t, LAYOUT_REPLICAS, head->name, NULL, record);
 }
 
-/* The indexes of its keys: a user may have changed the instance meanwhile. */
-static void replicas_check_slot(Transaction *t, const ClusterUnit *slot, const char *name) {
-        transaction_check_index(t, slot ? slot->index : 0, LAYOUT_UNIT, name, NULL);
-        transaction_check_index(t, slot ? slot->target_index : 0, LAYOUT_TARGET, name, NULL);
-}
-
 int registry_replicate(Registry *r, uint64_t term, const ReplicasWrite *w, RegistryDone done,
                        void *userdata) {
         _cleanup_transaction_ Transaction t = {}, former = {}; /* no instance replaces a text */
@@ -22,10 +16,13 @@ int registry_replicate(Registry *r, uint64_t term, const ReplicasWrite *w, Regis
         transaction_check_index(&t, w->head->target_index, LAYOUT_TARGET, w->head->name, NULL);
         for (size_t i = 0; i < w->n_changes; i++) {
                 const UnitChange *c = &w->changes[i];
-                const char *name = c->unit ? c->unit->name : c->name;
+                const ClusterUnit *slot = cluster_any_unit(registry_cluster(r), c->name);
+                const char *name = c->name;
                 Transaction before = t;
 
-                replicas_check_slot(&t, cluster_any_unit(registry_cluster(r), name), name);
+                /* A user may have changed the instance meanwhile. */
+                transaction_check_index(&t, slot ? slot->index : 0, LAYOUT_UNIT, name, NULL);
+                transaction_check_index(&t, slot ? slot->target_index : 0, LAYOUT_TARGET, name, NULL);
                 transaction_change_unit(r, &t, &former, &request, c);
                 if (i > 0 && !transaction_fits(&t, &before))
                         break;
