@@ -2123,7 +2123,7 @@ def help_prints_each_example_as_the_page_has_it(t):
 def completion_offers_topics(t):
     script = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../client/completion/fleetctl")
     run = '. "$0"; COMP_WORDS=(fleetctl help "$1"); COMP_CWORD=2; _fleetctl; printf "%s\\n" "${COMPREPLY[@]}"'
-    for typed, offered in (("maint", "maintain\n"), ("sta", "start\nstatus\n"), ("ba", "backup\n")):
+    for typed, offered in (("maint", "maintain\n"), ("sta", "start\nstatus\n"), ("ba", "backup\nbalance\n")):
         p = subprocess.run(["bash", "-c", run, script, typed], capture_output=True, text=True, timeout=WAIT_SECONDS,
                            env={**t.env, "PATH": f"{os.path.dirname(PROGRAM)}:{t.env['PATH']}"})
         assert (p.stdout, p.stderr) == (offered, ""), p
