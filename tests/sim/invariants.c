@@ -86,7 +86,14 @@ static bool is_singleton(const char *unit) {
 /* The unit of this name stays where its data is, which one process at a time writes. */
 static void check_data_start(const SimMachine *m, const char *unit) {
         const SimCluster *c = m->cluster;
+        SimMachine *leader = cluster_leader((SimCluster *) c);
+        const Cluster *view = leader ? registry_cluster(daemon_host(leader->daemon)->registry) : NULL;
+        const ClusterUnit *u = view && !view->adopting ? cluster_unit(view, unit) : NULL;
 
+        if (starts_with(unit, "data-") && u && u->sticky && !u->move && u->data &&
+            !streq(u->data->machine, m->machine_id))
+                world_failed(c->world, "a-unit-starts-where-its-data-is",
+                             "%s starts on %s, its data is on %.8s", unit, m->name, u->data->machine);
         if (!starts_with(unit, "data.") || !c->data_on)
                 return;
         if (c->data_on != m)
@@ -112,7 +119,8 @@ void check_data(SimCluster *c) {
                                              "%s is assigned to %.8s, its data is on %.8s", u->name,
                                              a->machine->id, id);
                 for (unsigned i = 0; u->data && !u->move && i < c->n; i++)
-                        if (streq(c->machines[i].machine_id, u->data->machine) && u->sticky)
+                        if (starts_with(u->name, "data.") && u->sticky &&
+                            streq(c->machines[i].machine_id, u->data->machine))
                                 c->data_on = &c->machines[i];
         }
 }
