@@ -41,6 +41,10 @@ bool active_state_is_up(const char *active) {
                (streq(active, "active") || streq(active, "reloading") || streq(active, "refreshing"));
 }
 
+bool active_state_is_down(const char *active) {
+        return active && (streq(active, "inactive") || streq(active, "failed"));
+}
+
 int unit_state_init(UnitState *ret, const char *load, const char *active, const char *sub, const char *hash,
                     uint64_t since_ms, bool done) {
         _cleanup_unit_state_ UnitState state = {

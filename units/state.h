@@ -76,6 +76,8 @@ ENUM_NAMES(problem_kind, ProblemKind, _PROBLEM_MAX)
  *
  * Source: `systemctl is-active`, which counts these three. */
 bool active_state_is_up(const char *active);
+/* Return whether no process of a unit is left: "inactive" or "failed". NULL is unknown: false. */
+bool active_state_is_down(const char *active);
 
 enum {
         UNIT_STATE_JOB_SIZE = 16,

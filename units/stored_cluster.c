@@ -382,6 +382,7 @@ static const JsonField move_fields[] = {
         { "by", JSON_FIELD_CHARS_CUT, offsetof(MoveRecord, by), .size = RECORDED_BY_SIZE },
         { "since", JSON_FIELD_U64, offsetof(MoveRecord, since_ms) },
         { "to", JSON_FIELD_CHARS, offsetof(MoveRecord, to), .required = true, .size = MACHINE_ID_SIZE },
+        { "withData", JSON_FIELD_NOT, offsetof(MoveRecord, force) },
 };
 
 static int move_check(void *record, Error *err) {

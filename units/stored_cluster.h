@@ -270,12 +270,13 @@ typedef struct MaintenanceRecord {
 
 STORED(maintenance, MaintenanceRecord)
 
-/* /_fleet/move/UNIT: {"by","since","to"}: the unit is to run on that machine. Until it does, or the move ends
+/* /_fleet/move/UNIT: {"by","since","to","withData"}: the unit is to run on that machine. Until it does, or the move ends
  * otherwise. Written from KV_LEVEL_UPDATES on. */
 typedef struct MoveRecord {
         char by[RECORDED_BY_SIZE];
         uint64_t since_ms; /* wall clock */
         char to[MACHINE_ID_SIZE];
+        bool force; /* also away from its data */
 } MoveRecord;
 
 STORED(move, MoveRecord)

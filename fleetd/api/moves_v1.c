@@ -142,8 +142,9 @@ static const JsonField move_body_fields[] = {
         { "machine", JSON_FIELD_CHARS, offsetof(MoveBody, machine), .size = MACHINE_ID_SIZE },
 };
 
-static unsigned move_put(Request *request, const ClusterUnit *u, const ClusterMachine *to) {
-        MoveRecord move = { .since_ms = loop_wall_ms(request->api->loop) };
+static unsigned move_put(Request *request, const ClusterUnit *u, const ClusterMachine *to, bool force) {
+        MoveRecord move = { .since_ms = loop_wall_ms(request->api->loop),
+                            .force = force && request_cluster(request)->level >= KV_LEVEL_SCHEDULING };
 
         memcpy(move.to, to->id, sizeof(move.to));
         snprintf(move.by, sizeof(move.by), "%s", request_user(request));
@@ -194,14 +195,15 @@ unsigned move_put_handle(Request *request, Error *err) {
         if (request_is_below(request, KV_LEVEL_UPDATES, "move requires", err) ||
             move_request_is_refused(c, u, err))
                 return 409;
-        if (u->move && (!m || streq(m->id, u->move->to)))
+        if (u->move && (!m || streq(m->id, u->move->to)) && (!u->sticky || u->move->force || !body.force))
                 return request_answer(request, 204, NULL, NULL, "", 0); /* it moves there already */
         if (move_has_left(c, u, &body, err))
                 return 409;
         if (there && cluster_assignment_is_active(there))
                 return u->move ? move_stop(request, u, "it stays") :
                                  request_answer(request, 204, NULL, NULL, "", 0);
-        return move_request_decide(c, u, m, body.force, &to, err) ? move_put(request, u, to) : 409;
+        return move_request_decide(c, u, m, body.force, &to, err) ? move_put(request, u, to, body.force) :
+                                                                    409;
 }
 
 /* -- DELETE -- */

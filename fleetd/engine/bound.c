@@ -32,8 +32,8 @@ bool bound_waits(const ClusterAssignment *o) {
 
         if (bound_is(o) && cluster_has_conflicting_unit(o->of, o->machine))
                 return true;
-        return m && m->deadline_ms > 0 && o->kind == ASSIGNMENT_LOAD && bound_is(o) && active &&
-               (streq(active, "inactive") || streq(active, "failed"));
+        return m && m->deadline_ms > 0 && o->kind == ASSIGNMENT_LOAD && bound_is(o) &&
+               active_state_is_down(active);
 }
 
 bool bound_is_rejected(const Position *p) {

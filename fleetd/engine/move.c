@@ -93,8 +93,7 @@ static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool
 static bool move_is_known_down(const ClusterAssignment *o) {
         const ClusterState *s = o->state;
 
-        return !plan_is_up(o) && s && s->state.active &&
-               (streq(s->state.active, "inactive") || streq(s->state.active, "failed"));
+        return !plan_is_up(o) && s && active_state_is_down(s->state.active);
 }
 
 typedef enum MoveLiveness { MOVE_DOWN, MOVE_MAY_RUN, MOVE_UP, MOVE_AVAILABLE } MoveLiveness;

@@ -117,6 +117,9 @@ bool move_ends(Pass *pass, const ClusterUnit *u) {
                                 u->unit ? "its target state is inactive" : "it was destroyed");
         if (u->unit->placement.global)
                 return move_end(pass, u, VERDICT_MOVE_ENDED, "it is global now");
+        /* Its data is recorded there first: it has been up there. */
+        if (there && !move_has_data(there) && cluster_unit_up(u) == there)
+                return false;
         if (!to || presence_is_down(to->presence))
                 return move_end(pass, u, VERDICT_MOVE_LOST,
                                 to && to->presence == PRESENCE_LEFT ? "it was shut down" : "it is lost");

@@ -161,8 +161,7 @@ static bool singleton_plan_active(Pass *pass, const ClusterUnit *u) {
 /* -- A unit without one -- */
 
 static bool singleton_may_run(const ClusterState *s) {
-        return !s->state.done && s->state.active && !streq(s->state.active, "inactive") &&
-               !streq(s->state.active, "failed");
+        return !s->state.done && s->state.active && !active_state_is_down(s->state.active);
 }
 
 /* Plan a unit that a machine reports, or reported, without an assignment. Return false if there is none. */

@@ -274,7 +274,7 @@ const ClusterAssignment *cluster_unit_up(const ClusterUnit *u) {
         const ClusterAssignment *up = NULL;
 
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
-                if (a->kind == ASSIGNMENT_RUN && a->state &&
+                if (cluster_assignment_is_active(a) && a->state &&
                     (active_state_is_up(a->state->state.active) || a->state->state.done) &&
                     (!up || cluster_assignment_is_newer(a, up)))
                         up = a;

@@ -56,9 +56,9 @@ const char *cluster_data_machine(const ClusterUnit *u) {
 }
 
 const char *cluster_bound_machine(const ClusterUnit *u) {
-        if (!u->sticky)
-                return NULL;
-        return u->move ? u->move->to : cluster_data_machine(u);
+        const char *id = u->sticky ? cluster_data_machine(u) : NULL;
+
+        return u->sticky && u->move && (u->move->force || !id) ? u->move->to : id;
 }
 
 const ClusterUnit *cluster_data_holder(const ClusterUnit *u, const ClusterMachine *m) {
@@ -126,10 +126,12 @@ const ClusterMachine *cluster_data_newer(const Cluster *c, const ClusterUnit *u)
         const ClusterMachine *found = NULL;
         uint64_t begun = u->sticky ? cluster_begun_index(c) : 0;
 
-        if (begun == 0 || (u->data ? u->data_index : u->index) > begun || (u->move && u->move_index > begun))
+        if (begun == 0 || (u->data ? u->data_index : u->index) > begun ||
+            (u->move && u->move->force && u->move_index > begun))
                 return NULL;
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                if (!(id && streq(m->id, id)) && m->reported == REPORT_MISSED &&
+                if (!(id && streq(m->id, id)) &&
+                    (m->reported == REPORT_MISSED || cluster_awaits_report(c, m)) &&
                     !cluster_machine_is_removed(m) && (!found || strcmp(m->id, found->id) < 0))
                         found = m;
         return found;

@@ -64,11 +64,11 @@ static int filter_machine_id(const Candidate *c, Refusal *ret) {
 }
 
 /* Of the machine with the data, the other rules decide, unless newer data may be elsewhere. A unit that is
- * there stays: its data follows; after a restore, if it is up. */
+ * there stays: its data follows; after a restore, if it has processes there. */
 static int filter_sticky(const Candidate *c, Refusal *ret) {
         const Cluster *cluster = scheduler_view_cluster(c->view);
         const char *id = c->staying ? NULL : cluster_bound_machine(c->unit);
-        const ClusterAssignment *up;
+        const ClusterState *there = c->staying ? cluster_state_on(c->machine, c->unit->name) : NULL;
         const ClusterMachine *newer;
         char text[DATA_TEXT_SIZE];
 
@@ -77,8 +77,9 @@ static int filter_sticky(const Candidate *c, Refusal *ret) {
         if (id && !streq(id, c->machine->id))
                 return refusal_set(ret, VERDICT_DATA_ELSEWHERE, "%s" VERDICT_NEXT "%.64s",
                                    cluster_data_text(cluster, c->unit, text), cluster_name_of(cluster, id));
-        up = c->staying ? cluster_unit_up(c->unit) : NULL;
-        newer = up && up->machine == c->machine ? NULL : cluster_data_newer(cluster, c->unit);
+        newer = there && there->state.active && !active_state_is_down(there->state.active) ?
+                        NULL :
+                        cluster_data_newer(cluster, c->unit);
         return newer ? refusal_set(ret, VERDICT_DATA_NEWER, "%s", cluster_machine_name(newer)) : 0;
 }
 

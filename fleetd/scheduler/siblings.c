@@ -89,23 +89,35 @@ static Slots *siblings_of(SchedulerView *view, const char *unit) {
         return s;
 }
 
+enum { SLOTS_OF_WORK = 8 }; /* machines counted as one examined, as each costs little */
+
+/* The first slot of a domain, by the value of its key. */
+typedef struct Domain {
+        Named name;
+        uint32_t end; /* the slot after; 0: not set */
+} Domain;
+
 /* Return the domains of the key: the machines without it are one. NULL without memory. */
 static Slots *siblings_domains(SchedulerView *view, const char *key) {
         Slots *d = named_find(view->domains, key);
+        Domain none = {};
+        Named *values = NULL;
 
         if (d || !(d = named_get(&view->domains, key, sizeof(*d) + 2 * view->n * sizeof(*d->n))))
                 return d;
         for (uint32_t i = 0; i < view->n; i++) {
-                const char *value = pairs_get(view->machines[i].metadata, key), *other;
-                uint32_t first = streq(key, "machine") ? i : 0;
+                const char *value = pairs_get(view->machines[i].metadata, key);
+                bool is_machine = streq(key, "machine");
+                Domain *of = value && !is_machine ? named_get(&values, value, sizeof(*of)) : &none;
 
-                for (; first < i; first++) {
-                        other = pairs_get(view->machines[first].metadata, key);
-                        if (value && other ? streq(value, other) : value == other)
-                                break;
-                }
-                d->n[i] = 2 * first + (!value && !streq(key, "machine"));
+                if (is_machine || !of)
+                        none.end = 0; /* without memory, a domain of its own */
+                of = of ?: &none;
+                of->end = of->end ?: i + 1;
+                d->n[i] = 2 * (of->end - 1) + (!value && !is_machine);
         }
+        named_clear(&values);
+        view->work += view->n;
         return d;
 }
 
@@ -128,7 +140,7 @@ static void siblings_read(SchedulerView *view, const ClusterUnit *unit) {
         view->spread.text = unit->unit;
         memset(rows, 0, view->n * sizeof(*rows));
         siblings_add(view, s, unit->name, -1); /* it does not count itself */
-        for (size_t k = 0; k < keys->n && s; k++, view->work++) {
+        for (size_t k = 0; k < keys->n && s; k++, view->work += 1 + view->n / SLOTS_OF_WORK) {
                 Slots *d = siblings_domains(view, keys->items[k]);
 
                 for (size_t i = 0; d && i < view->n; i++)

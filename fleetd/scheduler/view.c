@@ -251,7 +251,7 @@ uint64_t scheduler_view_fullness_bound(const SchedulerView *view, const ClusterM
                                      view->most.cpu_percent),
                 bound = (int64_t) view_find(view, machine)->fullness + MIN(memory, cpu);
 
-        if (memory == 0 && cpu == 0)
+        if (resources_equal(more, resources_default))
                 return (uint64_t) bound;
         return bound > 2 ? (uint64_t) bound - 2 : 0; /* each fraction is rounded down */
 }

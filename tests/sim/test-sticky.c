@@ -209,7 +209,7 @@ static bool queue_reboot(const SimMachine *m) {
 }
 
 static bool request_move(const SimMachine *to) {
-        MoveRecord move = { .by = "root@sim", .since_ms = 1 };
+        MoveRecord move = { .by = "root@sim", .since_ms = 1, .force = true };
         const ClusterUnit *u = known();
 
         if (u && (u->move || (u->data && streq(u->data->machine, to->machine_id))))

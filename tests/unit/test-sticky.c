@@ -50,8 +50,9 @@ static void put_record(ClusterView *p, LayoutKind kind, const char *unit, const 
         cluster_view_put(p, layout_key(key, kind, unit, NULL), value);
 }
 
-#define put_data(p, unit, machine) put_record(p, LAYOUT_DATA, unit, "machine", machine)
-#define request(p, unit, to)       put_record(p, LAYOUT_MOVE, unit, "to", to)
+#define put_data(p, unit, machine)  put_record(p, LAYOUT_DATA, unit, "machine", machine)
+#define request_mildly(p, unit, to) put_record(p, LAYOUT_MOVE, unit, "to", to)
+#define request(p, unit, to)        put_record(p, LAYOUT_MOVE, unit, "withData\":false,\"to", to)
 
 /* Return why a request to move the unit is refused, "to B" if it is accepted; 'to' NULL: to any machine. */
 static const char *requested(ClusterView *p, const char *to, bool force) {
@@ -866,6 +867,60 @@ static void a_restore_starts_nothing_on_a_copy_that_may_be_older(void **state) {
         }
 }
 
+/* The end of the adoption puts assignments in force: what may not run is stopped before. */
+static void a_host_whose_report_is_awaited_counts_too(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+        char key[128], id[MACHINE_ID_SIZE];
+
+        restored(&p, "A", NULL);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", cluster_view_id(id, "C"));
+        cluster_view_remove(&p, key);
+        cluster_view_put(&p, "/_fleet/machine/0000000000000000000000000000000c/facts", "{}");
+        cluster_view_put(&p, "/_fleet/cluster/adopting", "1");
+        plans(&p, "stop db.service A");
+}
+
+/* A unit that starts, or that systemd restarts, has processes that use the data. */
+static void a_unit_with_processes_goes_on_after_a_restore(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        restored(&p, "A", NULL);
+        cluster_view_state(&p, "A", "db.service", "activating");
+        plans(&p, "");
+        cluster_view_state(&p, "A", "db.service", "deactivating");
+        plans(&p, "");
+}
+
+/* A request without --force was made while the unit could move. */
+static void a_request_without_force_ends_when_the_unit_gets_data(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        three_machines(&p);
+        cluster_view_unit(&p, "db.service", STICKY, TARGET_LAUNCHED);
+        run_on(&p, "A", "db.service");
+        put_data(&p, "db.service", "A");
+        request_mildly(&p, "db.service", "B");
+        plans(&p, "move of db.service to B failed: its data is on A (Sticky=yes)");
+        request(&p, "db.service", "B");
+        plans(&p, "stop db.service A");
+}
+
+static void a_host_that_is_lost_after_the_start_of_a_moved_unit_has_its_data(void **state) {
+        _cleanup_cluster_view_ ClusterView p;
+
+        three_machines(&p);
+        cluster_view_unit(&p, "db.service", STICKY, TARGET_LAUNCHED);
+        run_on(&p, "B", "db.service");
+        put_data(&p, "db.service", "A");
+        request(&p, "db.service", "B");
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
+        plans(&p, "");
+        assert_int_equal(record(&p), 1);
+        has_data_on(&p, "db.service", "B");
+        plans(&p, "move of db.service to B failed: it is lost");
+        plans(&p, "");
+}
+
 /* A backup may have a request: the unit may have completed the move since, and another one to C. */
 static void a_move_of_the_backup_starts_nothing_either(void **state) {
         _cleanup_cluster_view_ ClusterView p;
@@ -926,6 +981,10 @@ int main(void) {
                 cmocka_unit_test(an_unreadable_record_starts_nothing),
                 cmocka_unit_test(a_restore_starts_nothing_on_a_copy_that_may_be_older),
                 cmocka_unit_test(a_move_of_the_backup_starts_nothing_either),
+                cmocka_unit_test(a_host_whose_report_is_awaited_counts_too),
+                cmocka_unit_test(a_unit_with_processes_goes_on_after_a_restore),
+                cmocka_unit_test(a_request_without_force_ends_when_the_unit_gets_data),
+                cmocka_unit_test(a_host_that_is_lost_after_the_start_of_a_moved_unit_has_its_data),
                 cmocka_unit_test(a_unit_that_runs_after_a_restore_goes_on_and_is_recorded_again),
         };
 
