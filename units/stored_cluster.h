@@ -270,8 +270,8 @@ typedef struct MaintenanceRecord {
 
 STORED(maintenance, MaintenanceRecord)
 
-/* /_fleet/move/UNIT: {"by","since","to","withData"}: the unit is to run on that machine. Until it does, or the move ends
- * otherwise. Written from KV_LEVEL_UPDATES on. */
+/* /_fleet/move/UNIT: {"by","since","to","withData"}: the unit is to run on that machine. Until it does, or
+ * the move ends otherwise. Written from KV_LEVEL_UPDATES on. */
 typedef struct MoveRecord {
         char by[RECORDED_BY_SIZE];
         uint64_t since_ms; /* wall clock */
