@@ -65,19 +65,37 @@ static int destroy_units(Client *c, FoundUnits *found) {
         return status;
 }
 
-/* Print that a new instance takes the place of a destroyed one, which is one of a set that stays. */
-static void note_created_again(Client *c, const FoundUnits *found, const char *name) {
-        _cleanup_free_ char *template = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
-        _cleanup_json_ JsonValue *set = NULL;
+/* An instance of a set that stays is created again at once: print that, and do not wait until it is gone. */
+static void drop_created_again(Client *c, FoundUnits *found) {
+        _cleanup_free_ char *template = NULL; /* that of 'slots' */
         _cleanup_names_ Names slots = {};
-        uint64_t n;
+        size_t kept = 0;
 
-        if (!template || names_have(&found->names, template) || found_read_set(c, template, &set, NULL) <= 0)
-                return;
-        n = member_number(set, "count");
-        if (found_slots(template, 1, n, &slots) >= 0 && names_have(&slots, name))
-                client_note("%s is created again: %s has %llu replicas; for fewer: fleetctl scale %s %llu",
-                            name, template, (unsigned long long) n, template, (unsigned long long) n - 1);
+        for (size_t i = 0; i < found->waiting.n; i++) {
+                char *name = found->waiting.items[i];
+                _cleanup_free_ char *of = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
+
+                found->waiting.items[kept++] = name;
+                if (!of || names_have(&found->names, of))
+                        continue;
+                if (!same_string(template, of)) {
+                        _cleanup_json_ JsonValue *set = NULL;
+
+                        names_cut(&slots, 0);
+                        if (found_read_set(c, of, &set, NULL) > 0)
+                                (void) found_slots(of, 1, member_number(set, "count"), &slots);
+                        free(template);
+                        template = TAKE_PTR(of);
+                }
+                if (!names_have(&slots, name))
+                        continue;
+                client_note("%s is created again: %s has %zu replicas; for fewer: fleetctl scale %s %zu",
+                            name, template, slots.n, template, slots.n - 1);
+                printf("Destroyed %s\n", name);
+                free(name);
+                kept--;
+        }
+        found->waiting.n = kept;
 }
 
 static int destroy_run(Client *c, char **args, size_t n, Error *err) {
@@ -91,8 +109,7 @@ static int destroy_run(Client *c, char **args, size_t n, Error *err) {
         for (size_t i = 0; i < found.n && i < DATA_NOTES_MAX && !found.items[i].is_slot; i++)
                 if (names_have(&found.waiting, found.items[i].name))
                         client_note_kept_data(c, found.items[i].name, &found.waiting, false);
-        for (size_t i = 0; i < MIN(found.waiting.n, (size_t) UNITS_MANY); i++)
-                note_created_again(c, &found, found.waiting.items[i]);
+        drop_created_again(c, &found);
         if (c->options.no_block || !progress_is_possible())
                 return wait_gone(c, &found.waiting) ?: status;
         r = found_wait(c, &found, &(WaitRequest) { .goal = WAIT_GONE }, err);
