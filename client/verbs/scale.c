@@ -39,14 +39,31 @@ static int scale_print(const char *name, const JsonValue *is, const Names *slots
         return output_built(&t);
 }
 
+/* Set 'ret' to the slots between the two numbers that are created or destroyed: an instance that is there
+ * already, or that has a text of its own, is not touched. */
+static int scale_slots(const char *name, const JsonValue *before, const JsonValue *is, Names *ret) {
+        uint64_t was = member_number(before, "count"), n = member_number(is, "count");
+        const JsonValue *there = json_value_member(before, n > was ? "above" : "missing"),
+                        *apart = json_value_member(n > was ? is : before, "apart");
+        _cleanup_names_ Names all = {};
+
+        TRY(found_slots(name, MIN(n, was) + 1, MAX(n, was), &all));
+        for (size_t i = 0; i < all.n; i++)
+                if (!json_list_has(there, all.items[i]) && !json_list_has(apart, all.items[i]))
+                        TRY(names_add(ret, all.items[i], strlen(all.items[i])));
+        return 0;
+}
+
 /* Print which instances are none of the set, and which of the changed ones have data. */
-static void scale_note(Client *c, const char *name, const JsonValue *is, const Names *slots, bool more) {
+static void scale_note(Client *c, const char *name, const JsonValue *before, const JsonValue *is,
+                       const Names *slots) {
+        bool more = member_number(is, "count") > member_number(before, "count");
         _cleanup_text_ Text apart = {};
 
-        append_apart(&apart, is);
+        append_apart(&apart, more ? is : before); /* that with more slots */
         if (apart.size > 0 && apart.error == 0)
                 client_note("%s", apart.chars);
-        JSON_EACH(item, json_value_member(is, "above"))
+        JSON_EACH(item, more ? NULL : json_value_member(is, "above"))
                 if (item_i < SCALE_NAMED)
                         client_note("%s stays: it was started by its name; to remove it: fleetctl destroy %s",
                                     json_value_string(item) ?: "", json_value_string(item) ?: "");
@@ -71,7 +88,7 @@ static int scale_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_free_ char *name = NULL;
         _cleanup_names_ Names slots = {};
         _cleanup_text_ Text path = {};
-        uint64_t count = 0, was;
+        uint64_t count = 0;
         bool file;
         int r;
 
@@ -93,11 +110,9 @@ static int scale_run(Client *c, char **args, size_t n, Error *err) {
         if (client_prints_json(c))
                 return client_print_answer(c, client_path(&path), err);
         TRY(client_get_json(c, client_path(&path), &is, err));
-        count = member_number(is, "count");
-        was = member_number(before, "count");
-        TRY(found_slots(name, MIN(count, was) + 1, MAX(count, was), &slots));
-        TRY(scale_print(name, is, &slots, count > was));
-        scale_note(c, name, is, &slots, count > was);
+        TRY(scale_slots(name, before, is, &slots));
+        TRY(scale_print(name, is, &slots, member_number(is, "count") > member_number(before, "count")));
+        scale_note(c, name, before, is, &slots);
         return EXIT_DONE;
 }
 
