@@ -246,10 +246,13 @@ void client_note_warnings(const JsonValue *warnings) {
 }
 
 void append_replicas(Text *t, const char *name, const JsonValue *set) {
-        const char *by = member_text(set, "scaledBy");
+        const char *by = member_text(set, "scaledBy"), *target = member_text(set, "desiredState");
 
-        text_printf(t, "%s has %llu of %llu replicas", name, (unsigned long long) member_number(set, "exist"),
-                    (unsigned long long) member_number(set, "count"));
+        text_printf(t, "%s has %llu of %llu replicas%s%s", name,
+                    (unsigned long long) member_number(set, "running"),
+                    (unsigned long long) member_number(set, "count"),
+                    streq(target, "launched") ? "" : ", and target state ",
+                    streq(target, "launched") ? "" : target);
         if (*by) {
                 text_printf(t, " (file: %llu; scaled by %s", (unsigned long long) member_number(set, "file"),
                             by);

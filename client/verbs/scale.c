@@ -43,7 +43,7 @@ static int scale_print(const char *name, const JsonValue *is, const Names *slots
  * already, or that has a text of its own, is not touched. */
 static int scale_slots(const char *name, const JsonValue *before, const JsonValue *is, Names *ret) {
         uint64_t was = member_number(before, "count"), n = member_number(is, "count");
-        const JsonValue *there = json_value_member(before, n > was ? "above" : "missing"),
+        const JsonValue *there = n > was ? json_value_member(before, "above") : NULL,
                         *apart = json_value_member(n > was ? is : before, "apart");
         _cleanup_names_ Names all = {};
 

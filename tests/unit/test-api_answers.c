@@ -2669,7 +2669,8 @@ static void the_number_of_replicas_is_read_set_and_reset(void **state) {
                   "a\\n[X-Fleet]\\nReplicas=3\\n\",\"desiredState\":\"launched\"}",
                   201, "" },
                 { "GET " SET "/replicas", NULL, 200,
-                  "{\"count\":3,\"file\":3,\"name\":\"web@.service\",\"due\":3}" },
+                  "{\"count\":3,\"desiredState\":\"launched\",\"file\":3,\"name\":\"web@.service\",\"due\":"
+                  "3}" },
                 { "PUT " SET "/replicas", "{\"count\":-1}", 400, "count" },
                 { "PUT " SET "/replicas", "{\"count\":1001}", 400,
                   "count: expected a number from 0 to 1000" },
@@ -2678,22 +2679,27 @@ static void the_number_of_replicas_is_read_set_and_reset(void **state) {
                 { "DELETE " SET "/replicas", NULL, 204, "" },
                 { "PUT " SET "/replicas", "{\"count\":0}", 204, "" },
                 { "GET " SET "/replicas", NULL, 200,
-                  "{\"count\":0,\"file\":3,\"name\":\"web@.service\",\"scaledBy\":\"" },
-                { "GET /fleet/v1/why/web@.service", NULL, 200, "\"replicas\":{\"count\":0,\"file\":3," },
+                  "{\"count\":0,\"desiredState\":\"launched\",\"file\":3,\"name\":\"web@.service\","
+                  "\"scaledBy\":\"" },
+                { "GET /fleet/v1/why/web@.service", NULL, 200,
+                  "\"replicas\":{\"count\":0,\"desiredState\":\"launched\",\"file\":3," },
                 /* A text with the same number keeps the scaled one, and the target state. */
                 { "PUT " SET, "{\"text\":\"[Service]\\nExecStart=/b\\n[X-Fleet]\\nReplicas=3\\n\"}", 201,
                   "" },
-                { "GET " SET "/replicas", NULL, 200, "{\"count\":0,\"file\":3," },
+                { "GET " SET "/replicas", NULL, 200,
+                  "{\"count\":0,\"desiredState\":\"launched\",\"file\":3," },
                 { "GET " SET, NULL, 200, "\"desiredState\":\"launched\"" },
                 { "PUT " SET, "{\"text\":\"[Service]\\nExecStart=/b\\n[X-Fleet]\\nReplicas=2\\n\"}", 201,
                   "" },
                 { "GET " SET "/replicas", NULL, 200,
-                  "{\"count\":2,\"file\":2,\"name\":\"web@.service\",\"due\":" },
+                  "{\"count\":2,\"desiredState\":\"launched\",\"file\":2,\"name\":\"web@.service\","
+                  "\"due\":" },
                 { "PUT " SET "/replicas", "{\"count\":1}", 204, "" },
                 { "DELETE " SET "/replicas", NULL, 204, "" },
                 { "DELETE " SET "/replicas", NULL, 204, "" },
                 { "GET " SET "/replicas", NULL, 200,
-                  "{\"count\":2,\"file\":2,\"name\":\"web@.service\",\"due\":" },
+                  "{\"count\":2,\"desiredState\":\"launched\",\"file\":2,\"name\":\"web@.service\","
+                  "\"due\":" },
         };
         Fixture *fixture = *state;
 
@@ -2740,11 +2746,18 @@ static void instances_that_are_none_of_a_set_are_named_and_the_data_of_all(void 
 #define FOLLOWS \
         "{\"from\":\"web@.service\",\"text\":\"[Service]\\nStateDirectory=d\\n[X-Fleet]\\nReplicas=2\\n\"}"
 #define OWN "{\"text\":\"[Service]\\nStateDirectory=own\\n\"}"
+#define UP  "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}"
         static const Record records[] = {
                 { "unit/web@.service",
                   "{\"text\":\"[Service]\\nStateDirectory=d\\n[X-Fleet]\\nReplicas=2\\n\"}" },
                 { "unit/web@1.service", FOLLOWS },
                 { "unit/web@2.service", OWN },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" BETA "/unit/web@1.service", "{\"order\":\"run\",\"since\":1}" },
+                { "machine/" BETA "/unit/web@2.service", "{\"order\":\"run\",\"since\":1}" },
+                { "machine/" BETA "/unit/web@9.service", "{\"order\":\"run\",\"since\":1}" },
+                { "state/web@1.service/" BETA, UP },
+                { "state/web@2.service/" BETA, UP },
                 { "unit/web@03.service", FOLLOWS },
                 { "unit/web@9.service", FOLLOWS },
                 { "unit/web@12.service", FOLLOWS },
@@ -2761,10 +2774,10 @@ static void instances_that_are_none_of_a_set_are_named_and_the_data_of_all(void 
         } rows[] = {
                 { "GET " SET "/replicas", NULL, 200,
                   "\"name\":\"web@.service\",\"above\":[\"web@12.service\",\"web@9.service\"],\"apart\":["
-                  "\"web@2.service\"],\"exist\":1}" },
+                  "\"web@2.service\"],\"running\":1}" },
                 { "PUT " SET "/replicas", "{\"count\":10}", 204, "" },
                 { "GET " SET "/replicas", NULL, 200,
-                  "\"above\":[\"web@12.service\"],\"apart\":[\"web@2.service\"],\"due\":7,\"exist\":2}",
+                  "\"above\":[\"web@12.service\"],\"apart\":[\"web@2.service\"],\"due\":7,\"running\":1}",
                   "web@9" },
                 { "GET /fleet/v1/data?unit=web@.service", NULL, 200, "\"name\":\"web@1.service\"", "webs" },
                 { "GET /fleet/v1/data?unit=web@.service", NULL, 200,
@@ -2791,6 +2804,7 @@ static void instances_that_are_none_of_a_set_are_named_and_the_data_of_all(void 
         }
 #undef FOLLOWS
 #undef OWN
+#undef UP
 #undef SET
 }
 

@@ -2,10 +2,21 @@
  * returns to that of the text. */
 
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/engine/plan.h"
 #include "fleetd/features/replicas/replicas.h"
 #include "fleetd/registry/unit_order.h"
 
-/* Write the names of the slots that do not follow the template. Return the number of those that do. */
+static bool replicas_runs(const ClusterUnit *u) {
+        const ClusterAssignment *o;
+
+        LIST_FOREACH(o, &u->assignments, of_unit)
+                if (o->kind == ASSIGNMENT_RUN && plan_is_healthy(o))
+                        return true;
+        return false;
+}
+
+/* Write the names of the slots that do not follow the template. Return the number of those that do, and
+ * run. */
 static uint64_t replicas_write_apart(Text *t, const Cluster *c, const ClusterUnit *head, unsigned slots) {
         size_t list = json_open_list(t, "apart");
         char name[UNIT_NAME_MAX + 1];
@@ -15,7 +26,7 @@ static uint64_t replicas_write_apart(Text *t, const Cluster *c, const ClusterUni
                 const ClusterUnit *u = replicas_slot(head->name, i, name) ? cluster_any_unit(c, name) : NULL;
 
                 if (cluster_unit_exists(u) && replicas_follows(u, head))
-                        n++;
+                        n += replicas_runs(u);
                 else if (cluster_unit_exists(u))
                         json_add_string(t, NULL, name);
         }
@@ -43,10 +54,11 @@ static void replicas_write(Text *t, const Request *request, const ClusterUnit *h
         unsigned n = (unsigned) cluster_replicas(head);
         int file = head->unit->placement.replicas;
         ReplicasStep step;
-        uint64_t exist;
+        uint64_t running;
 
         json_begin(t, "count");
         text_printf(t, "%u", n);
+        json_add_string(t, "desiredState", target_state_to_string(head->target));
         json_begin(t, "file");
         text_printf(t, "%d", file);
         json_add_string(t, "name", head->name);
@@ -55,10 +67,10 @@ static void replicas_write(Text *t, const Request *request, const ClusterUnit *h
                 json_add_u64(t, "scaledSince", r->since_ms);
         }
         replicas_write_above(t, c, head, MAX(n, r ? (unsigned) r->slots : 0));
-        exist = replicas_write_apart(t, c, head, n);
+        running = replicas_write_apart(t, c, head, n);
         replicas_step(head, c, &step);
         json_add_u64(t, "due", step.n);
-        json_add_u64(t, "exist", exist);
+        json_add_u64(t, "running", running);
 }
 
 /* Write "replicas": the number, and which slots are missing or have texts of their own. Nothing for a
