@@ -265,6 +265,14 @@ void append_replicas(Text *t, const char *name, const JsonValue *set) {
         append_apart(t, set);
 }
 
+bool client_note_template(const Client *c, const char *name) {
+        if (!unit_name_is_template(name))
+                return false;
+        client_note("%s is a template, and runs nowhere; instead: fleetctl %s '%.*s@*'", name, c->verb->name,
+                    (int) strcspn(name, "@"), name);
+        return true;
+}
+
 void append_template(Text *t, const char *name) {
         text_printf(t, "%s is a template, and runs nowhere; its instances: fleetctl list-units '%.*s@*'",
                     name, (int) strcspn(name, "@"), name);

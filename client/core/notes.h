@@ -21,6 +21,8 @@ void client_note_awaited(Client *c, const char *effect);
 /* Print that command alone; 'known': a unit that is meant may be known. */
 void client_note_past(Client *c, const char *name, bool known);
 
+/* If the name is that of a template, print how to run this verb with its instances. Return whether it is. */
+bool client_note_template(const Client *c, const char *name);
 /* Append that a template runs nowhere, and the command that lists its instances. */
 void append_template(Text *t, const char *name);
 /* The same of one with Replicas=, by its answer of GET /fleet/v1/units/NAME/replicas: how many it has. */

@@ -372,13 +372,13 @@ static bool journal_unit_waits(const ApiUnit *unit) {
 }
 
 /* Report a unit that waits for a machine, before entries of its past. */
-static void journal_note_waiting(const ApiUnit *unit) {
+static void journal_note_waiting(const Client *c, const char *name, const ApiUnit *unit) {
         const char *reason = unit->reason ?: "";
 
-        if (journal_unit_waits(unit))
+        if (!client_note_template(c, name) && journal_unit_waits(unit))
                 client_note("%s waits for a machine%s%s; entries, if there are any, are of earlier runs "
                             "(fleetctl why %s)",
-                            unit->name, *reason ? ": " : "", reason, unit->name);
+                            name, *reason ? ": " : "", reason, name);
 }
 
 /* Append the next step for a unit that systemd did not start: its refusal is no entry of its journal. */
@@ -580,7 +580,7 @@ static int journal_run(Client *c, char **args, size_t n, Error *err) {
                 }
                 global |= unit.global;
                 unit.global |= r == 0; /* it may have been on any machine */
-                journal_note_waiting(&unit);
+                journal_note_waiting(c, names.items[i], &unit);
         }
         r = unit_status_machine(c, &machine, err);
         if (r == EXIT_DONE && !machine) {

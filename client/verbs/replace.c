@@ -92,8 +92,7 @@ void replace_refuse_template(const Client *c, const char *name, const char *give
                 fprintf(stderr, "Error %s units: googleapi: Error 400: cannot activate template \"%s\"\n",
                         target == TARGET_LAUNCHED ? "starting" : "loading", name);
         if (restart)
-                client_note("%s is a template; to restart its instances: fleetctl restart '%.*s@*'", name,
-                            stem, name);
+                (void) client_note_template(c, name);
         else if (exists && c->options.replace)
                 client_note("%s is a template; to update the instances of %s: fleetctl submit --replace %s",
                             name, name, given);

@@ -193,11 +193,12 @@ static int remote_everywhere(Client *c, const Remote *remote, const char *name, 
 }
 
 /* Return whether the unit is on a machine, or print the reason why not. */
-static bool is_loaded(const ApiUnit *unit, const char *name) {
+static bool is_loaded(const Client *c, const ApiUnit *unit, const char *name) {
         if (unit->global || unit->current_state > TARGET_INACTIVE)
                 return true;
         fprintf(stderr, "Unit %s does not appear to be loaded.\n", name);
-        if (unit->reason && *unit->reason && unit->desired_state > TARGET_INACTIVE)
+        if (!client_note_template(c, name) && unit->reason && *unit->reason &&
+            unit->desired_state > TARGET_INACTIVE)
                 client_note("%s: %s; fleetctl why %s", name, unit->reason, name);
         return false;
 }
@@ -258,7 +259,7 @@ static int remote_run(Client *c, char **args, size_t n, Error *err) {
                         worst = remote->fleet ? (worst == EXIT_DONE ? EXIT_FAILED : worst) : EXIT_ABSENT;
                         continue;
                 }
-                if (!machine && !is_loaded(&unit, name)) {
+                if (!machine && !is_loaded(c, &unit, name)) {
                         if (worst == EXIT_DONE)
                                 worst = remote->fleet ? EXIT_FAILED : EXIT_INACTIVE;
                         continue;
@@ -337,7 +338,8 @@ static int unit_is_run(Client *c, char **args, size_t n, Error *err) {
                 if (c->options.quiet)
                         continue;
                 puts(word);
-                if (client_is_interactive()) /* the list of machines is long for a script that asks often */
+                /* The list of machines is long for a script that asks often. */
+                if (client_is_interactive() && !client_note_template(c, name))
                         note_last_report(c, &machines, &states, name);
         }
         if (any)

@@ -42,7 +42,7 @@ ROWS = [
     ("start --replace db t@.service", 1, 'Error starting units: googleapi: Error 400: cannot activate template "t@.service"',
      "fleetctl: t@.service is a template: name an instance, for example fleetctl start t@1.service"),
     ("restart t@.service", 1, "Unable to restart unit t@.service in state inactive",
-     "fleetctl: t@.service is a template; to restart its instances: fleetctl restart 't@*'"),
+     "fleetctl: t@.service is a template, and runs nowhere; instead: fleetctl restart 't@*'"),
     # Rollouts
     ("rollout status db", 2, "fleetctl: status is no unit; instead: fleetctl rollout db"),
     ("rollout history db", 2, "fleetctl: history is no unit; instead: fleetctl history db"),
