@@ -1,8 +1,8 @@
 #!/bin/bash
 # A rolling upgrade of seven hosts, of which two are attached, from the version before (tests/lab/before.sh, or the build in LAB_BEFORE) to the build in
 # LAB_BUILD and back: with a rollout while two hosts are upgraded; attached hosts first, and replicas first, with an attached host switched off meanwhile. Then the feature level is raised, and the
-# cluster gets certificates. No unit is touched, and all acknowledged writes of a host with and of one without a replica are there. With CHECK_ALL=yes or
-# LAB_BEFORE only. Takes 280 s, and the compilation.
+# cluster gets certificates; a unit with data fails over as before, until init --sticky=yes. No unit is touched, and all acknowledged writes of a host with and of one without a replica are there. With CHECK_ALL=yes or
+# LAB_BEFORE only. Takes 340 s, and the compilation.
 [ -n "${CHECK_ALL:-}${LAB_BEFORE:-}" ] || { echo "ok attached_hosts_are_upgraded # SKIP: with CHECK_ALL=yes: the version before is compiled; test-attached.sh of tests/conformance ends and starts replicas"; exit 0; }
 LAB_HOSTS="alpha beta gamma delta epsilon zeta eta"
 . "$(dirname "$0")/scenario.sh"
@@ -24,7 +24,9 @@ seven_hosts_of_the_version_before_run_units() {
         runs_forever everywhere.service <<<$'[X-Fleet]\nGlobal=true'
         fleetctl beta start everywhere.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
         wait_for 10 runs_on_all everywhere.service || fail "the global unit runs on: $(hosts_running everywhere.service)"
-        plain_units_run 10
+        runs_forever db.service <<<$'StateDirectory=db'
+        fleetctl beta start db.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        plain_units_run 11
         with_role - >"$LAB/attached"
         with_role replica >"$LAB/replicas"
         [ "$(wc -l <"$LAB/attached")" = 2 ] || fail "attached: $(cat "$LAB/attached")"
@@ -114,6 +116,37 @@ certificates_touch_no_unit() {
         WHAT="certificates, and a restart of all daemons" untouched "$(cat "$LAB/before")"
 }
 
+runs_once_elsewhere() { runs_once "$1" && [ "$(hosts_running "$1")" != "$2" ]; }
+with_data() { host_exec alpha curl -sf --unix-socket /run/fleet.sock http://fleet/fleet/v1/cluster | grep -o '"sticky":[a-z]*'; }
+
+a_unit_with_data_fails_over_as_before_until_init_decides() {
+        local h other
+        [ -z "$(with_data)" ] || fail "the upgraded cluster has $(with_data)"
+        wait_for 30 fleetctl alpha status >"$LAB/out" 2>&1 || fail "status has a problem: $(cat "$LAB/out")"
+        ! grep -q 'its data' "$LAB/out" || fail "status: $(cat "$LAB/out")"
+        fleetctl alpha why db.service 2>&1 | grep -q '^may move to a machine without its data (StateDirectory=db): write Sticky=yes or Sticky=no, or fleetctl init --sticky=yes' ||
+                fail "why: $(fleetctl alpha why db.service 2>&1)"
+        h=$(hosts_running db.service)
+        host_kill "$h"
+        wait_for 30 runs_once_elsewhere db.service "$h" || fail "it does not fail over: $(hosts_running db.service | xargs)"
+        hosts_up "$h"
+        cluster_whole
+        wait_for 30 runs_once_elsewhere db.service "$h" || fail "it runs on $(hosts_running db.service | xargs) after the return of $h"
+        host_exec alpha sh -ec 'to=$(command -v fleetctl); cat >"$to.new"; chmod 755 "$to.new"; mv "$to.new" "$to"' <"$LAB_BUILD/client/fleetctl" || fail "fleetctl cannot be replaced"
+        host_exec alpha fleetctl init --sticky=yes >"$LAB/out" 2>&1 || fail "init: $(cat "$LAB/out")"
+        [ "$(with_data)" = '"sticky":true' ] || fail "init: $(cat "$LAB/out")"
+        h=$(hosts_running db.service)
+        other=$(others "$h" | head -1)
+        wait_for 10 eval "fleetctl $other why db.service 2>&1 | grep -q '^stays on $h: its data is there (StateDirectory=db)'" || fail "why: $(fleetctl "$other" why db.service 2>&1)"
+        host_kill "$h"
+        sleep 20
+        runs_nowhere db.service || fail "it runs without its data on $(hosts_running db.service | xargs)"
+        hosts_up "$h"
+        cluster_whole
+        wait_for 30 runs_on db.service "$h" || fail "it runs on $(hosts_running db.service | xargs)"
+}
+
 scenario the_version_before_is_there seven_hosts_of_the_version_before_run_units \
         a_text_is_rolled_out_by_hosts_of_both_versions attached_hosts_are_upgraded_first replicas_return_to_the_version_before_first \
-        replicas_are_upgraded_first_while_an_attached_host_is_off the_newest_level_touches_no_unit certificates_touch_no_unit
+        replicas_are_upgraded_first_while_an_attached_host_is_off the_newest_level_touches_no_unit certificates_touch_no_unit \
+        a_unit_with_data_fails_over_as_before_until_init_decides
