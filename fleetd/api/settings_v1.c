@@ -83,13 +83,12 @@ static int settings_v1_read(const JsonValue *root, ClusterSettings *settings, Er
                          "\"sticky\", \"voters\"");
 }
 
-static int settings_v1_check(const Request *request, unsigned level, const ClusterSettings *next,
-                             Error *err) {
+static int settings_v1_check(const Request *request, const ClusterSettings *next, Error *err) {
         const Cluster *c = request_cluster(request);
         const ClusterSettings *now = cluster_settings(c);
 
         TRY(settings_check_name(next->name, err));
-        TRY(settings_check_voters(c, level, next->voters, err));
+        TRY(settings_check_voters(c, request_level(request), next->voters, err));
         if ((next->restricted &&
              request_is_below(request, KV_LEVEL_ATTACHED, "restricted: a restricted host needs", err)) ||
             ((next->sticky || next->not_sticky) &&
@@ -104,14 +103,12 @@ unsigned settings_handle(Request *request, Error *err) {
         const Cluster *c = registry_cluster(registry);
         ClusterSettings next = *cluster_settings(c);
         _cleanup_json_ JsonValue *root = NULL;
-        KvState state;
         int r;
 
         next.founder = false;
-        kv_state(request->api->host->store, &state);
         r = json_value_parse(request->http->body, request->http->body_size, &root, err);
         r = r < 0 ? r : settings_v1_read(root, &next, err);
-        r = r < 0 ? r : settings_v1_check(request, state.level, &next, err);
+        r = r < 0 ? r : settings_v1_check(request, &next, err);
         if (r == -EBUSY)
                 return 409;
         if (r < 0)
