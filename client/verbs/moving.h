@@ -12,6 +12,7 @@ typedef struct Moving {
         Text path;
         JsonValue *state; /* owned: the last answer */
         Text id, from;    /* of the machine to which it moves; name of the one that it leaves */
+        bool ended;       /* of rebalance */
 } Moving;
 
 void moving_done(Moving *m);

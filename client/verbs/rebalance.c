@@ -14,7 +14,6 @@ typedef struct Rebalancing {
         JsonValue *plan; /* owned */
         Moving *moves;   /* owned; those that were requested */
         size_t n, n_open, at;
-        bool *ended;
         int result;
 } Rebalancing;
 
@@ -22,7 +21,6 @@ static void rebalancing_done(Rebalancing *r) {
         for (size_t i = 0; i < r->n; i++)
                 moving_done(&r->moves[i]);
         free(r->moves);
-        free(r->ended);
         operation_done(&r->operation);
         listing_done(&r->machines);
         json_value_free(r->plan);
@@ -35,12 +33,13 @@ static int rebalancing_look(void *userdata, Error *err) {
         Rebalancing *b = userdata;
 
         for (size_t i = 0, looks = 0; i < b->n && looks < LOOKS_MAX; i++, b->at = (b->at + 1) % b->n) {
-                int r = b->ended[b->at] ? -EAGAIN : moving_look(&b->moves[b->at], err);
+                Moving *m = &b->moves[b->at];
+                int r = m->ended ? -EAGAIN : moving_look(m, err);
 
-                looks += !b->ended[b->at];
+                looks += !m->ended;
                 if (r < 0 && r != -EAGAIN)
                         return r;
-                b->ended[b->at] |= r >= 0;
+                m->ended |= r >= 0;
                 b->n_open -= r >= 0;
                 b->result = MAX(b->result, r);
         }
@@ -91,7 +90,7 @@ static int rebalancing_request(Rebalancing *b, const JsonValue *move, Error *err
                 client_note("%s %s: %s", m->name, left ? "is skipped" : "is not moved",
                             client_answer_text(err));
                 b->result = MAX(b->result, left ? EXIT_DONE : EXIT_FAILED);
-                b->ended[b->n - 1] = true;
+                m->ended = true;
                 return 0;
         }
         TRY(r);
@@ -106,8 +105,7 @@ static int rebalancing_request(Rebalancing *b, const JsonValue *move, Error *err
 
 static int rebalancing_run(Rebalancing *b, size_t n, Error *err) {
         b->moves = NEW0(Moving, n);
-        b->ended = NEW0(bool, n);
-        if (!b->moves || !b->ended)
+        if (!b->moves)
                 return -ENOMEM;
         TRY_PREFIX(client_all_machines(b->client, &b->machines, err), err, "Failed to read the machines");
         JSON_EACH(move, json_value_member(b->plan, "moves"))

@@ -76,10 +76,7 @@ static int scale_request(Client *c, const char *path, const uint64_t *count, Err
 
         if (!count)
                 return client_request(c, "DELETE", path, NULL, NULL, err);
-        json_open(&body, NULL, '{');
-        json_begin(&body, "count");
-        text_printf(&body, "%llu", (unsigned long long) *count);
-        json_close(&body, '}');
+        text_printf(&body, "{\"count\":%llu}", (unsigned long long) *count);
         return client_request(c, "PUT", path, &body, NULL, err);
 }
 
