@@ -4,6 +4,19 @@
 
 enum { FOLLOWERS_CHAIN_MAX = 16 }; /* units that others follow, in one search */
 
+static bool data_is_followed(const Cluster *c, const ClusterUnit *u) {
+        return patterns_find(&c->rules[CLUSTER_MACHINE_OF], u->name);
+}
+
+/* Add a unit to the chain of a search, once. */
+static void data_chain_add(const ClusterUnit **chain, size_t *n, const ClusterUnit *u) {
+        for (size_t i = 0; i < *n; i++)
+                if (chain[i] == u)
+                        return;
+        if (*n < FOLLOWERS_CHAIN_MAX)
+                chain[(*n)++] = u;
+}
+
 const char *cluster_unit_data(const Cluster *c, const ClusterUnit *u, const ClusterUnit **ret_of) {
         const ClusterUnit *chain[FOLLOWERS_CHAIN_MAX] = { u },
                           *of = u->unit && u->unit->placement.data ? u : NULL;
@@ -12,14 +25,14 @@ const char *cluster_unit_data(const Cluster *c, const ClusterUnit *u, const Clus
         for (size_t i = 0; i < n && !of; i++) {
                 const Pattern *followers = patterns_find(&c->rules[CLUSTER_MACHINE_OF], chain[i]->name);
 
-                for (size_t k = 0; followers && k < followers->n; k++) {
+                for (size_t k = 0; followers && k < followers->n && !(of && !ret_of); k++) {
                         const ClusterUnit *f = followers->units[k];
 
+                        ((Cluster *) c)->filed.nodes++; /* the work of a search changes no answer */
                         if (f->unit->placement.data && (!of || strcmp(f->name, of->name) < 0))
                                 of = f;
-                        else if (n < FOLLOWERS_CHAIN_MAX &&
-                                 patterns_find(&c->rules[CLUSTER_MACHINE_OF], f->name))
-                                chain[n++] = f;
+                        else if (data_is_followed(c, f))
+                                data_chain_add(chain, &n, f);
                 }
         }
         if (ret_of)
@@ -148,10 +161,10 @@ static void sticky_update(Cluster *c, ClusterUnit *u) {
         cluster_update_lists(c, u);
 }
 
-/* A unit has the data of its followers, too. */
+/* A unit has the data of its followers, too: one without data, which none follows, changes nothing. */
 void cluster_update_leads(Cluster *c, ClusterUnit *u) {
         const ClusterUnit *chain[FOLLOWERS_CHAIN_MAX] = { u };
-        size_t n = 1;
+        size_t n = u->unit->placement.data || data_is_followed(c, u);
 
         for (size_t i = 0; i < n; i++) {
                 const Names *leads = &chain[i]->unit->placement.machine_of;
@@ -163,8 +176,8 @@ void cluster_update_leads(Cluster *c, ClusterUnit *u) {
                         if (!lead)
                                 continue;
                         sticky_update(c, lead);
-                        if (lead->unit->placement.machine_of.n > 0 && n < FOLLOWERS_CHAIN_MAX)
-                                chain[n++] = lead;
+                        if (lead->unit->placement.machine_of.n > 0)
+                                data_chain_add(chain, &n, lead);
                 }
         }
 }

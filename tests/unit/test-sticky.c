@@ -768,6 +768,36 @@ static void check_places(const ClusterView *p, unsigned run, unsigned step) {
         }
 }
 
+enum { LEADS = 20 };
+
+/* Return the work of keeping the text of the last one of some units that follow the same ones. */
+static uint64_t work_of_follower(size_t followers, const char *data) {
+        _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
+        char name[32], text[1024] = "MachineOf=";
+        uint64_t before = 0;
+
+        cluster_view_put(&p, "/_fleet/cluster/settings", "{\"sticky\":true}");
+        for (size_t i = 0; i < LEADS; i++) {
+                snprintf(name, sizeof(name), "a%zu.service", i);
+                cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
+                strcat(strcat(text, name), " ");
+        }
+        strcat(strcat(text, "\n"), data);
+        for (size_t i = 0; i < followers; i++) {
+                before = p.cluster.filed.nodes;
+                snprintf(name, sizeof(name), "b%zu.service", i);
+                cluster_view_unit(&p, name, text, TARGET_LAUNCHED);
+        }
+        return p.cluster.filed.nodes - before;
+}
+
+static void the_work_of_a_follower_does_not_grow_with_the_others(void **state) {
+        static const char *const data[] = { "", "[Service]\nStateDirectory=db\n" };
+
+        for (size_t i = 0; i < ELEMENTS(data); i++)
+                assert_int_equal(work_of_follower(100, data[i]), work_of_follower(10, data[i]));
+}
+
 static void in_any_history_a_unit_is_where_its_data_is(void **state) {
         unsigned runs = getenv("CHECK_ALL") ? 10000 : 300;
         Random random;
@@ -977,6 +1007,7 @@ int main(void) {
                 cmocka_unit_test(what_follows_a_unit_with_data_stays_beside_it),
                 cmocka_unit_test(units_that_follow_each_other_hold_nothing),
                 cmocka_unit_test(each_unit_is_known_to_stay_after_any_changes),
+                cmocka_unit_test(the_work_of_a_follower_does_not_grow_with_the_others),
                 cmocka_unit_test(in_any_history_a_unit_is_where_its_data_is),
                 cmocka_unit_test(an_unreadable_record_starts_nothing),
                 cmocka_unit_test(a_restore_starts_nothing_on_a_copy_that_may_be_older),
