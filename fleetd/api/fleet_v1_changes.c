@@ -287,6 +287,8 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
                 return request_status_of(r);
         if (!known && body->desired_state == _TARGET_INVALID && can_have_target(ret->unit))
                 target = ret->unit->placement.target;
+        if (known && body->desired_state == known->target && !can_have_target(ret->unit))
+                target = TARGET_INACTIVE; /* its replicas stay as they are */
         status = write_update(request, name, body, ret->unit, err);
         if (status > 0)
                 return status;
@@ -322,7 +324,7 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
         /* A new text of a template is no request to stop its replicas. */
         ret->change = (UnitChange) { .unit = ret->unit,
                                      .has_target = !known || body->desired_state != _TARGET_INVALID ||
-                                                   !unit_name_is_template(name),
+                                                   ret->unit->placement.replicas < 0,
                                      .target = target,
                                      .only_if_absent = !known,
                                      .expected_index = known ? known->index : 0 };

@@ -2653,6 +2653,7 @@ static void a_reverted_text_is_in_the_answer_about_the_cluster_for_a_day_or_unti
 /* In their order. */
 static void the_number_of_replicas_is_read_set_and_reset(void **state) {
 #define SET "/fleet/v1/units/web@.service"
+#define WITHOUT "{\"text\":\"[Service]\\nExecStart="
         static const struct {
                 const char *request, *body;
                 unsigned status;
@@ -2700,6 +2701,11 @@ static void the_number_of_replicas_is_read_set_and_reset(void **state) {
                 { "GET " SET "/replicas", NULL, 200,
                   "{\"count\":2,\"desiredState\":\"launched\",\"file\":2,\"name\":\"web@.service\","
                   "\"due\":" },
+                /* Without the option, the template has no target state any more, and can get none. */
+                { "PUT " SET, WITHOUT "/b\\n\",\"desiredState\":\"launched\"}", 201, "" },
+                { "GET " SET, NULL, 200, "\"desiredState\":\"inactive\"" },
+                { "PUT " SET, WITHOUT "/c\\n\",\"desiredState\":\"launched\"}", 400,
+                  "cannot activate template" },
         };
         Fixture *fixture = *state;
 
