@@ -7,7 +7,6 @@
 enum {
         STEPS_MAX = 3,     /* machines, of the steps */
         CONFLICTS_MAX = 4, /* units in conflict on one of them */
-        LIMIT_STEPS = 100, /* numbers above MaxPerMachine= that are tried */
 };
 
 static void step_write(Text *t, const char *verb, const char *name) {
@@ -115,11 +114,8 @@ void ways_write_options(Text *t, const SchedulerView *view, const ClusterUnit *u
                         ClusterMachine *const *machines, size_t n) {
         Resources lack = {}, request = u->unit->placement.request;
         size_t list = json_open_list(t, "options");
-        Unit text = *u->unit; /* they borrow */
-        ClusterUnit any = *u;
-        unsigned *max = &text.placement.max_per_machine, last = *max > 0 ? *max + LIMIT_STEPS : 0;
+        unsigned max = MAX_PER_MACHINE_MAX + 1;
         _cleanup_text_ Text option = {};
-        bool fits = false;
 
         if (room_find(view, u, machines, n, &lack) && lack.memory_mib < MAX(request.memory_mib, 1u) &&
             lack.cpu_percent < MAX(request.cpu_percent, 1u)) {
@@ -134,13 +130,11 @@ void ways_write_options(Text *t, const SchedulerView *view, const ClusterUnit *u
                 text_append(&option, " or less");
                 json_add_string(t, NULL, option.chars);
         }
-        any.unit = &text;
-        while (!fits && (*max)++ < last)
-                for (size_t i = 0; i < n && !fits; i++)
-                        fits = scheduler_fits(view, &any, machines[i], false, NULL);
+        for (size_t i = 0; i < n; i++)
+                max = MIN(max, scheduler_max_needed(view, u, machines[i]));
         text_clear(&option);
-        text_printf(&option, "MaxPerMachine=%u", *max);
-        json_add_string(t, NULL, fits ? option.chars : NULL);
+        text_printf(&option, "MaxPerMachine=%u", max);
+        json_add_string(t, NULL, max <= MAX_PER_MACHINE_MAX ? option.chars : NULL);
         json_close_list(t, list);
         t->error = t->error ?: option.error;
 }

@@ -303,19 +303,29 @@ size_t scheduler_conflicts_on(const SchedulerView *view, const ClusterUnit *unit
         return l.n;
 }
 
-/* Instances that are being stopped count, as with Conflicts=. */
-static int filter_max_per_machine(const Candidate *c, Refusal *ret) {
-        unsigned max = c->placement->max_per_machine;
-        ConflictSearch s = { .unit = c->unit, .n_spared = max - 1 };
-        const char *name = c->unit->name;
+/* Search for one more instance of its template there than 'n_spared'. Instances that are being stopped count,
+ * as with Conflicts=. */
+static ConflictSearch sibling_search(const SchedulerView *view, const ClusterUnit *unit,
+                                     const ClusterMachine *machine, unsigned n_spared) {
+        ConflictSearch s = { .unit = unit, .n_spared = n_spared };
+        const char *name = unit->name;
         char text[UNIT_NAME_MAX + 2];
 
-        if (c->staying || max == 0 || !unit_name_is_instance(name) ||
-            cluster_is_former(scheduler_view_cluster(c->view)))
-                return 0;
         snprintf(text, sizeof(text), "%.*s*%s", (int) (strchr(name, '@') + 1 - name), name,
                  strrchr(name, '.'));
-        scheduler_view_each_named(c->view, c->machine, text, conflict_on_unit, &s);
+        scheduler_view_each_named(view, machine, text, conflict_on_unit, &s);
+        return s;
+}
+
+static int filter_max_per_machine(const Candidate *c, Refusal *ret) {
+        unsigned max = c->placement->max_per_machine;
+        ConflictSearch s;
+        char text[16];
+
+        if (c->staying || max == 0 || !unit_name_is_instance(c->unit->name) ||
+            cluster_is_former(scheduler_view_cluster(c->view)))
+                return 0;
+        s = sibling_search(c->view, c->unit, c->machine, max - 1);
         snprintf(text, sizeof(text), "%u", max);
         s.glob = text;
         return conflict_refuse(&s, VERDICT_MAX_REACHED, ret);
@@ -495,4 +505,12 @@ SchedulerRule scheduler_check(unsigned ignored, const SchedulerView *view, const
                 if (!(ignored & 1u << rule) && scheduler_filters[rule].check(&c, ret) < 0)
                         return rule;
         return RULE_NONE;
+}
+
+unsigned scheduler_max_needed(const SchedulerView *view, const ClusterUnit *unit,
+                              const ClusterMachine *machine) {
+        if (scheduler_fits(view, unit, machine, false, NULL) ||
+            scheduler_check(1u << RULE_MAX_PER_MACHINE, view, unit, machine, false, NULL) != RULE_NONE)
+                return MAX_PER_MACHINE_MAX + 1;
+        return MAX_PER_MACHINE_MAX + 1 - sibling_search(view, unit, machine, MAX_PER_MACHINE_MAX).n_spared;
 }

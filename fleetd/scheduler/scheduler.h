@@ -58,6 +58,10 @@ bool scheduler_would_fit_freed(const SchedulerView *view, const ClusterUnit *uni
                                const ClusterMachine *machine);
 /* Return what the machine lacks of what a new unit requests; 0: nothing, or its capacity is unknown. */
 Resources scheduler_lack(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
+/* Return the least MaxPerMachine= with which a new unit that does not fit would; above the greatest one:
+ * with none. */
+unsigned scheduler_max_needed(const SchedulerView *view, const ClusterUnit *unit,
+                              const ClusterMachine *machine);
 /* Return whether no rule rejects the machine. */
 bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
                     bool staying, Error *ret_why);

@@ -296,9 +296,38 @@ static void the_least_change_is_named(void **state) {
         }
 }
 
+/* All siblings of a machine are counted once, and no number is tried. */
+static void the_next_number_takes_one_pass_over_the_siblings(void **state) {
+        _cleanup_free_ ClusterMachine **machines = NULL;
+        _cleanup_cluster_view_ ClusterView p = {};
+        _cleanup_text_ Text t = {};
+        size_t n, n_siblings = 0;
+        SchedulerView *view;
+
+        for (size_t i = 0; i < MACHINES; i++) {
+                cluster_view_presence(&p, names[i], PRESENCE_UP);
+                cluster_view_facts(&p, names[i], "");
+                for (size_t k = 0; k < 150 - 10 * i; k++) {
+                        char name[32];
+
+                        snprintf(name, sizeof(name), "w@%zu.service", n_siblings++);
+                        cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
+                        cluster_view_assign(&p, names[i], name, ASSIGNMENT_RUN);
+                }
+        }
+        cluster_view_unit(&p, "w@x.service", "MaxPerMachine=1", TARGET_LAUNCHED);
+        machines = cluster_machines_sorted(&p.cluster, &n);
+        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
+        ways_write_options(&t, view, cluster_unit(&p.cluster, "w@x.service"), machines, n);
+        assert_string_equal(t.chars, "\"options\":[\"MaxPerMachine=121\"]");
+        assert_in_range(scheduler_view_work(view), n_siblings, 8 * n_siblings);
+        scheduler_view_free(view);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_least_change_is_named),
+                cmocka_unit_test(the_next_number_takes_one_pass_over_the_siblings),
                 cmocka_unit_test(each_way_makes_the_unit_fit),
         };
 
