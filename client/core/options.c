@@ -102,8 +102,9 @@ static const Flag flags[] = {
           "certificate" },
         { "force", 0, "cluster", FLAG_BOOL, AT(force),
           "secure: leave out hosts that are down and have no certificate" },
-        { "force", 0, "drain", FLAG_BOOL, AT(force), "Also move units with Move=no" },
-        { "force", 0, "move", FLAG_BOOL, AT(force), "Also a unit with Move=no" },
+        { "force", 0, "drain", FLAG_BOOL, AT(force), "Also move units with Move=no; not units with data" },
+        { "force", 0, "move", FLAG_BOOL, AT(force),
+          "Also a unit with Move=no, and a unit with data, without its data" },
         { "timeout", 0, "move", FLAG_TEXT, AT(timeout),
           "End the wait after this time; the move continues (default never)" },
         { "moves", 0, "rebalance", FLAG_NUMBER, AT(moves), "Plan at most N moves (default and maximum 100)" },
@@ -397,7 +398,8 @@ int options_parse(Options *o, const char *words, char **args, size_t *n, Error *
                         i++;
                         break;
                 }
-                if (a[0] != '-' || !a[1]) {
+                if (a[0] != '-' || !a[1] ||
+                    (isdigit((unsigned char) a[1]) && text_has_word(words, "scale"))) {
                         args[n_kept++] = a;
                         continue;
                 }

@@ -48,9 +48,13 @@ static int rebalancing_look(void *userdata, Error *err) {
 
 static void rebalancing_left(void *userdata, OperationEnd end) {
         const Rebalancing *b = userdata;
+        const Moving *m = b->moves; /* the first one that continues */
 
-        client_note("%s%zu move%s: fleetctl why UNIT shows each, fleetctl move UNIT HOST ends it",
-                    operation_end(end), b->n_open, b->n_open == 1 ? " continues" : "s continue");
+        while (m->ended)
+                m++;
+        client_note("%s%zu move%s: fleetctl why %s shows it, fleetctl move %s %s ends it%s",
+                    operation_end(end), b->n_open, b->n_open == 1 ? " continues" : "s continue", m->name,
+                    m->name, m->from.chars, b->n_open == 1 ? "" : "; likewise the others");
 }
 
 static void rebalancing_lost(void *userdata, const char *why) {
@@ -69,8 +73,9 @@ static int rebalancing_print(const Rebalancing *b, size_t n) {
                 table_row(&table, member_text(m, "unit"), member_text(m, "from"), member_text(m, "to"),
                           member_text(m, "reason"));
         TRY(n > 0 ? table_print(&table, !b->client->options.no_legend) : 0);
-        return n > 0 ? printf("%zu move%s\n", n, plural(n)) :
-                       output_line("balanced: no move would improve it");
+        if (n == 0)
+                return output_line("balanced: no move would improve it");
+        return b->client->options.plan || b->client->options.yes ? printf("%zu move%s\n", n, plural(n)) : 0;
 }
 
 /* Request one move. A unit that is not where it was is skipped. */
@@ -123,6 +128,8 @@ static int rebalance_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_text_ Text path = {};
         int r;
 
+        if (c->options.moves < 1 || c->options.moves > 100)
+                return client_usage("rebalance: --moves: expected a number from 1 to 100");
         TRY(patterns_read(args, n, &patterns));
         text_printf(&path, "/fleet/v1/rebalance?moves=%llu", (unsigned long long) c->options.moves);
         for (size_t i = 0; i < patterns.n; i++)

@@ -80,6 +80,19 @@ static int scale_request(Client *c, const char *path, const uint64_t *count, Err
         return client_request(c, "PUT", path, &body, NULL, err);
 }
 
+/* If a name is that of an instance, or lacks the '@', print the command for its template with Replicas=. */
+static void scale_suggest(Client *c, const char *name, const char *number) {
+        const char *type = unit_name_type(name);
+        size_t stem = MIN(strcspn(name, "@"), (size_t) (type - name) - 1);
+        _cleanup_json_ JsonValue *set = NULL;
+        _cleanup_text_ Text template = {};
+
+        text_printf(&template, "%.*s@.%s", (int) stem, name, type);
+        if (template.error >= 0 && !unit_name_is_template(name) &&
+            found_read_set(c, template.chars, &set, NULL) > 0)
+                client_note("%s: did you mean fleetctl scale %s %s?", name, template.chars, number);
+}
+
 static int scale_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_json_ JsonValue *before = NULL, *is = NULL;
         _cleanup_free_ char *name = NULL;
@@ -98,8 +111,10 @@ static int scale_run(Client *c, char **args, size_t n, Error *err) {
         if (!name)
                 return -ENOMEM;
         (void) client_path_of(&path, "/fleet/v1/units/", name, "/replicas");
-        r = TRY_VERB(client_refresh_json(c, client_path(&path), &before, err), err,
-                     "Failed to scale %s: ", name);
+        r = client_refresh_json(c, client_path(&path), &before, err);
+        if (r <= 0)
+                scale_suggest(c, name, args[1]);
+        r = TRY_VERB(r, err, "Failed to scale %s: ", name);
         if (r == 0)
                 return client_note_absent(c, name);
         TRY_VERB(scale_request(c, client_path(&path), file ? NULL : &count, err), err,
