@@ -50,7 +50,7 @@ ROWS = [
     # Replicas
     ("scale", 2, 'fleetctl: scale: expected a template, and a number or "file"'),
     ("scale t@.service 3 4", 2, 'fleetctl: scale: expected a template, and a number or "file"'),
-    ("scale t@.service -1", 2, "fleetctl: unknown shorthand flag: '1' in -1 (fleetctl help scale)"),
+    ("scale t@.service -1", 2, 'fleetctl: scale: expected a number from 0 to 1000, or "file"'),
     ("scale t@.service 1001", 2, 'fleetctl: scale: expected a number from 0 to 1000, or "file"'),
     ("scale t@.service 3x", 2, 'fleetctl: scale: expected a number from 0 to 1000, or "file"'),
     ("scale none@.service 3", 4, "Unit none@.service does not exist."),
