@@ -2652,7 +2652,7 @@ static void a_reverted_text_is_in_the_answer_about_the_cluster_for_a_day_or_unti
 
 /* In their order. */
 static void the_number_of_replicas_is_read_set_and_reset(void **state) {
-#define SET "/fleet/v1/units/web@.service"
+#define SET     "/fleet/v1/units/web@.service"
 #define WITHOUT "{\"text\":\"[Service]\\nExecStart="
         static const struct {
                 const char *request, *body;
