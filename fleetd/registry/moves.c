@@ -34,6 +34,13 @@ int registry_end_moves(Registry *r, uint64_t term, const MoveEnd *ends, size_t n
                 transaction_check(&t, KV_CHECK_MODIFIED, u->move_index, LAYOUT_MOVE, u->name, NULL);
                 transaction_delete(&t, LAYOUT_MOVE, u->name, NULL);
                 move_note(&t, r, u, u->move, user, &ends[i].result);
+                if (ends[i].result.code == VERDICT_MOVE_DONE && u->sticky &&
+                    !(u->data && streq(u->data->machine, u->move->to))) { /* to be loaded only */
+                        DataRecord data = { .since_ms = registry_cluster(r)->now_ms };
+
+                        memcpy(data.machine, u->move->to, sizeof(data.machine));
+                        transaction_put(&t, LAYOUT_DATA, u->name, NULL, &data);
+                }
         }
         return transaction_send(r, &t, term, done, userdata);
 }

@@ -1629,6 +1629,32 @@ static void the_leader_deletes_what_is_not_kept(void **state) {
         assert_int_equal(revisions(w)->wanted.number, 1);
 }
 
+/* A person named the machine, and the unit runs nowhere. */
+static void a_move_of_a_unit_that_is_only_loaded_moves_the_record_of_its_data(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *next = make_unit("db.service", "[X-Fleet]\nSticky=yes\n");
+        MoveRecord move = { .by = "root", .since_ms = 1, .force = true };
+        MoveEnd end;
+
+        raise_to(w, KV_LEVEL_SCHEDULING);
+        memcpy(move.to, other, sizeof(move.to));
+        assert_int_equal(
+                change(w, (UnitChange) { .unit = next, .has_target = true, .target = TARGET_LOADED }), KV_OK);
+        for (VerdictCode result = VERDICT_MOVE_DONE; result <= VERDICT_MOVE_ENDED; result++) {
+                const ClusterUnit *u = unit(w, "db.service");
+
+                put_key(w, "/_fleet/data/db.service",
+                        "{\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"since\":1}");
+                assert_int_equal(answer(w, registry_move(w->registry, u, &move, on_done, w)), KV_OK);
+                end.unit = u;
+                verdict_set(&end.result, result, "%s", "beta");
+                assert_int_equal(
+                        answer(w, registry_end_moves(w->registry, term(w), &end, 1, NULL, on_done, w)),
+                        KV_OK);
+                assert_int_equal(streq(u->data->machine, other), result == VERDICT_MOVE_DONE);
+        }
+}
+
 /* A revert returns to it. */
 static void the_completed_revision_is_kept(void **state) {
         World *w = *state;
@@ -2052,6 +2078,7 @@ int main(void) {
                 TEST(a_revert_of_large_texts_is_written),
                 TEST(a_change_that_loses_against_another_one_leaves_the_revisions_as_they_are),
                 TEST(the_leader_deletes_what_is_not_kept),
+                TEST(a_move_of_a_unit_that_is_only_loaded_moves_the_record_of_its_data),
                 TEST(the_completed_revision_is_kept),
                 TEST(a_text_that_keeps_fewer_revisions_is_accepted),
                 TEST(large_revisions_are_deleted_in_parts),
