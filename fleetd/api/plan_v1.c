@@ -474,10 +474,14 @@ int draft_write_rollout_of(const Draft *d, size_t i, bool *open, Text *t) {
         const char *effect = draft_effect(d, u);
         _cleanup_text_ Text warnings = {};
         size_t n = draft_instances(d, i);
+        const ClusterUnit *known = cluster_unit(d->cluster, u->name);
+        const char *id = known && known->sticky && !u->sticky ? cluster_data_machine(known) : NULL;
+        char text[DATA_TEXT_SIZE];
         Verdict data = {};
 
-        if (!cluster_data_note(d->cluster, u, &data) || data.code == VERDICT_STAYS_WITH_DATA)
-                data = (Verdict) {};
+        if (!cluster_data_note(d->cluster, u, &data) && id)
+                verdict_set(&data, VERDICT_SAID, "stays on %.64s no longer: its data is there (%s)",
+                            cluster_name_of(d->cluster, id), cluster_data_text(d->cluster, known, text));
         plan_write_warnings(&warnings, u, n);
         if (n == 0 || (!effect && warnings.size == 0 && data.code == VERDICT_NONE))
                 return warnings.error;

@@ -2751,8 +2751,9 @@ static void below_its_level_a_number_of_replicas_is_rejected_and_changes_nothing
 static void instances_that_are_none_of_a_set_are_named_and_the_data_of_all(void **state) {
 #define FOLLOWS \
         "{\"from\":\"web@.service\",\"text\":\"[Service]\\nStateDirectory=d\\n[X-Fleet]\\nReplicas=2\\n\"}"
-#define OWN "{\"text\":\"[Service]\\nStateDirectory=own\\n\"}"
-#define UP  "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}"
+#define OWN  "{\"text\":\"[Service]\\nStateDirectory=own\\n\"}"
+#define DATA "[Service]\\nStateDirectory=d\\n"
+#define UP   "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}"
         static const Record records[] = {
                 { "unit/web@.service",
                   "{\"text\":\"[Service]\\nStateDirectory=d\\n[X-Fleet]\\nReplicas=2\\n\"}" },
@@ -2771,6 +2772,8 @@ static void instances_that_are_none_of_a_set_are_named_and_the_data_of_all(void 
                 { "unit/web@blue.service", FOLLOWS },
                 { "unit/webs.service", OWN },
                 { "data/web@7.service", "{\"machine\":\"" BETA "\",\"since\":5}" },
+                { "unit/db.service", "{\"text\":\"" DATA "[X-Fleet]\\nSticky=yes\\n\"}" },
+                { "data/db.service", "{\"machine\":\"" BETA "\",\"since\":5}" },
                 { "data/web@1.service", "{\"machine\":\"" BETA "\",\"since\":5}" },
         };
         static const struct {
@@ -2798,6 +2801,12 @@ static void instances_that_are_none_of_a_set_are_named_and_the_data_of_all(void 
                   "web@blue.service", "web@9" }, /* after eight */
                 { "GET /fleet/v1/data?nextPageToken=x", NULL, 400, "illegal base64 data at input byte 0" },
                 { "GET /fleet/v1/data?unit=none.service", NULL, 200, "{\"units\":[]}" },
+                { "POST /fleet/v1/plan",
+                  "{\"units\":[{\"name\":\"db.service\",\"text\":\"" DATA "[X-Fleet]\\nSticky=yes\\n\"}]}",
+                  200, ": its data is there (StateDirectory=d)\",", "no longer" },
+                { "POST /fleet/v1/plan",
+                  "{\"units\":[{\"name\":\"db.service\",\"text\":\"[Service]\\nA=1\\n\"}]}", 200,
+                  " no longer: its data is there (StateDirectory=d)\"," },
         };
         Fixture *fixture = *state;
 
@@ -2808,6 +2817,7 @@ static void instances_that_are_none_of_a_set_are_named_and_the_data_of_all(void 
                 if (rows[i].lacks && strstr(fixture->answer, rows[i].lacks))
                         fail_msg("%s: %s", rows[i].request, fixture->answer);
         }
+#undef DATA
 #undef FOLLOWS
 #undef OWN
 #undef UP
