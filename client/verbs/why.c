@@ -403,9 +403,13 @@ static void print_pending_stops(const JsonValue *root) {
 
 /* Print where the unit stays with its data, or that it may move without. */
 static void print_data(const JsonValue *root) {
+        const JsonValue *data = json_value_member(root, "data");
         _cleanup_text_ Text t = {};
 
-        text_append_printable(&t, member_text(json_value_member(root, "data"), "reason"));
+        if (!data || (!*member_text(root, "machineID") &&
+                      verdict_code(member_text(data, "code")) == VERDICT_STAYS_WITH_DATA))
+                return; /* on no machine, it waits for that one */
+        text_printable(&t, "%s: %s", member_text(root, "name"), member_text(data, "reason"));
         print_words(&t);
 }
 
@@ -420,8 +424,8 @@ static void print_why(Client *c, const JsonValue *root) {
                 if (!is_long_lost(json_value_item(machines, i)))
                         width = MAX(width, strlen(machine_label(json_value_item(machines, i))));
         print_states(c, &v, root);
-        print_data(root);
         print_place(root);
+        print_data(root);
         print_pending_stops(root);
         if (unit_name_is_template(member_text(root, "name")))
                 return;

@@ -184,7 +184,7 @@ a_restore_takes_them_where_they_run() {
         WHAT="the restore" untouched "$(cat "$LAB/before")" delta
         data_is "$(cat "$LAB/data")" || fail "the data: $(data)"
 }
-stays_on_delta() { fleetctl alpha why db.service shop.pod >"$LAB/out" 2>&1; [ "$(grep -c '^stays on delta: its data is there' "$LAB/out")" = 2 ]; }
+stays_on_delta() { fleetctl alpha why db.service shop.pod >"$LAB/out" 2>&1; [ "$(grep -c ': stays on delta: its data is there' "$LAB/out")" = 2 ]; }
 
 # The newer host is off, and boots later: a person decides.
 a_restore_starts_nothing_on_an_older_copy() {
