@@ -186,9 +186,10 @@ static int take_spread(Reading *r, const char *item, void *field) {
                 if (machine_metadata_check(key, "", NULL) < 0)
                         TRY(options_refuse_value(r, key,
                                                  "a key of metadata has letters, digits, '_', '.' and '-'"));
-                else if (!names_have(keys, key) && keys->n >= SPREAD_KEYS_MAX)
-                        TRY(options_refuse_value(r, key, "at most 4 keys"));
-                else if (!names_have(keys, key))
+                else if (names_have(keys, key) || keys->n >= SPREAD_KEYS_MAX)
+                        TRY(options_refuse_value(r, key,
+                                                 names_have(keys, key) ? "named twice" : "at most 4 keys"));
+                else
                         TRY(names_add(keys, key, size));
         }
         return 0;

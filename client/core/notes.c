@@ -201,7 +201,7 @@ void client_note_data(Client *c, const char *name) {
         DATA_EACH(unit, c, "?unit=", name, &root)
                 if (verdict_code(member_text(unit, "code")) != VERDICT_STAYS_WITH_DATA &&
                     *member_text(unit, "note"))
-                        client_note("%s %s", name, member_text(unit, "note"));
+                        client_note("%s: %s", name, member_text(unit, "note"));
 }
 
 void client_note_kept_data(Client *c, const char *unit, const Names *names, bool starts) {

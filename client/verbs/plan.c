@@ -168,7 +168,7 @@ static void print_plan_steps(const JsonValue *rollout) {
         }
         (void) fflush(stdout);
         if (*member_text(rollout, "data"))
-                client_note("%s %s", member_text(rollout, "name"), member_text(rollout, "data"));
+                client_note("%s: %s", member_text(rollout, "name"), member_text(rollout, "data"));
         client_note_warnings(json_value_member(rollout, "warnings"));
 }
 

@@ -479,7 +479,8 @@ static void words_numbers_and_spans_set_their_member_or_are_an_error(void **stat
                              "none" },
                 { "MaxPerMachine=10001", .message = ": expected a number from 1 to 10000; Replicas=0" },
                 { "Spread=zone machine", SETS(spread.n, 2) },
-                { "Spread=a b\nSpread=a\tb  c.d_e-F9\nSpread=\"g\"", SETS(spread.n, 4) },
+                { "Spread=a b\nSpread=\tc.d_e-F9\nSpread=\"g\"", SETS(spread.n, 4) },
+                { "Spread=zone a\nSpread=zone", .message = "line 3: Spread=zone: named twice" },
                 { "Spread=zone!",
                   .message =
                           "line 2: Spread=zone!: a key of metadata has letters, digits, '_', '.' and '-'" },
