@@ -16,7 +16,7 @@
 enum {
         READ_MS = 3000,
         READ_KEYS_MS = 6000, /* fleetd sends a large answer, or an error, within 4 s */
-        WRITE_MS = 10000,
+        WRITE_MS = 10000,    /* the plan of rebalance takes seconds, too */
 };
 
 /* Scripts know the errors of fleet's fleetctl, which begin with "googleapi: Error 409: ". */
@@ -111,7 +111,11 @@ static int run_verb(Client *c, char **args, size_t n, Names *ret, Error *err) {
         bool files = streq(v->arguments, "FILE...");
         int r;
 
-        r = connect_client(c, verb_has(v, "kv") ? READ_KEYS_MS : READ_MS, err);
+        r = connect_client(c,
+                           verb_has(v, "kv")           ? READ_KEYS_MS :
+                           streq(v->name, "rebalance") ? WRITE_MS :
+                                                         READ_MS,
+                           err);
         if (r < 0) {
                 fprintf(stderr, "Unable to initialize client: %s\n", error_text(err, r));
                 return EXIT_FAILED;

@@ -15,8 +15,9 @@ enum {
         OPTION_WORK = 30,               /* of an option or section that is read */
         WORK_BYTES = 2,                 /* of a body or text that are read in a unit of work */
         PACE_WORK = 1000,               /* of one unit of the pace */
-        PACE_PER_SECOND = 200,          /* of one sender: 2 to 5 % of a processor */
+        PACE_PER_SECOND = 200,          /* of one sender: 2 to 5 % of a processor, above the debt */
         PACE_BURST = 2 * PLAN_WORK_MAX / PACE_WORK,
+        PACE_DEBT_S = 3,                      /* at most, until the next plan of the sender begins */
         WAITING_BYTES_MAX = 32 * 1024 * 1024, /* bodies of these */
 };
 
@@ -139,8 +140,10 @@ static size_t plan_work(const Planning *p) {
 /* Count what was done since the last call, for the turn and for the sender. */
 static void plan_pay(Planning *p) {
         size_t work = plan_work(p) - p->paid;
+        uint64_t *taken = &p->sender->pace.thousandths;
 
         pace_take(&p->sender->pace, 1 + work / PACE_WORK);
+        *taken = MIN(*taken, (PACE_BURST + PACE_DEBT_S * (uint64_t) PACE_PER_SECOND) * 1000);
         loop_count(p->request->api->loop, 0, (uint64_t) STEP_BYTES * work / STEP_WORK);
         p->paid += work;
 }

@@ -40,8 +40,8 @@ static void add(ClusterView *p, const char *name, const char *options, const cha
 }
 
 typedef struct Plan {
-        RebalanceMove moves[MOVES];
-        size_t n;
+        RebalanceMove moves[MOVES + 1]; /* the last step has none */
+        size_t n, work;
 } Plan;
 
 /* 'pattern' NULL: all units. 'again': the view is renewed before each step, as after a change. Return 0 or
@@ -53,19 +53,20 @@ static int plan(const ClusterView *p, const char *pattern, size_t max, bool agai
         Error err = {};
         int more = 1;
 
-        ret->n = 0;
+        ret->n = ret->work = 0;
         if (pattern)
                 assert_int_equal(names_add(&patterns, pattern, strlen(pattern)), 0);
         assert_int_equal(rebalance_new(&patterns, max, &r), 0);
         for (unsigned steps = 0; more > 0; steps++) {
                 if (!view || again || more == 2) {
+                        ret->work += view ? scheduler_view_work(view) : 0;
                         view = scheduler_view_free(view);
                         assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &view), 0);
                         assert_int_equal(rebalance_renew(r, view), 0);
                 }
                 more = rebalance_step(r, &ret->moves[ret->n], &err);
                 ret->n += ret->moves[ret->n].unit != NULL;
-                assert_true(steps < 100000);
+                assert_true(steps < 1000000);
         }
         rebalance_free(r);
         scheduler_view_free(view);
@@ -504,6 +505,34 @@ static void each_part_of_a_plan_is_admissible_and_each_move_lowers_the_measure(v
                 fail_msg("%zu second plans", n_again);
 }
 
+/* The instances of a set are on a tenth of the hosts. */
+static void a_large_cluster_gets_the_moves_that_are_found_in_the_work_of_a_plan(void **state) {
+        static const struct {
+                unsigned hosts, units, least, most;
+        } rows[] = { { 50, 2000, MOVES, MOVES }, { 200, 4000, 2, MOVES - 1 } };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_cluster_view_ ClusterView p;
+                char name[32], host[16];
+                Plan got;
+
+                begin(&p);
+                cluster_view_unit(&p, "w@.service", "Spread=machine", TARGET_INACTIVE);
+                for (unsigned k = 0; k < rows[i].hosts; k++) {
+                        snprintf(host, sizeof(host), "A%u", k);
+                        add_host(&p, host, 65536, "");
+                }
+                for (unsigned k = 0; k < rows[i].units; k++) {
+                        snprintf(name, sizeof(name), "w@%u.service", k);
+                        snprintf(host, sizeof(host), "A%u", k % (rows[i].hosts / 10));
+                        add(&p, name, "Spread=machine", host);
+                }
+                assert_int_equal(plan(&p, NULL, MOVES, false, &got), 0);
+                assert_in_range(got.n, rows[i].least, rows[i].most);
+                assert_in_range(got.work, 1, REBALANCE_WORK_MAX * 3 / 2);
+        }
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_fullest_machine_gives_to_the_emptiest_one),
@@ -516,6 +545,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(no_move_uses_room_that_another_one_frees),
                 cmocka_unit_test(an_unknown_name_is_an_error_and_a_known_one_without_a_move_is_none),
                 cmocka_unit_test(nothing_is_planned_while_units_leave_machines),
+                cmocka_unit_test(a_large_cluster_gets_the_moves_that_are_found_in_the_work_of_a_plan),
                 cmocka_unit_test(each_part_of_a_plan_is_admissible_and_each_move_lowers_the_measure),
         };
 

@@ -34,7 +34,7 @@ typedef struct RebalancePlanned {
  * Then the moves are ordered. Each takes a pass over the units, of which a step compares one. */
 struct Rebalance {
         Names patterns;
-        size_t max;
+        size_t max, work;     /* work that was done */
         bool found;           /* a unit has a name that matches */
         Named *moves;         /* RebalancePlanned */
         bool orders;          /* they are complete */
@@ -306,12 +306,14 @@ static int rebalance_take(Rebalance *r, const Cluster *c, RebalanceMove *ret) {
 
 int rebalance_step(Rebalance *r, RebalanceMove *ret, Error *err) {
         const Cluster *c = scheduler_view_cluster(r->room);
+        bool limited = !r->orders && r->moves && r->work > REBALANCE_WORK_MAX;
+        size_t work = scheduler_view_work(r->room);
         const ClusterUnit *u;
         UnitPosition at;
 
         *ret = (RebalanceMove) {};
         unit_order_seek(&c->by_name, r->pass.after, &at);
-        u = unit_order_next(&c->by_name, &at);
+        u = limited ? NULL : unit_order_next(&c->by_name, &at);
         if (u) {
                 snprintf(r->pass.after, sizeof(r->pass.after), "%s", u->name);
                 scheduler_view_count_work(r->room, 1);
@@ -320,6 +322,7 @@ int rebalance_step(Rebalance *r, RebalanceMove *ret, Error *err) {
                         r->found = true;
                         rebalance_compare(r, u);
                 }
+                r->work += scheduler_view_work(r->room) - work;
                 return 1;
         }
         if (!r->found && r->patterns.n > 0)

@@ -10,7 +10,10 @@
 
 #include "fleetd/scheduler/scheduler.h"
 
-enum { REBALANCE_MOVES_MAX = 100 };
+enum {
+        REBALANCE_MOVES_MAX = 100,
+        REBALANCE_WORK_MAX = 20000000, /* after it, the moves that were found are the plan */
+};
 
 typedef struct Rebalance Rebalance;
 
