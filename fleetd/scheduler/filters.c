@@ -509,7 +509,7 @@ SchedulerRule scheduler_check(unsigned ignored, const SchedulerView *view, const
 
 unsigned scheduler_max_needed(const SchedulerView *view, const ClusterUnit *unit,
                               const ClusterMachine *machine) {
-        if (scheduler_fits(view, unit, machine, false, NULL) ||
+        if (scheduler_check(0, view, unit, machine, false, NULL) == RULE_NONE ||
             scheduler_check(1u << RULE_MAX_PER_MACHINE, view, unit, machine, false, NULL) != RULE_NONE)
                 return MAX_PER_MACHINE_MAX + 1;
         return MAX_PER_MACHINE_MAX + 1 - sibling_search(view, unit, machine, MAX_PER_MACHINE_MAX).n_spared;
