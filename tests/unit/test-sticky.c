@@ -773,16 +773,16 @@ enum { LEADS = 20 };
 /* Return the work of keeping the text of the last one of some units that follow the same ones. */
 static uint64_t work_of_follower(size_t followers, const char *data) {
         _cleanup_cluster_view_ ClusterView p = { .cluster.now_ms = 1000000 };
-        char name[32], text[1024] = "MachineOf=";
+        char name[32], text[1024] = "";
         uint64_t before = 0;
 
         cluster_view_put(&p, "/_fleet/cluster/settings", "{\"sticky\":true}");
         for (size_t i = 0; i < LEADS; i++) {
                 snprintf(name, sizeof(name), "a%zu.service", i);
                 cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
-                strcat(strcat(text, name), " ");
+                strcat(strcat(strcat(text, "MachineOf="), name), "\n");
         }
-        strcat(strcat(text, "\n"), data);
+        strcat(text, data);
         for (size_t i = 0; i < followers; i++) {
                 before = p.cluster.filed.nodes;
                 snprintf(name, sizeof(name), "b%zu.service", i);
