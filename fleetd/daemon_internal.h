@@ -28,6 +28,7 @@
         X(rollout)    \
         X(services)   \
         X(data)       \
+        X(inputs)     \
         X(listen)     \
         X(join)       \
         X(problems)   \

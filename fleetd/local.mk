@@ -47,6 +47,7 @@ include fleetd/features/replicas/local.mk
 include fleetd/features/rollout/local.mk
 include fleetd/features/services/local.mk
 include fleetd/features/data/local.mk
+include fleetd/features/inputs/local.mk
 
 FLEETD_UNITY += fleetd/unity.c
 FLEETD_SOURCES += fleetd/maintenance.h fleetd/maintenance.c fleetd/guard_process.h fleetd/guard_process.c fleetd/creds.h fleetd/creds.c \

@@ -49,7 +49,9 @@ UnitEffect effect_of_option(const char *section, const char *name) {
         if (unit_file_section_is_ours(section)) {
                 if (streq(name, "ReloadTrigger"))
                         return EFFECT_RELOAD;
-                return streq(name, "RestartTrigger") || streq(name, "Port") ? EFFECT_RESTART : EFFECT_NONE;
+                return text_has_word("RestartTrigger Port Secret EnvironmentKeys ConfigKeys", name) ?
+                               EFFECT_RESTART :
+                               EFFECT_NONE;
         }
         if (streq(section, "Install"))
                 return EFFECT_NONE;

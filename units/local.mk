@@ -6,7 +6,7 @@ UNITS_SOURCES = \
 	units/machine.h units/machine.c units/state.h units/state.c units/verdict.h units/verdict.c units/verdict_former.h units/verdict_former.c units/words.h units/json.h units/json.c units/json_record.h units/json_record.c \
 	units/quadlet.h units/quadlet.c units/drop_ins.h units/drop_ins.c units/stored_json.h units/stored_json.c units/stored_cluster.h units/stored_cluster.c units/api_json.h units/api_json.c \
 	units/token.h units/token.c units/singleton.h units/singleton.c units/revision.h units/revision.c units/stored_rollout.h units/stored_rollout.c units/stored_reboot.h units/stored_reboot.c \
-	units/service.h units/service.c units/resources.h units/resources.c units/data.h units/data.c
+	units/service.h units/service.c units/inputs.h units/inputs.c units/stored_inputs.h units/stored_inputs.c units/resources.h units/resources.c units/data.h units/data.c
 if UNITY_BUILD
 units_libunits_a_SOURCES = units/lists.c
 nodist_units_libunits_a_SOURCES = units/unity.c

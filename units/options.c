@@ -347,6 +347,20 @@ static int take_check(Reading *r, const char *item, void *field) {
         return k < 0 ? k : options_find_port(r, item);
 }
 
+/* An item of a list of InputPolicy: 'kind' is the place of its function. */
+static int take_input(Reading *r, const char *item, void *field) {
+        static int (*const add[])(InputPolicy *, const char *, Error *) = { input_policy_add_secret,
+                                                                            input_policy_add_environment,
+                                                                            input_policy_add_files };
+        Error why = {};
+        int k;
+
+        if (!*item || options_wait(r, item))
+                return 0;
+        k = add[r->row->kind](field, item, &why);
+        return k == -EINVAL ? options_refuse_value(r, item, why.message) : k;
+}
+
 /* Any text, which is only compared (units/effect.h). */
 static int take_trigger(Reading *r, const char *item, void *field) {
         return 0;
@@ -356,6 +370,7 @@ static int take_trigger(Reading *r, const char *item, void *field) {
 #define UPDATES           .stored = STORED_DEFAULT, .level = OPTION_LEVEL_UPDATES
 #define SERVICES          .stored = STORED_DEFAULT, .level = OPTION_LEVEL_SERVICES
 #define SCHEDULING        .stored = STORED_DEFAULT, .level = OPTION_LEVEL_SCHEDULING
+#define INPUTS            .stored = STORED_DEFAULT, .level = OPTION_LEVEL_INPUTS
 
 /* The [X-Fleet] options, one per line. fleet.unit(5) documents the same names. Values of an option with
  * several spellings are taken in the order of this table. */
@@ -445,6 +460,11 @@ static const OptionRow fleet_options[] = {
         { "CPURequest", take_request, PLACEMENT(request.cpu_percent),
           .expected = "expected a percentage of one core such as 50% or 200%",
           .above = "expected at most 100000%", .max = CPU_REQUEST_MAX_PERCENT, SCHEDULING },
+        { "Secret", take_input, PLACEMENT(inputs), .kind = 0, INPUTS },
+        { "EnvironmentKeys", take_input, PLACEMENT(inputs), .kind = 1, INPUTS },
+        { "ConfigKeys", take_input, PLACEMENT(inputs), .kind = 2, INPUTS },
+        { "OnChange", take_word, PLACEMENT(inputs.on_change), .expected = "expected none, reload or restart",
+          .words = (const char *const[]) { "none", "reload", "restart", NULL }, INPUTS },
         { "ReloadTrigger", take_trigger, .level = OPTION_LEVEL_UPDATES },
         { "RestartTrigger", take_trigger, .level = OPTION_LEVEL_UPDATES },
 };

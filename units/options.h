@@ -13,6 +13,7 @@ enum {
         OPTION_LEVEL_UPDATES = 9,
         OPTION_LEVEL_SERVICES = 11,
         OPTION_LEVEL_SCHEDULING = 12,
+        OPTION_LEVEL_INPUTS = 13,
 };
 
 /* Parse sections [X-Fleet] and [X-Fleetd] of 'file'. 'name' is the unit's, for specifiers; NULL keeps

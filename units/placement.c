@@ -14,6 +14,7 @@ void placement_done(Placement *placement) {
         update_policy_done(&placement->update);
         health_policy_done(&placement->health);
         service_policy_done(&placement->service);
+        input_policy_done(&placement->inputs);
         names_done(&placement->spread);
         free(placement->data);
         free(placement->host_path);

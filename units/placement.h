@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "units/inputs.h"
 #include "units/lists.h"
 #include "units/resources.h"
 #include "units/service.h"
@@ -70,6 +71,7 @@ typedef struct Placement {
         UpdatePolicy update;
         HealthPolicy health;
         ServicePolicy service;
+        InputPolicy inputs;
         PlacementSticky sticky;
         int replicas;             /* Replicas= of a template; -1: none */
         unsigned max_per_machine; /* MaxPerMachine=: instances of the template on a machine; 0: any number */

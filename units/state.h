@@ -105,8 +105,9 @@ typedef struct UnitState {
                           line; NULL: none */
         uint64_t kept; /* index of the assignment to stop unless it runs (Assignment.unless_running), although
                           which it runs; 0: none */
-        bool lapsed;   /* it was available with 'hash', and is not any more, without having been stopped */
-        bool unchecked; /* its host cannot run a check ('why'): 'health' is that of before */
+        uint64_t inputs; /* number of the content that it had at its start; 0: none */
+        bool lapsed;     /* it was available with 'hash', and is not any more, without having been stopped */
+        bool unchecked;  /* its host cannot run a check ('why'): 'health' is that of before */
 } UnitState;
 
 void unit_state_done(UnitState *state);

@@ -81,8 +81,9 @@ STORED(member, MemberRecord)
         char instead[MACHINE_ID_SIZE]; /* of a surge instance: the machine whose instance stops when this    \
                                           one is available; "": none */                                      \
         bool unless_running;           /* of a stop: a unit that runs goes on, and the engine decides */     \
-        bool finished; /* the unit had finished on its former machine: its file is put in force, and it is   \
-                          not started */
+        bool finished;   /* the unit had finished on its former machine: its file is put in force, and it is \
+                            not started */                                                                   \
+        uint64_t inputs; /* number of the content that the instance is to have; 0: none */
 
 typedef struct Assignment {
         ASSIGNMENT_MEMBERS

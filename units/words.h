@@ -257,6 +257,21 @@
         X(VERDICT_ENDPOINTS_FULL, "endpoints-full",                                                     \
           "its host has 700 endpoints, the most that a host registers")
 
+/* Why the inputs of a unit give no content (features/inputs/): the input first. */
+#define VERDICTS_OF_INPUTS(X)                                                                              \
+        X(VERDICT_AWAITS_SECRET, "awaits-secret", "waiting for secret %1: not set")                        \
+        X(VERDICT_AWAITS_KEYS, "awaits-keys", "waiting for %1: no such key")                               \
+        X(VERDICT_AWAITS_CONTENT, "awaits-content", "its secrets and configuration are being read")        \
+        X(VERDICT_SECRET_OF_OTHERS, "secret-of-others", "secret %1 is not for %2: its units are %3", true) \
+        X(VERDICT_SECRET_UNOPENED, "secret-unopened", "secret %1 cannot be opened: %2", true)              \
+        X(VERDICT_SECRET_UNSEALED, "secret-unsealed", "cannot seal %1: %2", true)                          \
+        X(VERDICT_INPUTS_UNWRITTEN, "inputs-unwritten",                                                    \
+          "its secrets and configuration cannot be written: %1", true)                                     \
+        X(VERDICT_INPUTS_COLLIDE, "inputs-collide", "%1 and %2 are both %3", true)                         \
+        X(VERDICT_INPUT_INVALID, "input-invalid", "%1: %2", true) /* why */                                \
+        X(VERDICT_VARIABLE_REJECTED, "variable-rejected",                                                  \
+          "%1: a unit cannot get %2 from a key: it changes how programs start", true)
+
 /* Why a unit is to move, to balance the cluster: machines with figures before the move; of fullness, with the
  * unit on either. */
 #define VERDICTS_OF_BALANCE(X)                                                           \
@@ -274,4 +289,5 @@
         VERDICTS_OF_SCHEDULER(X)    \
         VERDICTS_OF_STATES(X)       \
         VERDICTS_OF_ROWS(X)         \
-        VERDICTS_OF_ASSIGNMENTS(X) VERDICTS_OF_REBOOTS(X) VERDICTS_OF_ENDPOINTS(X) VERDICTS_OF_BALANCE(X)
+        VERDICTS_OF_ASSIGNMENTS(X)  \
+        VERDICTS_OF_REBOOTS(X) VERDICTS_OF_ENDPOINTS(X) VERDICTS_OF_BALANCE(X) VERDICTS_OF_INPUTS(X)

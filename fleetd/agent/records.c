@@ -298,6 +298,7 @@ static const JsonField record_fields[] = {
         { "done", JSON_FIELD_BOOL, FIELD(done) },
         { "hash", JSON_FIELD_TEXT, offsetof(RecordEntry, hash) },
         { "index", JSON_FIELD_U64, FIELD(index) },
+        { "inputs", JSON_FIELD_U64, FIELD(inputs) },
         { "invocation", JSON_FIELD_CHARS, FIELD_CHARS(invocation) },
         { "job", JSON_FIELD_CHARS_CUT, FIELD_CHARS(job) },
         { "name", JSON_FIELD_CHARS, FIELD_CHARS(name), .required = true },

@@ -12,6 +12,7 @@ static const char *const change_names[] = {
         [CHANGED_PRESENCE] = "presence", [CHANGED_PROBLEM] = "problem",   [CHANGED_CLUSTER] = "cluster",
         [CHANGED_REVISION] = "revision", [CHANGED_ROLLOUT] = "rollout",   [CHANGED_MOVE] = "move",
         [CHANGED_DATA] = "data",         [CHANGED_REPLICAS] = "replicas", [CHANGED_ENDPOINT] = "endpoint",
+        [CHANGED_INPUTS] = "inputs",     [CHANGED_SECRET] = "secret",
 };
 
 static void events_on_end(Request *request) {

@@ -96,6 +96,7 @@ void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const Registry
         case CHANGED_REPLICAS:
                 marks_add_unit(marks, change->unit);
                 break;
+        case CHANGED_INPUTS:
         case CHANGED_ROLLOUT:
                 marks_add_unit(marks, change->unit);
                 marks_add_followers(marks, cluster, u);
@@ -115,6 +116,7 @@ void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const Registry
                 break;
         case CHANGED_PROBLEM:
         case CHANGED_ENDPOINT:
+        case CHANGED_SECRET:
         case CHANGED_REVISION:
                 break;
         case CHANGED_CLUSTER: /* "sticky" */

@@ -24,6 +24,7 @@ typedef struct DaemonIo {
         struct Prober *prober;              /* of health checks; NULL: none */
         const struct PortProber *ports;     /* NULL: each port counts as free */
         struct ServiceFiles *service_files; /* NULL: the endpoints of services are listed in no files */
+        struct InputFiles *input_files; /* of the contents of units; NULL: units with inputs do not start */
         const TlsKey *key; /* of the key file; NULL: none. Without credentials, too: unencrypted sessions,
                             * for simulation and tests only */
         const TlsCredentials *credentials; /* the identity of this host; NULL: none */
@@ -31,6 +32,7 @@ typedef struct DaemonIo {
          * or, with a replica, for its first certificate, and opens no session. */
         bool unidentified;
         Sealer *sealer;                          /* of the cluster key; NULL: none */
+        Sealer *input_sealer;                    /* the same of credentials of units */
         int (*measure)(Resources *ret_physical); /* capacity_measure(); NULL: the capacity is not known */
         char boot_id[BOOT_ID_SIZE];
         char hardware_id[HARDWARE_ID_SIZE]; /* as in KvOptions */

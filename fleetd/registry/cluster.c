@@ -102,6 +102,10 @@ ClusterLineage *cluster_lineage(const Cluster *c, const char *lineage) {
         return TABLE_FIND(c->lineages, lineage);
 }
 
+ClusterSecret *cluster_secret(const Cluster *c, const char *name) {
+        return TABLE_FIND(c->secrets, name);
+}
+
 const ClusterMachine *cluster_machine_of_member(const Cluster *c, uint64_t raft_id) {
         const ClusterMachine *m = raft_id != 0 ? LIST_FIRST(&c->members) : NULL;
 

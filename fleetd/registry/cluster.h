@@ -19,6 +19,7 @@
 #include "units/state.h"
 #include "units/stored_cluster.h"
 #include "units/stored_json.h"
+#include "units/stored_inputs.h"
 #include "units/stored_reboot.h"
 #include "units/stored_rollout.h"
 #include "units/unit.h"
@@ -294,6 +295,7 @@ typedef struct ClusterToken CLUSTER_NAMED(TokenRecord) ClusterToken;            
 typedef struct ClusterDenied CLUSTER_NAMED(DeniedRecord) ClusterDenied;          /* by the pin */
 typedef struct ClusterPrincipal CLUSTER_NAMED(PrincipalRecord) ClusterPrincipal; /* by the name of the user */
 typedef struct ClusterLineage CLUSTER_NAMED(LineageRecord) ClusterLineage;       /* by the lineage */
+typedef struct ClusterSecret CLUSTER_NAMED(SecretRecord) ClusterSecret;          /* by its name */
 
 /* The same of any kind. */
 typedef struct ClusterNamed {
@@ -354,6 +356,7 @@ typedef struct Cluster {
                         ClusterDenied *denied;
                         ClusterPrincipal *principals;
                         ClusterLineage *lineages;
+                        ClusterSecret *secrets;
                 };
         };
         union {
@@ -383,6 +386,8 @@ typedef enum RegistryChangeKind {
         CHANGED_MOVE,
         CHANGED_DATA,
         CHANGED_REPLICAS,
+        CHANGED_INPUTS,
+        CHANGED_SECRET,
         CHANGED_ASSIGNMENT,
         CHANGED_STATE,
         CHANGED_ENDPOINT,
@@ -438,6 +443,7 @@ ClusterToken *cluster_token(const Cluster *c, const char *id);
 bool cluster_is_denied(const Cluster *c, const char *pin);
 ClusterPrincipal *cluster_principal(const Cluster *c, const char *name);
 ClusterLineage *cluster_lineage(const Cluster *c, const char *lineage); /* 16 hex digits */
+ClusterSecret *cluster_secret(const Cluster *c, const char *name);
 /* Return the index at which the cluster was recovered or restored, by the record of its lineage; 0: neither.
  */
 uint64_t cluster_begun_index(const Cluster *c);

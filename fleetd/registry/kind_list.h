@@ -8,7 +8,8 @@
         X(LAYOUT_ROLLOUT, rollout, RolloutRecord) \
         X(LAYOUT_MOVE, move, MoveRecord)          \
         X(LAYOUT_DATA, data, DataRecord)          \
-        X(LAYOUT_REPLICAS, replicas, ReplicasRecord)
+        X(LAYOUT_REPLICAS, replicas, ReplicasRecord) \
+        X(LAYOUT_INPUTS, inputs, InputsRecord)
 
 /* One record of a machine: members of ClusterMachine. */
 #define KINDS_OF_MACHINES(X)                                  \
@@ -30,7 +31,8 @@
         X(LAYOUT_TOKEN, token, TokenRecord)             \
         X(LAYOUT_DENIED, denied, DeniedRecord)          \
         X(LAYOUT_PRINCIPAL, principal, PrincipalRecord) \
-        X(LAYOUT_LINEAGE, lineage, LineageRecord)
+        X(LAYOUT_LINEAGE, lineage, LineageRecord) \
+        X(LAYOUT_SECRET, secret, SecretRecord)
 
 /* Of the view itself, by functions of the kind. The last one matches many names. */
 #define KINDS_OF_VIEW(X)                 \

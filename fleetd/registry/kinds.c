@@ -103,6 +103,8 @@ static int table_apply(Cluster *c, const LayoutKey *k, KindValue *v) {
 
         if (!x)
                 return -ENOMEM;
+        if (kinds[k->kind]->applied)
+                TRY(kinds[k->kind]->applied(c, NULL, x->record, v));
         json_record_done(type, x->record);
         memcpy(x->record, v->record, type->size);
         free(TAKE_PTR(v->record)); /* its contents are the entry's now */

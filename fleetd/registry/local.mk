@@ -1,5 +1,5 @@
 FLEETD_UNITY += fleetd/registry/unity.c fleetd/registry/objects/unity.c
-FLEETD_SOURCES += fleetd/registry/objects/assignment.c fleetd/registry/objects/cluster.c fleetd/registry/objects/endpoint.c fleetd/registry/objects/identity.c \
+FLEETD_SOURCES += fleetd/registry/objects/assignment.c fleetd/registry/objects/cluster.c fleetd/registry/objects/endpoint.c fleetd/registry/objects/identity.c fleetd/registry/objects/inputs.c \
 	fleetd/registry/objects/machine.c fleetd/registry/objects/maintenance.c fleetd/registry/objects/reboot.c fleetd/registry/objects/report.c \
 	fleetd/registry/revision_view.h fleetd/registry/objects/revision.c fleetd/registry/objects/rollout.c fleetd/registry/objects/unit.c
 FLEETD_SOURCES += fleetd/registry/layout.h fleetd/registry/layout.c fleetd/registry/data.h fleetd/registry/data.c fleetd/registry/patterns.h fleetd/registry/patterns.c fleetd/registry/unit_order.h \

@@ -50,8 +50,9 @@ enum {
         KV_LEVEL_VERDICTS = 10,   /* rows of the history have codes (units/verdict.h) */
         KV_LEVEL_SERVICES = 11,   /* endpoints of services are keys; options of services */
         KV_LEVEL_SCHEDULING =
-                12, /* data, replicas and sizes of units: options, keys, and rules of machines */
-        KV_LEVEL_MAX = 12
+                12,           /* data, replicas and sizes of units: options, keys, and rules of machines */
+        KV_LEVEL_INPUTS = 13, /* secrets, and inputs of units */
+        KV_LEVEL_MAX = 13
 };
 
 typedef enum KvOp {

@@ -72,6 +72,12 @@ _unused_ static bool service_policy_equal(const ServicePolicy *a, const ServiceP
         return names_equal(&a->names, &b->names) && a->withdraw_ms == b->withdraw_ms;
 }
 
+_unused_ static bool input_policy_equal(const InputPolicy *a, const InputPolicy *b) {
+        return names_equal(&a->secrets, &b->secrets) && names_equal(&a->credentials, &b->credentials) &&
+               names_equal(&a->environment, &b->environment) && names_equal(&a->files, &b->files) &&
+               names_equal(&a->directories, &b->directories) && a->on_change == b->on_change;
+}
+
 _unused_ static bool placement_equal(const Placement *a, const Placement *b) {
         return same_string(a->machine_id, b->machine_id) && names_equal(&a->machine_of, &b->machine_of) &&
                pairs_equal(&a->metadata, &b->metadata) && names_equal(&a->conflicts, &b->conflicts) &&
@@ -81,10 +87,10 @@ _unused_ static bool placement_equal(const Placement *a, const Placement *b) {
                a->stop_after_ms == b->stop_after_ms && a->keeps_old == b->keeps_old &&
                a->keep_revisions == b->keep_revisions && update_policy_equal(&a->update, &b->update) &&
                health_policy_equal(&a->health, &b->health) &&
-               service_policy_equal(&a->service, &b->service) && names_equal(&a->ports, &b->ports) &&
-               names_equal(&a->published, &b->published) && a->sticky == b->sticky &&
-               a->replicas == b->replicas && a->max_per_machine == b->max_per_machine &&
-               names_equal(&a->spread, &b->spread) && resources_equal(a->request, b->request) &&
-               resources_equal(a->size, b->size) && same_string(a->data, b->data) &&
-               same_string(a->host_path, b->host_path);
+               service_policy_equal(&a->service, &b->service) && input_policy_equal(&a->inputs, &b->inputs) &&
+               names_equal(&a->ports, &b->ports) && names_equal(&a->published, &b->published) &&
+               a->sticky == b->sticky && a->replicas == b->replicas &&
+               a->max_per_machine == b->max_per_machine && names_equal(&a->spread, &b->spread) &&
+               resources_equal(a->request, b->request) && resources_equal(a->size, b->size) &&
+               same_string(a->data, b->data) && same_string(a->host_path, b->host_path);
 }

@@ -874,6 +874,9 @@ static bool has_of_cluster(const Cluster *c, LayoutKind kind) {
                        user->record.rights[0].right == GRANT_KEYS_READ;
         case LAYOUT_LINEAGE:
                 return lineage && lineage->index > 0 && lineage->record.kind == LINEAGE_RESTORED;
+        case LAYOUT_SECRET:
+                return cluster_secret(c, "db") && cluster_secret(c, "db")->record.version == 2 &&
+                       !cluster_secret(c, "db")->record.sealed;
         case LAYOUT_CA_ROOTS:
                 return c->ca_roots && c->ca_roots_index > 0 &&
                        streq(ca_roots_current(c->ca_roots)->id, DIGEST);
@@ -940,6 +943,8 @@ static bool has(const ClusterView *p, LayoutKind kind) {
         case LAYOUT_REPLICAS:
                 return u && u->replicas && u->replicas_index > 0 && u->replicas->is_scaled &&
                        u->replicas->slots == 4;
+        case LAYOUT_INPUTS:
+                return u && u->inputs && u->inputs_index > 0 && u->inputs->number == 3;
         case LAYOUT_REBOOT:
                 return m && m->reboot && m->reboot_index > 0 && m->reboot->state == REBOOT_DOWN &&
                        m->reboot->kind == REBOOT_SOFT && m->reboot->seq == 4;
@@ -971,6 +976,10 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
                   "/_fleet/data" },
                 { LAYOUT_REPLICAS, "/_fleet/replicas/a.service", "{\"count\":0,\"slots\":4}",
                   "/_fleet/replicas" },
+                { LAYOUT_INPUTS, "/_fleet/inputs/a.service", "{\"digest\":\"d\",\"number\":3}",
+                  "/_fleet/inputs" },
+                { LAYOUT_SECRET, "/_fleet/secret/db",
+                  "{\"clusterKey\":1,\"sealed\":\"AA==\",\"size\":1,\"version\":2}", "/_fleet/secret" },
                 { LAYOUT_TARGET, "/_fleet/target/a.service", "loaded", "/_fleet/target" },
                 { LAYOUT_FACTS, "/_fleet/machine/" A "/facts", "{\"metadata\":{\"own\":\"1\"}}",
                   "/_fleet/machine" },

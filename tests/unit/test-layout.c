@@ -16,6 +16,8 @@ static void a_key_that_was_built_is_parsed_again(void **state) {
                 { LAYOUT_MOVE, "/_fleet/move/web@1.service", true, false },
                 { LAYOUT_DATA, "/_fleet/data/web@1.service", true, false },
                 { LAYOUT_REPLICAS, "/_fleet/replicas/web@1.service", true, false },
+                { LAYOUT_INPUTS, "/_fleet/inputs/web@1.service", true, false },
+                { LAYOUT_SECRET, "/_fleet/secret/web@1.service", true, false },
                 { LAYOUT_FACTS, "/_fleet/machine/0123456789abcdef0123456789abcdef/facts", false, true },
                 { LAYOUT_PRESENCE, "/_fleet/machine/0123456789abcdef0123456789abcdef/presence", false, true },
                 { LAYOUT_REPORTED, "/_fleet/machine/0123456789abcdef0123456789abcdef/reported", false, true },

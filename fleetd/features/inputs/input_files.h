@@ -1,0 +1,63 @@
+/* The files by which systemd and podman give a unit its content: credential files sealed to this host, an
+ * environment file, and a folder of files with a link "current". An I/O interface: the disk
+ * (input_folder.c), or simulated.
+ *
+ *   INPUTS_CREDENTIALS/FOLDER/NAME           0600, sealed by systemd-creds
+ *   INPUTS_CONFIG/FOLDER/environment         0600
+ *   INPUTS_CONFIG/FOLDER/vN/..., current     0755, 0644: "current" is a relative link to vN; vN is removed
+ *                                            when vN+2 exists
+ *   STATE/agent/config/FOLDER                0600: number, digest, variables and files, from which those
+ *                                            below INPUTS_CONFIG, which is memory, are made again in a boot
+ */
+#pragma once
+
+#include "base/error.h"
+#include "base/text.h"
+
+#define INPUTS_CREDENTIALS "/var/lib/fleet/credentials"
+#define INPUTS_CONFIG      "/run/fleet/config"
+#define INPUTS_SECRETS     "/run/fleet/secrets" /* copies for containers, made by their units */
+
+typedef struct InputFile {
+        const char *name; /* path; borrowed, as is the value */
+        const void *value;
+        size_t size;
+} InputFile;
+
+/* All files of one content. Borrowed. */
+typedef struct InputFileSet {
+        const char *folder, *digest;
+        uint64_t number;              /* of the content */
+        const InputFile *credentials; /* sealed; those that are not named are removed */
+        const InputFile *files;
+        size_t n_credentials, n_files;
+        const char *environment; /* text of the file */
+} InputFileSet;
+
+/* What a folder has. */
+typedef struct InputFileState {
+        uint64_t number;
+        char digest[41];
+} InputFileState;
+
+typedef struct InputFiles InputFiles;
+
+typedef void InputFilesDone(void *userdata, int error, const char *message);
+
+/* Functions return 0 or a negative errno. */
+typedef struct InputFilesOps {
+        /* Write all files of a content, each with a temporary name and a rename; the credentials first, then
+         * the copy, durably, then "environment" and "current". Off the loop: the set is copied, and 'done' is
+         * called once, from the loop, unless cancelled. One call at a time. */
+        int (*put)(InputFiles *f, const InputFileSet *set, InputFilesDone *done, void *userdata);
+        void (*cancel)(InputFiles *f);
+        /* The same for what a former daemon, or boot, has left: make INPUTS_CONFIG/FOLDER from the copy
+         * unless it is complete. -ENOENT: there is no copy. */
+        int (*restore)(InputFiles *f, const char *folder, InputFileState *ret);
+        int (*list)(InputFiles *f, char ***ret, size_t *ret_n); /* folders; freed by strings_free() */
+        int (*remove)(InputFiles *f, const char *folder);       /* all files of a folder */
+} InputFilesOps;
+
+struct InputFiles {
+        const InputFilesOps *ops;
+};

@@ -1,0 +1,96 @@
+/* The component of inputs: secrets, and the contents of units (content.h). inputs.c has its row and its duty;
+ * secrets.c sets, opens and seals secrets, secrets_v1.c has their routes; watcher.c is the leader's half;
+ * resolver.c reads the content of a unit of this host, or asks a replica for it; provider.c brings it into
+ * files; drop_in.c has the sections that name them. */
+#pragma once
+
+#include "fleetd/api/fleet_v1.h"
+#include "fleetd/engine/controller.h"
+#include "fleetd/features/inputs/content.h"
+#include "fleetd/features/inputs/input_files.h"
+#include "fleetd/problems/problems.h"
+#include "units/named.h"
+
+typedef struct Inputs Inputs;
+typedef struct Watcher Watcher;
+typedef struct Resolver Resolver;
+typedef struct Provider Provider;
+
+struct Inputs {
+        ComponentHost *host; /* borrowed */
+        Watcher *watcher;
+        Resolver *resolver;
+        Provider *provider; /* NULL: no agent */
+};
+
+/* -- secrets.c: of hosts with a replica -- */
+
+/* Seal a value with the present cluster key, for this cluster, name, version and these patterns, which are
+ * members of 'record': set cluster_key, size and sealed. -EAGAIN: the key is being opened; -ENOKEY, and other
+ * errors: with a message. */
+int secret_seal(const ComponentHost *host, const char *name, const void *value, size_t size,
+                SecretRecord *record, Error *err);
+/* Read the value of a secret from the tree of this host, with what it says beside it. 0; -ENOENT: it is not
+ * set; -EAGAIN: the cluster key is being opened; -ENOKEY, -EBADMSG: with a message. The caller frees
+ * *ret_value by tls_secret_free() with its size, which is ret->size. */
+int secret_open(const ComponentHost *host, const char *name, SecretRecord *ret, char **ret_value, Error *err);
+
+/* -- secrets_v1.c -- */
+
+enum { SECRETS_ROUTES = 3 };
+
+extern const Route secrets_routes[SECRETS_ROUTES];
+extern const ProblemRow inputs_problems[];
+void inputs_write_why(Text *t, const Request *request, const ClusterUnit *u); /* Component.write_why */
+
+/* -- watcher.c: on the leader -- */
+
+int watcher_new(Watcher **ret, ComponentHost *host); /* 0 or -ENOMEM */
+Watcher *watcher_free(Watcher *w);                   /* NULL allowed; returns NULL */
+int watcher_step(Control *control);                  /* Controller.step */
+
+/* -- resolver.c -- */
+
+/* The content of a unit, with the values that it borrows. */
+typedef struct Resolved {
+        Content content;
+        uint64_t index; /* of the store at which it was read */
+} Resolved;
+
+/* 'r' is borrowed for the call; NULL: it could not be read for now. */
+typedef void ResolverDone(void *userdata, const Resolved *r);
+
+int resolver_new(Resolver **ret, ComponentHost *host); /* 0 or -ENOMEM */
+Resolver *resolver_free(Resolver *r);                  /* NULL allowed; returns NULL */
+/* Resolve the content of a unit that is assigned to this host with this text, at an index of the store that
+ * is not below 'index': from the tree and the key of this host, or by a replica. One call for a unit at a
+ * time. 0: 'done' follows, from the loop; -EAGAIN: not now. */
+int resolver_begin(Resolver *r, const Unit *text, uint64_t index, ResolverDone *done, void *userdata);
+void resolver_cancel(Resolver *r, const char *unit); /* without 'done' */
+/* The same of the tree of this host for any unit, at once. Values of secrets only with 'open'. 0, -EAGAIN,
+ * -ENOMEM. The content borrows from *ret_values, which the caller frees by resolver_values_free(). */
+typedef struct ResolverValues ResolverValues;
+int resolver_read(const ComponentHost *host, const char *unit, const InputPolicy *policy, bool open,
+                  Resolved *ret, ResolverValues **ret_values);
+ResolverValues *resolver_values_free(ResolverValues *v); /* wipes secrets; NULL allowed; returns NULL */
+
+/* -- provider.c: on each host with an agent -- */
+
+int provider_new(Provider **ret, ComponentHost *host, Resolver *resolver); /* 0 or -ENOMEM */
+Provider *provider_free(Provider *p);                                      /* NULL allowed; returns NULL */
+/* Duty.provide, Duty.stage, Duty.publish, Duty.gone */
+int provider_provide(Provider *p, const Unit *text, uint64_t number, Verdict *why);
+int provider_stage(Provider *p, const Unit *text, Error *err);
+void provider_publish(Provider *p, const DutyUnit *unit, StateChange *change);
+void provider_gone(Provider *p, const char *unit);
+/* The content of a unit of this host may have changed (LAYOUT_INPUTS). */
+void provider_changed(Provider *p, const char *unit);
+
+/* -- drop_in.c -- */
+
+/* Append the sections of fleet-inputs.conf: a function of the text alone. Pure. */
+void inputs_append_drop_in(Text *t, const Unit *text);
+/* The folder of the files of a unit: its name, with other bytes than letters, digits, '.', '_', '-', '@' as
+ * "+XX". -ENAMETOOLONG. */
+enum { INPUTS_FOLDER_SIZE = 3 * UNIT_NAME_MAX + 1 };
+void inputs_folder(const char *unit, char ret[static INPUTS_FOLDER_SIZE]);

@@ -1,0 +1,104 @@
+#include "units/inputs.h"
+
+#include <ctype.h>
+
+void input_policy_done(InputPolicy *policy) {
+        names_done(&policy->secrets);
+        names_done(&policy->credentials);
+        names_done(&policy->environment);
+        names_done(&policy->files);
+        names_done(&policy->directories);
+        *policy = (InputPolicy) {};
+}
+
+bool input_policy_is_set(const InputPolicy *policy) {
+        return policy->secrets.n + policy->environment.n + policy->files.n > 0;
+}
+
+const char *input_path(const char *item, bool *ret_optional) {
+        *ret_optional = *item == '-';
+        return item + *ret_optional;
+}
+
+static bool input_name_is_valid(const char *name, size_t size) {
+        if (size == 0 || size > SECRET_NAME_MAX || !isalnum((unsigned char) *name))
+                return false;
+        for (size_t i = 0; i < size; i++)
+                if (!isalnum((unsigned char) name[i]) && !strchr("._-", name[i]))
+                        return false;
+        return true;
+}
+
+bool secret_name_is_valid(const char *name) {
+        return input_name_is_valid(name, strlen(name));
+}
+
+/* Add two values of equal place. 0 or -ENOMEM. */
+static int input_add(Names *names, const char *name, size_t size, Names *others, const char *other) {
+        TRY(names_add(names, name, size));
+        if (names_add(others, other, strlen(other)) < 0) {
+                names_cut(names, names->n - 1);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+int input_policy_add_secret(InputPolicy *p, const char *value, Error *err) {
+        size_t size = strcspn(value, ":");
+        _cleanup_free_ char *name = strndup(value, size);
+        const char *credential = value[size] ? value + size + 1 : name;
+
+        if (!name)
+                return -ENOMEM;
+        if (!secret_name_is_valid(name) || !secret_name_is_valid(credential))
+                return error_set(err, -EINVAL,
+                                 "expected NAME or NAME:CREDENTIAL, each of letters, digits, '.', '_', '-', "
+                                 "at most %d",
+                                 SECRET_NAME_MAX);
+        if (names_have(&p->credentials, credential))
+                return error_set(err, -EINVAL, "two secrets are credential %s; use Secret=NAME:CREDENTIAL",
+                                 credential);
+        if (p->secrets.n >= INPUT_SECRETS_MAX)
+                return error_set(err, -EINVAL, "a unit has at most %d secrets", INPUT_SECRETS_MAX);
+        return input_add(&p->secrets, name, size, &p->credentials, credential);
+}
+
+/* A path of users' keys: absolute, without empty, "." and ".." components. */
+static int input_check_path(const char *path, size_t size, const Names *paths, Error *err) {
+        if (size < 2 || size > INPUT_PATH_MAX || *path != '/' || path[size - 1] == '/')
+                return error_set(err, -EINVAL,
+                                 "expected a path of keys such as /config/shop, at most %d bytes",
+                                 INPUT_PATH_MAX);
+        for (const char *p = path; p < path + size; p += 1 + strcspn(p + 1, "/:")) {
+                size_t n = strcspn(p + 1, "/:");
+
+                if (n == 0 || (p[1] == '.' && (n == 1 || (n == 2 && p[2] == '.'))))
+                        return error_set(err, -EINVAL, "the path has an empty component, \".\" or \"..\"");
+        }
+        if (strncmp(path, "/_fleet", 7) == 0 && (size == 7 || path[7] == '/'))
+                return error_set(err, -EINVAL, "keys below /_fleet are fleet's own");
+        if (paths->n >= INPUT_PATHS_MAX)
+                return error_set(err, -EINVAL, "a unit has at most %d such paths", INPUT_PATHS_MAX);
+        return 0;
+}
+
+int input_policy_add_environment(InputPolicy *p, const char *value, Error *err) {
+        bool optional;
+        const char *path = input_path(value, &optional);
+
+        TRY(input_check_path(path, strlen(path), &p->environment, err));
+        return names_add(&p->environment, value, strlen(value));
+}
+
+int input_policy_add_files(InputPolicy *p, const char *value, Error *err) {
+        bool optional;
+        const char *path = input_path(value, &optional);
+        size_t size = strcspn(path, ":");
+        const char *directory = path[size] ? path + size + 1 : "";
+
+        TRY(input_check_path(path, size, &p->files, err));
+        if ((path[size] && !*directory) || strchr(directory, '/') || streq(directory, ".") ||
+            streq(directory, "..") || strlen(directory) > INPUT_FILE_NAME_MAX)
+                return error_set(err, -EINVAL, "expected PATH:DIRECTORY, of which DIRECTORY is one name");
+        return input_add(&p->files, value, (size_t) (path - value) + size, &p->directories, directory);
+}
