@@ -48,6 +48,7 @@ static const JsonField inputs_fields[] = {
         { "verdict", JSON_FIELD_OTHER, offsetof(InputsRecord, problem), .size = sizeof(Verdict),
           .write = verdict_write, .read = verdict_read },
         { "waits", JSON_FIELD_BOOL, offsetof(InputsRecord, waits) },
+        { "what", JSON_FIELD_CHARS_CUT, offsetof(InputsRecord, what), .size = INPUTS_WHAT_SIZE },
 };
 
 const JsonRecord inputs_record = { JSON_FIELDS(inputs_fields), sizeof(InputsRecord) };

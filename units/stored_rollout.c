@@ -19,6 +19,17 @@ static const JsonWords result_words = { rollout_result_names, _ROLLOUT_RESULT_MA
 
 static const JsonWords rollout_state_words = { rollout_state_names, _ROLLOUT_STATE_MAX, -EBADMSG };
 
+bool rollout_record_is_of_content(const RolloutRecord *r) {
+        return r->from.number > 0 && streq(r->from.hash, r->to.hash) && r->from.inputs != r->to.inputs;
+}
+
+void rollout_record_label(const RolloutRecord *r, char ret[static ROLLOUT_LABEL_SIZE]) {
+        bool content = rollout_record_is_of_content(r);
+
+        snprintf(ret, ROLLOUT_LABEL_SIZE, "%s %llu", content ? "content" : "revision",
+                 (unsigned long long) (content ? r->to.inputs : r->to.number));
+}
+
 void rollout_record_clear_failures(RolloutRecord *rollout) {
         free(rollout->failed);
         rollout->failed = NULL;
@@ -99,8 +110,10 @@ static const JsonField rollout_fields[] = {
           .read = verdict_code_read },
         { "completed", JSON_FIELD_U64, FIELD(completed.number) },
         { "completedHash", JSON_FIELD_CHARS, FIELD(completed.hash), .size = UNIT_HASH_SIZE },
+        { "completedInputs", JSON_FIELD_U64, FIELD(completed.inputs) },
         { "from", JSON_FIELD_U64, FIELD(from.number) },
         { "fromHash", JSON_FIELD_CHARS, FIELD(from.hash), .size = UNIT_HASH_SIZE },
+        { "fromInputs", JSON_FIELD_U64, FIELD(from.inputs) },
         { "hold", JSON_FIELD_U64, FIELD(hold_ms) },
         { "left", JSON_FIELD_U64, FIELD(left) },
         { "placed", JSON_FIELD_U64, FIELD(placed) },
@@ -108,12 +121,14 @@ static const JsonField rollout_fields[] = {
         { "retry", JSON_FIELD_U64, FIELD(retry) },
         { "reverted", JSON_FIELD_U64, FIELD(reverted.number) },
         { "revertedHash", JSON_FIELD_CHARS, FIELD(reverted.hash), .size = UNIT_HASH_SIZE },
+        { "revertedInputs", JSON_FIELD_U64, FIELD(reverted.inputs) },
         { "revertedWhy", JSON_FIELD_CHARS_CUT, FIELD(reverted_why), .size = ROLLOUT_WHY_SIZE },
         { "served", JSON_FIELD_U64, FIELD(served) },
         { "since", JSON_FIELD_U64, FIELD(since_ms) },
         { "state", JSON_FIELD_WORD, FIELD(state), .required = true, .words = &rollout_state_words },
         { "to", JSON_FIELD_U64, FIELD(to.number), .required = true },
         { "toHash", JSON_FIELD_CHARS, FIELD(to.hash), .required = true, .size = UNIT_HASH_SIZE },
+        { "toInputs", JSON_FIELD_U64, FIELD(to.inputs) },
         { "until", JSON_FIELD_U64, FIELD(until_ms) },
         { "why", JSON_FIELD_CHARS_CUT, FIELD(why), .size = ROLLOUT_WHY_SIZE },
         { "failed", JSON_FIELD_LIST, FIELD(failed), .list = &failures_list },

@@ -46,10 +46,12 @@ enum {
         ROLLOUT_WHY_SIZE = 160,
 };
 
-/* A revision: its number and the hash of its text. Number 0: none. */
+/* A revision: its number and the hash of its text, and with OnChange=restart the content of the set: the
+ * highest number of its units. Number 0: none. */
 typedef struct RolloutText {
         uint64_t number;
         char hash[UNIT_HASH_SIZE];
+        uint64_t inputs; /* 0: of a set that is not restarted for a content */
 } RolloutText;
 
 typedef struct RolloutFailure {
@@ -64,9 +66,10 @@ typedef struct RolloutOutcome {
         RolloutResult result;
 } RolloutOutcome;
 
-/* {"added","available","before","begun","by","code","completed","completedHash","failed":[{"machine",
- * "unit","why"}],"from","fromHash","hold","left","outcomes":[{"hash","result"}],"placed","progress",
- * "retry","reverted","revertedHash","revertedWhy","served","since","state","to","toHash","until","why"} */
+/* {"added","available","before","begun","by","code","completed","completedHash","completedInputs",
+ * "failed":[{"machine","unit","why"}],"from","fromHash","fromInputs","hold","left",
+ * "outcomes":[{"hash","result"}],"placed","progress","retry","reverted","revertedHash","revertedInputs",
+ * "revertedWhy","served","since","state","to","toHash","toInputs","until","why"} */
 typedef struct RolloutRecord {
         RolloutState state;
         RolloutState before;   /* of ROLLOUT_PAUSED: the state that continues */
@@ -100,6 +103,12 @@ typedef struct RolloutRecord {
 
 STORED(rollout, RolloutRecord)
 #define _cleanup_rollout_ _cleanup_(rollout_record_done)
+
+/* Return whether its instances have the text already, and get another content. */
+bool rollout_record_is_of_content(const RolloutRecord *rollout);
+/* Set what they get, for people: "revision 3", "content 2". */
+enum { ROLLOUT_LABEL_SIZE = 32 };
+void rollout_record_label(const RolloutRecord *rollout, char ret[static ROLLOUT_LABEL_SIZE]);
 
 /* Remove the failed instances and the reason. */
 void rollout_record_clear_failures(RolloutRecord *rollout);

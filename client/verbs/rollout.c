@@ -88,9 +88,11 @@ int rollout_is_supported(Client *c, Error *err) {
 
 /* -- Waiting -- */
 
-/* Return whether another text is wanted than that of the rollout: the leader is about to take it over. */
+/* Return whether another text or content is wanted than that of the rollout: the leader is about to take it
+ * over. */
 static bool set_begins(const Set *set) {
-        return !streq(rollout_set_text(set, "hash"), rollout_set_text(set, "wanted"));
+        return !streq(rollout_set_text(set, "hash"), rollout_set_text(set, "wanted")) ||
+               set_number(set, "wantedContent") > 0;
 }
 
 /* Return the exit status of a set in its present state; EXIT_CONTINUES while it is under way. */
@@ -174,13 +176,16 @@ static int head_print(Set *set) {
                      (!set->hash || !streq(rollout_set_text(set, "hash"), set->hash));
         _cleanup_text_ Text key = {}, t = {};
 
-        text_printf(&key, "%s %" PRIu64, state, set_number(set, "revision"));
+        text_printf(&key, "%s ", state);
+        rollout_append_label(&key, set->answer);
         TRY(key.error);
         if (set->head && streq(set->head, key.chars))
                 return 0;
         if (set->head || !fixed) {
                 text_append_printable(&t, rollout_set_text(set, "name"));
-                text_printf(&t, ": revision %" PRIu64 ": ", set_number(set, "revision"));
+                text_append(&t, ": ");
+                rollout_append_label(&t, set->answer);
+                text_append(&t, ": ");
                 rollout_append_summary(&t, set->answer);
                 if (set_is(set, "paused")) {
                         text_printable(&t, ": %s", rollout_set_text(set, "why"));

@@ -8,6 +8,16 @@ bool rollout_is(const JsonValue *answer, const char *state) {
         return streq(member_text(answer, "state"), state);
 }
 
+void rollout_append_label(Text *t, const JsonValue *answer) {
+        const char *what = member_text(answer, "what");
+        uint64_t content = member_number(answer, "content");
+
+        text_printf(t, "%s %" PRIu64, content > 0 ? "content" : "revision",
+                    content > 0 ? content : member_number(answer, "revision"));
+        if (*what)
+                text_printable(t, " (%s)", what);
+}
+
 void rollout_append_instance(Text *t, const JsonValue *instance, const char *head) {
         const char *name = member_text(instance, "name");
 
@@ -26,15 +36,16 @@ void rollout_append_summary(Text *t, const JsonValue *answer) {
                 { "loaded", "loaded" }, { "finished", "finished" },  { "updating", "in progress" },
                 { "failed", "failed" }, { "unreachable", "behind" }, { "waiting", "waiting for a machine" },
         };
-        uint64_t other = member_number(answer, "behind");
+        uint64_t other = member_number(answer, "behind"), content = member_number(answer, "content");
+        const char *kind = content > 0 ? "content" : "revision";
 
         text_append_printable(t, rollout_is(answer, "none") ? "no rollout" : member_text(answer, "state"));
         text_printf(t, ", %" PRIu64 " of %" PRIu64 " available", member_number(answer, "available"),
                     member_number(answer, "of"));
         /* Nothing changes until a request: the instances that may serve with another text count, too. */
         if (other > 0 && (rollout_is(answer, "paused") || rollout_is(answer, "held")))
-                text_printf(t, " with revision %" PRIu64 ", %" PRIu64 " with another revision",
-                            member_number(answer, "revision"), other);
+                text_printf(t, " with %s %" PRIu64 ", %" PRIu64 " with another %s", kind,
+                            content > 0 ? content : member_number(answer, "revision"), other, kind);
         for (size_t i = 0; i < ELEMENTS(counts); i++)
                 if (member_number(answer, counts[i][0]) > 0)
                         text_printf(t, ", %" PRIu64 " %s", member_number(answer, counts[i][0]), counts[i][1]);
@@ -45,8 +56,9 @@ static void print_head(const JsonValue *answer) {
         _cleanup_text_ Text t = {};
 
         text_append_printable(&t, member_text(answer, "name"));
-        text_printf(&t, "   revision %" PRIu64, member_number(answer, "revision"));
-        if (member_number(answer, "from") > 0 &&
+        text_append(&t, "   ");
+        rollout_append_label(&t, answer);
+        if (member_number(answer, "from") > 0 && member_number(answer, "content") == 0 &&
             member_number(answer, "from") != member_number(answer, "revision"))
                 text_printf(&t, " (from %" PRIu64 ")", member_number(answer, "from"));
         text_append(&t, "   ");
@@ -114,8 +126,11 @@ void rollout_append_next(Text *t, const JsonValue *answer) {
         if (!request)
                 return;
         append_journal(t, answer);
-        text_printable(t, "to go on: fleetctl rollout %s %s; to return: fleetctl revert %s", request,
-                       member_text(answer, "name"), member_text(answer, "name"));
+        text_printable(t, "to go on: fleetctl rollout %s %s", request, member_text(answer, "name"));
+        if (member_number(answer, "content") > 0)
+                text_append(t, "; a further change is taken over by itself");
+        else
+                text_printable(t, "; to return: fleetctl revert %s", member_text(answer, "name"));
 }
 
 void rollout_append_reverted(Text *t, const JsonValue *answer) {

@@ -6,6 +6,9 @@
 /* Return whether the rollout is in this state: "rolling", "none" and others. */
 bool rollout_is(const JsonValue *answer, const char *state);
 
+/* Append what the instances get: "revision 3", "content 2 (secret db-password)". */
+void rollout_append_label(Text *t, const JsonValue *answer);
+
 /* Append unit and machine; "web@1.service" is written as "web@1", and the unit 'head' of the set not at all.
  */
 void rollout_append_instance(Text *t, const JsonValue *instance, const char *head);

@@ -9,7 +9,7 @@
 static const char *revision_outcome(const RolloutRecord *r, const char *hash) {
         const RolloutOutcome *ended = r ? rollout_record_outcome(r, hash) : NULL;
 
-        if (r && r->state != ROLLOUT_DONE && streq(r->to.hash, hash))
+        if (r && r->state != ROLLOUT_DONE && streq(r->to.hash, hash) && !rollout_record_is_of_content(r))
                 return rollout_state_to_string(r->state);
         return ended ? rollout_result_to_string(ended->result) : NULL;
 }

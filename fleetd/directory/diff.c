@@ -87,7 +87,8 @@ static int diff_note_warning(DirectoryFile *f) {
 static int diff_note_pause(DirectoryFile *f, const ClusterUnit *u) {
         const RolloutRecord *r = u->rollout;
 
-        if (!r || r->state != ROLLOUT_PAUSED || r->n_failed == 0 || !streq(r->to.hash, u->unit->hash))
+        if (!r || r->state != ROLLOUT_PAUSED || r->n_failed == 0 || !streq(r->to.hash, u->unit->hash) ||
+            rollout_record_is_of_content(r))
                 return diff_note_warning(f);
         return diff_set_error(f, PROBLEM_PAUSED,
                               "%s: the rollout of revision %llu is paused: %s; correct the file, or try the "

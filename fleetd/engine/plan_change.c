@@ -125,6 +125,17 @@ static bool plan_stops_again(const ClusterAssignment *o) {
                (u->unit->placement.global || (LIST_FIRST(&u->assignments) == o && !LIST_NEXT(o, of_unit)));
 }
 
+/* The number of the content of an assignment. A process that runs keeps its content: only a step of a rollout
+ * restarts it for another one. 'kept': an assignment that is rewritten, and starts nothing; or NULL. */
+static uint64_t plan_content(const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *kept) {
+        const ClusterState *s = cluster_state_on(m, u->name);
+        uint64_t number = u->inputs ? u->inputs->number : 0;
+
+        if (kept)
+                return kept->inputs;
+        return s && active_state_is_up(s->state.active) ? MIN(number, s->state.inputs) : number;
+}
+
 AssignmentChange *plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, AssignmentKind kind,
                               VerdictCode why, const char *args, ...) {
         const ClusterAssignment *o = cluster_assignment(pass->cluster, m->id, u->name);
@@ -153,6 +164,8 @@ AssignmentChange *plan_change(Pass *pass, const ClusterMachine *m, const Cluster
                 .hold_ms = plan_hold_ms(pass->cluster, u->unit, o, kind),
                 .finished = kind == ASSIGNMENT_RUN && !starts &&
                             (in_place ? o->finished : plan_is_of_finished(u)),
+                .inputs = plan_content(
+                        m, u, kind == ASSIGNMENT_STOP || (in_place && !starts && !reported) ? o : NULL),
         };
         memcpy(c->machine, m->id, sizeof(c->machine));
         memcpy(c->unit, u->name, sizeof(c->unit));

@@ -75,6 +75,9 @@ bool plan_is_current(const ClusterAssignment *o);
 /* Return whether the assignment has another text than the wanted one of its unit, and names it: the options
  * of the wanted one do not apply to it. */
 bool plan_has_former_text(const ClusterAssignment *o);
+/* Return whether a published state is of the content that the assignment requires. An instance that is not
+ * restarted for a content has any. */
+bool plan_has_content(const ClusterAssignment *o, const UnitState *state);
 AssignmentKind plan_wanted_kind(const ClusterUnit *u);
 bool plan_is_wanted(const ClusterUnit *u);
 /* Return whether the machine reports a unit without an assignment: after a restore, or a partition. */

@@ -37,6 +37,12 @@ bool plan_has_former_text(const ClusterAssignment *o) {
         return o->hash[0] && !plan_is_current(o);
 }
 
+bool plan_has_content(const ClusterAssignment *o, const UnitState *s) {
+        const Unit *unit = o->of->unit;
+
+        return s->inputs >= o->inputs || !unit || !input_policy_restarts(&unit->placement.inputs);
+}
+
 AssignmentKind plan_wanted_kind(const ClusterUnit *u) {
         return u->target == TARGET_LAUNCHED ? ASSIGNMENT_RUN : ASSIGNMENT_LOAD;
 }

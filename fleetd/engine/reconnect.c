@@ -33,14 +33,15 @@ static const ClusterAssignment *reconnect_other(const ClusterUnit *u, size_t *re
 }
 
 /* Return whether the unit goes on where it ran before: it fits there, has been there for longer than
- * elsewhere, passes its checks, has the text that it has elsewhere, and is not being moved or updated. */
+ * elsewhere, passes its checks, has the text and the content that it has elsewhere, and is not being moved or updated. */
 static bool reconnect_keeps(Pass *pass, const ClusterUnit *u, const ClusterAssignment *o,
                             const UnitState *state, const ClusterAssignment *other, size_t n_others) {
         Position p = { .assignment = o };
 
         if (!plan_is_up(o) || n_others > 1 || u->move ||
             (other && (plan_has_finished(other) || other->since_ms < o->since_ms ||
-                       state->health == UNIT_HEALTH_FAILING || !same_string(state->hash, other->hash))))
+                       state->health == UNIT_HEALTH_FAILING || !same_string(state->hash, other->hash) ||
+                       !plan_has_content(other, state))))
                 return false;
         position_judge(pass, &p);
         return p.state == POSITION_FITS;

@@ -47,8 +47,33 @@ static bool instance_kept_text(const ClusterUnit *head, const ClusterAssignment 
                streq(a->hash, (whole ?: head->unit)->hash);
 }
 
-/* Whether the assignment has the wanted text of the set. One that names no text has that of its unit key. */
+uint64_t rollout_content(const ClusterUnit *u) {
+        return u->unit && u->inputs && input_policy_restarts(&u->unit->placement.inputs) ? u->inputs->number :
+                                                                                           0;
+}
+
+static bool state_has_text(const ClusterAssignment *a, const UnitState *s) {
+        return !a->hash[0] || (s->hash && streq(s->hash, a->hash));
+}
+
+/* Whether it has the content of its unit, or is to have it. One that was assigned before there was a content
+ * starts with the present one; a machine may also have started it with a newer one than it was to have. */
+static bool instance_has_content(const ClusterAssignment *a) {
+        const UnitState *s = a->state ? &a->state->state : NULL;
+        uint64_t number = rollout_content(a->of);
+
+        if (a->inputs >= number)
+                return true;
+        if (s && state_has_text(a, s) && (s->inputs > 0 || plan_is_up(a)))
+                return s->inputs >= number;
+        return a->inputs == 0;
+}
+
+/* Whether the assignment has the wanted text of the set, and the content of its unit. One that names no text
+ * has that of its unit key. */
 static bool instance_has_text(const ClusterUnit *head, const ClusterAssignment *a) {
+        if (!instance_has_content(a))
+                return false;
         if (!streq(a->of->unit->base, head->unit->hash) && a->of != head)
                 return instance_kept_text(head, a);
         return plan_is_current(a);
@@ -64,13 +89,15 @@ static const UnitState *instance_state(const ClusterAssignment *a) {
 bool rollout_is_skipped(const ClusterAssignment *a) {
         const UnitState *s = instance_state(a);
 
-        return s && streq(s->job, "condition") && s->hash && streq(s->hash, a->hash);
+        return s && streq(s->job, "condition") && s->hash && streq(s->hash, a->hash) &&
+               plan_has_content(a, s);
 }
 
 bool rollout_was_available(const ClusterAssignment *a) {
         const ClusterState *s = a->state;
 
-        return s && s->state.available && same_string(s->state.hash, a->hash);
+        return s && s->state.available && same_string(s->state.hash, a->hash) &&
+               plan_has_content(a, &s->state);
 }
 
 /* Return whether the machine has reported a state after it was down: it is about to be up. */
@@ -87,8 +114,8 @@ static const char *instance_failure(const ClusterAssignment *a) {
         if (presence_is_down(a->machine->presence))
                 return rollout_was_available(a) ? "its machine was lost after its update" :
                                                   "its machine was lost during its update";
-        if (!s || (a->hash[0] && s->hash && !streq(s->hash, a->hash)))
-                return NULL; /* of the former text: it stops, for example */
+        if (!s || (a->hash[0] && s->hash && !streq(s->hash, a->hash)) || !plan_has_content(a, s))
+                return NULL; /* of the former text or content: it stops, for example */
         if (s->job[0] && !streq(s->job, "condition"))
                 return s->reason ?: "systemd did not start it";
         if (s->health == UNIT_HEALTH_FAILING)
@@ -114,7 +141,7 @@ static bool instance_is_unexecuted(const ClusterAssignment *a) {
         const ClusterState *s = a->state;
 
         return a->machine->presence == PRESENCE_UP && a->hash[0] &&
-               (!s || !s->state.hash || !streq(s->state.hash, a->hash) || streq(s->state.active, "inactive"));
+               (!rollout_is_executed(a) || streq(s->state.active, "inactive"));
 }
 
 bool rollout_is_hindered(const RolloutSet *set, char *ret_why, size_t size) {
@@ -137,13 +164,18 @@ bool rollout_is_hindered(const RolloutSet *set, char *ret_why, size_t size) {
         return false;
 }
 
-/* With the text that is assigned: until its machine has executed the assignment, its step is unfinished. */
+bool rollout_is_executed(const ClusterAssignment *a) {
+        const ClusterState *s = a->state;
+
+        return s && state_has_text(a, &s->state) && plan_has_content(a, &s->state);
+}
+
+/* With the text and the content that are assigned: until its machine has executed the assignment, its step is
+ * unfinished. */
 static bool instance_is_available(const ClusterAssignment *a) {
         const ClusterState *s = a->state;
 
-        if (!s || !s->state.available || a->machine->presence != PRESENCE_UP)
-                return false;
-        return !a->hash[0] || (s->state.hash && streq(s->state.hash, a->hash));
+        return s && s->state.available && a->machine->presence == PRESENCE_UP && rollout_is_executed(a);
 }
 
 bool rollout_is_available(const ClusterAssignment *a) {
@@ -178,7 +210,8 @@ bool rollout_surges(const Cluster *cluster, const ClusterAssignment *surge) {
 
         if (cluster_unit_has_unreadable(head, LAYOUT_ROLLOUT))
                 return true;
-        if (!r || r->state == ROLLOUT_DONE || !streq(r->to.hash, rollout_hash_of(head, surge)))
+        if (!r || r->state == ROLLOUT_DONE || !streq(r->to.hash, rollout_hash_of(head, surge)) ||
+            !instance_has_content(surge))
                 return false;
         return r->state != ROLLOUT_PAUSED || r->n_failed == 0;
 }
@@ -266,7 +299,9 @@ bool rollout_is_due(const ClusterUnit *u, const ClusterUnit *head) {
         if (u != head && set_lacks_text(head, u))
                 return true;
         return head->rollout && (!streq(head->rollout->to.hash, head->unit->hash) ||
-                                 !streq(head->rollout->to.hash, head->rollout->completed.hash));
+                                 !streq(head->rollout->to.hash, head->rollout->completed.hash) ||
+                                 head->rollout->to.inputs != head->rollout->completed.inputs ||
+                                 head->rollout->to.inputs < rollout_content(u));
 }
 
 bool rollout_is_absent(const RolloutSet *set, const RolloutInstance *p) {
@@ -475,6 +510,11 @@ static int set_add_joiner(RolloutSet *set, size_t *capacity, const ClusterUnit *
         return 0;
 }
 
+static void set_add_content(RolloutSet *set, const ClusterUnit *u) {
+        if (rollout_content(u) > rollout_set_content(set))
+                set->content = u->inputs;
+}
+
 static int set_read_followers(const Cluster *cluster, RolloutSet *set, size_t *capacity) {
         const char *name = set->head->name;
         UnitPosition at = {};
@@ -490,6 +530,7 @@ static int set_read_followers(const Cluster *cluster, RolloutSet *set, size_t *c
                         r = set_add_joiner(set, &n_joiners, u);
                         continue;
                 }
+                set_add_content(set, u);
                 r = set_add_follower(set, &n_followers, u);
                 if (r == 0)
                         r = set_add_joiner(set, &n_joiners, u);
@@ -513,6 +554,7 @@ int rollout_set_read(const Cluster *cluster, const ClusterUnit *head, RolloutSet
         size_t capacity = 0;
         int r = 0;
 
+        set_add_content(&set, head);
         if (head->unit && rollout_is_template(head))
                 r = set_read_followers(cluster, &set, &capacity);
         else if (plan_is_wanted(head) && head->unit->placement.global)
@@ -539,8 +581,10 @@ bool rollout_starts_again(const Unit *text, const RolloutInstance *p) {
         const ClusterAssignment *a = p->assignment;
         const ClusterState *s = a->state;
 
-        return a->kind == ASSIGNMENT_RUN && ((a->hash[0] && streq(a->hash, text->hash)) ||
-                                             (s && s->state.active && streq(s->state.active, "failed")));
+        if (a->kind != ASSIGNMENT_RUN)
+                return false;
+        return (a->hash[0] && streq(a->hash, text->hash) && !(plan_is_up(a) && !instance_has_content(a))) ||
+               (s && s->state.active && streq(s->state.active, "failed"));
 }
 
 bool rollout_has_unknown_text(const ClusterAssignment *a) {
@@ -626,8 +670,14 @@ size_t rollout_available(const RolloutSet *set) {
         return n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE] + set->n_kept - set->n_leaving;
 }
 
+/* What was requested with a text has ended with its rollout: it is not for the next content. */
 UpdatePolicy rollout_policy(const ClusterUnit *head) {
-        return update_policy_for(&head->unit->placement.update, &head->unit->revisions.wanted.update);
+        static const UpdateRequest none;
+        const RolloutRecord *r = head->rollout;
+        bool ended = r && r->completed.inputs > 0 && streq(r->completed.hash, head->unit->hash);
+
+        return update_policy_for(&head->unit->placement.update,
+                                 ended ? &none : &head->unit->revisions.wanted.update);
 }
 
 int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, RolloutBudget *ret) {

@@ -1,5 +1,8 @@
 /* The instances of a set, as the cluster view shows them, and the budget of those that may be unavailable.
  *
+ * With OnChange=restart, an instance has the wanted text only if it has the content of its unit, too: a
+ * former content is as a former text.
+ *
  * An instance is one unit of the set on one machine; of a global unit, one assignment. It is
  *
  *   old           available, with another text
@@ -47,7 +50,9 @@ typedef struct RolloutInstance {
 /* The instances of a set. After rollout_set_sort() they are in the order of their updates without zones: by
  * the name of the unit, or of the machine. */
 typedef struct RolloutSet {
-        const ClusterUnit *head; /* the unit, or the template */
+        const ClusterUnit *head;     /* the unit, or the template */
+        const InputsRecord *content; /* with the highest number of the units that are restarted for another
+                                        one; NULL: none is */
         RolloutInstance *instances;
         size_t n, n_of[_INSTANCE_STATE_MAX];
         bool unsorted;
@@ -80,8 +85,17 @@ const char *rollout_instance_word(const RolloutInstance *p);
 /* Return the unit that names the set of a unit: its template if it follows one, else itself. Never NULL. */
 const ClusterUnit *rollout_head(const Cluster *cluster, const ClusterUnit *unit);
 
+/* Return the number of the content that the instances of a unit have to have; 0: any, as without
+ * OnChange=restart. */
+uint64_t rollout_content(const ClusterUnit *unit);
+/* Return the highest one of the set. */
+static inline uint64_t rollout_set_content(const RolloutSet *set) {
+        return set->content ? set->content->number : 0;
+}
+
 /* Return whether the update of an instance in place to this text requests a start, also if the text takes
- * effect without a restart: it has the text and has failed, or systemd reports that it has failed. */
+ * effect without a restart: it has the text and has failed, or systemd reports that it has failed; or it has
+ * to have another content, and does not run. */
 bool rollout_starts_again(const Unit *text, const RolloutInstance *instance);
 
 /* The hash by which the set of this head knows the text of an assignment. */
@@ -119,6 +133,8 @@ bool rollout_surges(const Cluster *cluster, const ClusterAssignment *surge);
 /* Read the text that a step gives to a unit of the set. 1, 0 and no change of *ret, which is NULL: that of
  * the head, or a negative errno. */
 int rollout_compose(const ClusterUnit *head, const ClusterUnit *u, Unit **ret);
+/* Return whether its machine has published a state with the text and the content of the assignment. */
+bool rollout_is_executed(const ClusterAssignment *assignment);
 /* Return whether the text that an assignment names is available on its machine. */
 bool rollout_is_available(const ClusterAssignment *assignment);
 /* Return whether it was, by the last state that a machine published which is not up now. */

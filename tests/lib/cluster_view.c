@@ -224,6 +224,7 @@ static void put_state(ClusterView *p, const char *machine, const char *unit, con
                 state.health = health == UNIT_HEALTH_NONE ? health_of(active) : health;
                 state.available = health == UNIT_HEALTH_NONE && streq(active, "active");
         }
+        state.inputs = o ? o->inputs : was ? was->state.inputs : 0;
         if (o && o->kind == ASSIGNMENT_STOP && o->unless_running && streq(active, "active"))
                 state.kept = o->index;
         stored_state_write(&t, &state);

@@ -28,10 +28,12 @@ typedef struct Play {
         const char *failure;  /* reason of an instance that fails; NULL: "exit status 1" */
         bool template;
         Quality quality[REVISIONS];
+        Quality contents[REVISIONS]; /* by number: of an instance whose text is good */
         struct {
                 char unit[32], machine[8];
                 bool present;
-                uint64_t index; /* of the assignment that its machine has executed */
+                uint64_t index;  /* of the assignment that its machine has executed */
+                uint64_t inputs; /* number of its content */
                 uint64_t started_ms;
                 unsigned n_starts;
         } instances[INSTANCES];
@@ -125,6 +127,31 @@ static inline const ClusterAssignment *assignment_of(Play *play, size_t i) {
                                   play->instances[i].unit);
 }
 
+/* The content of this unit, or of all that have an instance. */
+static inline void put_content(Play *play, const char *unit, unsigned number) {
+        char key[LAYOUT_KEY_MAX], value[64];
+
+        snprintf(value, sizeof(value), "{\"number\":%u,\"what\":\"secret pw\"}", number);
+        cluster_view_put(&play->p, layout_key(key, LAYOUT_INPUTS, unit, NULL), value);
+}
+
+static inline void change_content(Play *play, unsigned number) {
+        for (size_t i = 0; i < play->n; i++)
+                put_content(play, play->instances[i].unit, number);
+}
+
+static inline uint64_t content_of(Play *play, const char *unit) {
+        const ClusterUnit *u = cluster_any_unit(&play->p.cluster, unit);
+
+        return u && u->inputs ? u->inputs->number : 0;
+}
+
+static inline Quality quality_of(Play *play, size_t i) {
+        Quality quality = play->quality[assignment_of(play, i)->revision];
+
+        return quality != GOOD ? quality : play->contents[play->instances[i].inputs];
+}
+
 /* 'id': of the machine; 'instead': that of the one on which the unit stops then, or "". */
 static inline void put_assignment_instead(Play *play, const char *id, const char *unit, unsigned revision,
                                           uint64_t since_ms, const char *instead) {
@@ -132,11 +159,11 @@ static inline void put_assignment_instead(Play *play, const char *id, const char
         char key[LAYOUT_KEY_MAX], value[512];
 
         snprintf(value, sizeof(value),
-                 "{\"base\":\"%s\",\"hash\":\"%s\",\"instead\":\"%s\",\"order\":\"run\",\"own\":%llu,\"rev\":"
-                 "%u,"
-                 "\"since\":%llu}",
-                 streq(text->base, text->hash) ? "" : text->base, text->hash, instead,
-                 (unsigned long long) text->own, revision, (unsigned long long) since_ms);
+                 "{\"base\":\"%s\",\"hash\":\"%s\",\"inputs\":%llu,\"instead\":\"%s\",\"order\":\"run\","
+                 "\"own\":%llu,\"rev\":%u,\"since\":%llu}",
+                 streq(text->base, text->hash) ? "" : text->base, text->hash,
+                 (unsigned long long) content_of(play, unit), instead, (unsigned long long) text->own,
+                 revision, (unsigned long long) since_ms);
         cluster_view_put(&play->p, layout_key(key, LAYOUT_ASSIGNMENT, unit, id), value);
 }
 
@@ -147,14 +174,15 @@ static inline void put_assignment(Play *play, const char *machine, const char *u
 
 static inline void put_state(Play *play, size_t i, const char *active, bool available) {
         const ClusterAssignment *a = assignment_of(play, i);
-        bool unchecked = play->quality[a->revision] == UNCHECKED;
+        bool unchecked = quality_of(play, i) == UNCHECKED;
         char key[LAYOUT_KEY_MAX], value[512];
 
         snprintf(value, sizeof(value),
-                 "{\"active\":\"%s\",\"available\":%s,\"hash\":\"%s\",\"health\":\"%s\",\"load\":\"loaded\","
-                 "\"reason\":\"%s\",\"sub\":\"running\"%s}",
+                 "{\"active\":\"%s\",\"available\":%s,\"hash\":\"%s\",\"health\":\"%s\",\"inputs\":%llu,"
+                 "\"load\":\"loaded\",\"reason\":\"%s\",\"sub\":\"running\"%s}",
                  active, available ? "true" : "false", a->hash,
                  streq(active, "failed") ? "failing" : "passing",
+                 (unsigned long long) play->instances[i].inputs,
                  streq(active, "failed") ? play->failure ?: "exit status 1" : "",
                  unchecked ? ",\"unchecked\":true,\"why\":\"no room\"" : "");
         cluster_view_put(&play->p,
@@ -173,6 +201,7 @@ static inline void add_with(Play *play, const char *unit, const char *machine, u
         snprintf(play->instances[i].machine, sizeof(play->instances[i].machine), "%s", machine);
         put_assignment(play, machine, unit, revision, 1);
         play->instances[i].index = assignment_of(play, i)->index;
+        play->instances[i].inputs = content_of(play, unit);
         put_state(play, i, "active", true);
 }
 
@@ -307,40 +336,44 @@ static inline size_t count_unavailable(Play *play) {
                         &play->p.cluster, machine_id(play->instances[i].machine), play->instances[i].unit);
                 const ClusterAssignment *a = assignment_of(play, i);
 
-                n += !s || !s->state.available || !a || !streq(s->state.hash, a->hash);
+                n += !s || !s->state.available || !a || !streq(s->state.hash, a->hash) ||
+                     s->state.inputs < a->inputs;
         }
         return n;
 }
 
-/* Whether an instance runs and is available with the text that is assigned. */
+/* Whether an instance runs and is available with the text and the content that are assigned. */
 static inline bool has_it(Play *play, size_t i) {
         const ClusterState *s = cluster_state(&play->p.cluster, machine_id(play->instances[i].machine),
                                               play->instances[i].unit);
 
-        return s && s->state.available && streq(s->state.hash, assignment_of(play, i)->hash);
+        return s && s->state.available && streq(s->state.hash, assignment_of(play, i)->hash) &&
+               s->state.inputs >= assignment_of(play, i)->inputs;
 }
 
-/* The machines that are up execute assignments that they have not executed. */
+/* The machines that are up execute assignments that they have not executed, with the present content. */
 static inline void machines_act(Play *play) {
         for (size_t i = 0; i < play->n; i++) {
                 const ClusterMachine *m = cluster_machine(&play->p.cluster,
                                                           machine_id(play->instances[i].machine));
                 const ClusterAssignment *a = assignment_of(play, i);
 
-                if (!a || m->presence != PRESENCE_UP || play->quality[a->revision] == STUCK)
+                if (!a || m->presence != PRESENCE_UP || play->quality[a->revision] == STUCK ||
+                    play->contents[a->inputs] == STUCK)
                         continue;
                 if (play->instances[i].index != a->index && has_it(play, i))
                         play->instances[i].index = a->index;
                 else if (play->instances[i].index != a->index) {
                         play->instances[i].index = a->index;
+                        play->instances[i].inputs = content_of(play, play->instances[i].unit);
                         play->instances[i].started_ms = play->p.cluster.now_ms;
                         play->instances[i].n_starts++;
                         put_state(play, i,
-                                  play->quality[a->revision] == FAILS     ? "failed" :
-                                  play->quality[a->revision] == UNSTARTED ? "inactive" :
-                                                                            "active",
+                                  quality_of(play, i) == FAILS     ? "failed" :
+                                  quality_of(play, i) == UNSTARTED ? "inactive" :
+                                                                     "active",
                                   false);
-                } else if (play->instances[i].started_ms > 0 && play->quality[a->revision] == GOOD &&
+                } else if (play->instances[i].started_ms > 0 && quality_of(play, i) == GOOD &&
                            play->p.cluster.now_ms >= play->instances[i].started_ms + 2000) {
                         play->instances[i].started_ms = 0;
                         put_state(play, i, "active", true);

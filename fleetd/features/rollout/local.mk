@@ -5,7 +5,8 @@ FLEETD_SOURCES += fleetd/features/rollout/rollout.h fleetd/features/rollout/roll
 
 if HAVE_CMOCKA
 FLEETD_ROLLOUT_TESTS = tests/unit/test-rollout tests/unit/test-rollout_random tests/unit/test-rollout_surge \
-	tests/unit/test-rollout_ends tests/unit/test-rollout_large tests/unit/test-rollout_budget
+	tests/unit/test-rollout_ends tests/unit/test-rollout_large tests/unit/test-rollout_budget \
+	tests/unit/test-rollout_content
 check_PROGRAMS += $(FLEETD_ROLLOUT_TESTS)
 TESTS += $(FLEETD_ROLLOUT_TESTS)
 tests_unit_test_rollout_SOURCES = tests/unit/test-rollout.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
@@ -17,6 +18,8 @@ tests_unit_test_rollout_surge_SOURCES = tests/unit/test-rollout_surge.c tests/li
 tests_unit_test_rollout_surge_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_rollout_ends_SOURCES = tests/unit/test-rollout_ends.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_rollout_ends_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_rollout_content_SOURCES = tests/unit/test-rollout_content.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_rollout_content_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_rollout_large_SOURCES = tests/unit/test-rollout_large.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_rollout_large_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_rollout_budget_SOURCES = tests/unit/test-rollout_budget.c tests/lib/rollout_play.h tests/lib/drains.h tests/lib/plans.h \

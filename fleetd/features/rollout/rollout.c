@@ -7,23 +7,40 @@ enum { POSTPONE_MS = 60000 };
 
 /* -- One step -- */
 
+/* What the rollout is of precedes the note. */
 static void _printf_(2, 3) rolling_note(Rolling *x, const char *format, ...) {
+        char label[ROLLOUT_LABEL_SIZE], what[HISTORY_REASON_SIZE];
         va_list ap;
 
         va_start(ap, format);
-        text_format_list(x->step->reason, sizeof(x->step->reason), format, ap);
+        text_format_list(what, sizeof(what), format, ap);
         va_end(ap);
+        rollout_record_label(x->next, label);
+        text_format(x->step->reason, sizeof(x->step->reason), "%s: %s", label, what);
         x->step->code = VERDICT_SAID;
         x->changed = true;
 }
 
-static void rolling_set_text(RolloutText *text, uint64_t number, const char *hash) {
+static void rolling_set_text(RolloutText *text, uint64_t number, const char *hash, uint64_t inputs) {
         text->number = number;
         snprintf(text->hash, sizeof(text->hash), "%s", hash);
+        text->inputs = inputs;
+}
+
+static void rolling_set_wanted(Rolling *x) {
+        const Unit *wanted = x->set.head->unit;
+
+        rolling_set_text(&x->next->to, revisions_wanted(&wanted->revisions), wanted->hash,
+                         rollout_set_content(&x->set));
+}
+
+/* Return whether both are of one revision, with any contents. */
+static bool text_is(const RolloutText *a, const RolloutText *b) {
+        return a->number > 0 && b->number > 0 && streq(a->hash, b->hash);
 }
 
 static bool text_equal(const RolloutText *a, const RolloutText *b) {
-        return a->number > 0 && b->number > 0 && streq(a->hash, b->hash);
+        return text_is(a, b) && a->inputs == b->inputs;
 }
 
 /* Keep how the rollout of a text ended: history shows it. Without memory, the outcome is unknown. */
@@ -64,7 +81,8 @@ static int rolling_find_from(Rolling *x, RolloutRecord *r) {
                         if (a->revision == 0 || rolling_is_new(x, p) ||
                             (p->state == INSTANCE_UNREACHABLE && !rollout_was_available(a)))
                                 continue;
-                        rolling_set_text(&r->completed, a->revision, rollout_hash_of(x->set.head, a));
+                        rolling_set_text(&r->completed, a->revision, rollout_hash_of(x->set.head, a),
+                                         rollout_content(p->unit) > 0 ? a->inputs : 0);
                         r->hold_ms = a->hold_ms;
                         return 0;
                 }
@@ -134,11 +152,12 @@ static bool rolling_only_adds(const RolloutRecord *r) {
         return text_equal(&r->completed, &r->to) || text_equal(&r->from, &r->to);
 }
 
-/* A text is wanted that instances do not have. 0 or -ENOMEM. */
+/* A text or content is wanted that instances do not have. 0 or -ENOMEM. */
 static int rolling_begin(Rolling *x, bool supersedes) {
         const Revision *wanted = &x->set.head->unit->revisions.wanted;
         RolloutRecord *r = x->next;
         uint64_t lost = supersedes ? rollout_lost(&x->set, r) : 0;
+        bool content;
 
         if (!supersedes && r->completed.number == 0 && rolling_find_from(x, r) < 0)
                 return -ENOMEM;
@@ -146,12 +165,15 @@ static int rolling_begin(Rolling *x, bool supersedes) {
                 r->from = rolling_has_failed(r, &r->to) ? r->to : r->completed;
         if (r->completed.number > 0 && !rollout_record_outcome(r, r->completed.hash))
                 rolling_end_text(r, &r->completed, ROLLOUT_COMPLETED);
-        rolling_set_text(&r->to, revisions_wanted(&x->set.head->unit->revisions), x->set.head->unit->hash);
+        content = streq(r->to.number > 0 ? r->to.hash : r->completed.hash, x->set.head->unit->hash);
+        rolling_set_wanted(x);
+        if (!content && text_is(&r->from, &r->to)) /* it is a return to that text */
+                r->from.inputs = r->to.inputs;
         if (!supersedes && r->completed.number == 0 && rolling_only_joins(x))
                 r->completed = r->to;
         rolling_note_failed_texts(x);
         rollout_record_drop_outcomes(r, r->to.hash, &x->set.head->unit->revisions);
-        if (text_equal(&r->reverted, &r->to)) /* it is wanted again */
+        if (text_is(&r->reverted, &r->to)) /* it is wanted again */
                 r->reverted = (RolloutText) {};
         rollout_record_clear_failures(r);
         rolling_reset(x);
@@ -168,22 +190,23 @@ static int rolling_begin(Rolling *x, bool supersedes) {
                                     x->set.n_of[INSTANCE_AVAILABLE]) +
                                 lost);
         r->added = 0;
-        snprintf(r->by, sizeof(r->by), "%s", wanted->by);
+        if (!content || rollout_record_is_of_content(r)) /* who has changed an input is not known here */
+                snprintf(r->by, sizeof(r->by), "%s", content ? "" : wanted->by);
         r->before = ROLLOUT_ROLLING;
         r->state = x->canary > 0 && !rolling_only_adds(r) ? ROLLOUT_CANARY : ROLLOUT_ROLLING;
-        if (wanted->how == REVISION_REVERTED && !rolling_has_failed(r, &r->to))
+        if (wanted->how == REVISION_REVERTED && !content && !rolling_has_failed(r, &r->to))
                 r->state = ROLLOUT_REVERTING;
-        rolling_note(x, "revision %llu: %s%s", (unsigned long long) r->to.number,
-                     rollout_state_to_string(r->state), supersedes ? ", instead of the one before" : "");
+        rolling_note(x, "%s%s", rollout_state_to_string(r->state),
+                     supersedes ? ", instead of the one before" : "");
         return 0;
 }
 
 /* 'failed': the text has; otherwise, it is neither good nor bad. */
 static void rolling_pause(Rolling *x, const char *why, bool failed) {
-        if (failed && !text_equal(&x->next->completed, &x->next->to)) /* else all others have it */
+        if (failed && !text_is(&x->next->completed, &x->next->to)) /* else all others have it */
                 rolling_end_text(x->next, &x->next->to, ROLLOUT_FAILED);
         rollout_pause(x->next, x->cluster->now_ms, why);
-        rolling_note(x, "revision %llu: paused: %s", (unsigned long long) x->next->to.number, x->next->why);
+        rolling_note(x, "paused: %s", x->next->why);
         x->step->code = VERDICT_ROLLOUT_PAUSED;
 }
 
@@ -194,14 +217,16 @@ static void rolling_revert(Rolling *x, const char *why) {
         rolling_end_text(r, &r->to, ROLLOUT_REVERTED);
         r->reverted = r->to;
         r->to = r->completed;
+        r->to.inputs = r->from.inputs = r->reverted.inputs; /* the former content is not stored */
         r->available = 0;
         r->state = ROLLOUT_REVERTING;
         rolling_reset(x);
         text_format(r->why, sizeof(r->why), "%s", why);
         memcpy(r->reverted_why, r->why, sizeof(r->reverted_why));
         x->step->change = ROLLOUT_REVERT;
-        rolling_note(x, "revision %llu is reverted to %llu: %s", (unsigned long long) r->reverted.number,
-                     (unsigned long long) r->to.number, why);
+        x->changed = true;
+        text_format(x->step->reason, sizeof(x->step->reason), "revision %llu is reverted to %llu: %s",
+                    (unsigned long long) r->reverted.number, (unsigned long long) r->to.number, why);
         x->step->code = VERDICT_ROLLOUT_REVERTED;
 }
 
@@ -211,7 +236,7 @@ static int rolling_fail(Rolling *x, bool late) {
         UpdateFailureAction action = x->policy.on_failure;
         char why[ROLLOUT_WHY_SIZE];
         VerdictCode code;
-        bool failed;
+        bool failed, content;
 
         TRY(rolling_store_failures(x));
         failed = !late || !rollout_is_hindered(&x->set, why, sizeof(why));
@@ -229,9 +254,11 @@ static int rolling_fail(Rolling *x, bool late) {
         }
         if (action == UPDATE_CONTINUES)
                 return 0;
-        if (failed && action == UPDATE_REVERTS && x->next->completed.number == 0)
-                text_format(why + strlen(why), sizeof(why) - strlen(why), "; no revision to return to");
-        if (failed && action == UPDATE_REVERTS && x->next->completed.number > 0 &&
+        content = rollout_record_is_of_content(x->next);
+        if (failed && action == UPDATE_REVERTS && (content || x->next->completed.number == 0))
+                text_format(why + strlen(why), sizeof(why) - strlen(why), "%s",
+                            content ? "; the former content is not stored" : "; no revision to return to");
+        if (failed && action == UPDATE_REVERTS && x->next->completed.number > 0 && !content &&
             !rolling_only_adds(x->next))
                 rolling_revert(x, why);
         else
@@ -321,8 +348,7 @@ static int rolling_canary(Rolling *x) {
                 return 0;
         x->next->state = ROLLOUT_HELD;
         x->next->until_ms = x->policy.promote_ms > 0 ? x->cluster->now_ms + x->policy.promote_ms : 0;
-        rolling_note(x, "revision %llu: held: %zu of %zu instances have it",
-                     (unsigned long long) x->next->to.number, n[INSTANCE_AVAILABLE], rolling_count(x));
+        rolling_note(x, "held: %zu of %zu instances have it", n[INSTANCE_AVAILABLE], rolling_count(x));
         return 0;
 }
 
@@ -339,10 +365,10 @@ static void rolling_finish(Rolling *x) {
                 rolling_end_text(r, &r->to, ROLLOUT_FAILED);
         else if (x->set.n_of[INSTANCE_AVAILABLE] > 0)
                 rolling_complete(x);
-        if (text_equal(&r->completed, &r->reverted))
+        if (text_is(&r->completed, &r->reverted))
                 r->reverted = (RolloutText) {};
         r->until_ms = 0;
-        rolling_note(x, "revision %llu: done%s", (unsigned long long) r->to.number, rest);
+        rolling_note(x, "done%s", rest);
 }
 
 static int rolling_roll(Rolling *x) {
@@ -399,7 +425,7 @@ static int rolling_held(Rolling *x) {
             (rolling_steps(x) > 0 || (x->set.n_of[INSTANCE_AVAILABLE] == 0 && rolling_behind(x) > 0)))
                 return 0;
         rolling_continue(x);
-        rolling_note(x, "revision %llu: promoted, after Promote=", (unsigned long long) x->next->to.number);
+        rolling_note(x, "promoted, after Promote=");
         return rolling_roll(x);
 }
 
@@ -473,8 +499,7 @@ static int rolling_done(Rolling *x) {
                 if (first && x->canary > 0)
                         r->state = ROLLOUT_CANARY;
                 r->available = rolling_progress(x);
-                rolling_note(x, "revision %llu: continues, as machines have returned",
-                             (unsigned long long) r->to.number);
+                rolling_note(x, "continues, as machines have returned");
                 return r->state == ROLLOUT_CANARY ? rolling_canary(x) : rolling_roll(x);
         }
         e = rolling_choose(x, INSTANCE_IDLE, SIZE_MAX);
@@ -551,13 +576,15 @@ static void rolling_end(Rolling *x) {
                 return;
         }
         rollout_record_clear_failures(r);
-        rolling_note(x, "revision %llu: ended, as no instance is wanted", (unsigned long long) r->to.number);
+        rolling_note(x, "ended, as no instance is wanted");
 }
 
 static int rolling_decide(Rolling *x, bool has_record) {
         const ClusterUnit *head = x->set.head;
         RolloutRecord *r = x->next;
-        bool runs, behind, current = has_record && streq(r->to.hash, head->unit->hash);
+        bool runs, behind,
+                current = has_record && streq(r->to.hash, head->unit->hash) &&
+                          r->to.inputs == rollout_set_content(&x->set);
         int e;
 
         if (current)
@@ -579,7 +606,7 @@ static int rolling_decide(Rolling *x, bool has_record) {
                         if (rolling_begin(x, has_record && r->state != ROLLOUT_DONE) < 0)
                                 return -ENOMEM;
                 } else if (has_record) { /* all instances have the text: they were assigned it as new ones */
-                        rolling_set_text(&r->to, revisions_wanted(&head->unit->revisions), head->unit->hash);
+                        rolling_set_wanted(x);
                         x->changed = true;
                 }
         }

@@ -212,13 +212,13 @@ static bool rolling_is_full(const Rolling *x) {
         return n >= UPDATES_MAX || n * (x->set.head->unit->text_size + 1024) >= UPDATES_BYTES_MAX;
 }
 
-/* The text that the step would assign, with the drop-ins of the instance. Without memory, it may be another
- * one. */
+/* The text and content that the step would assign, with the drop-ins of the instance. Without memory, it may
+ * be another one. */
 static bool state_has_wanted_text(const Rolling *x, const ClusterUnit *u, const UnitState *state) {
         const Unit *wanted = x->set.head->unit;
         _cleanup_unit_ Unit *whole = NULL;
 
-        return rollout_compose(x->set.head, u, &whole) >= 0 &&
+        return state->inputs >= rollout_content(u) && rollout_compose(x->set.head, u, &whole) >= 0 &&
                same_string(state->hash, (whole ?: wanted)->hash);
 }
 
@@ -262,8 +262,7 @@ bool rolling_serves(const Rolling *x, const RolloutInstance *p) {
         const ClusterAssignment *a = p->assignment;
 
         return x->max_surge > 0 && p->state == INSTANCE_BAD && !a->instead[0] &&
-               a->machine->presence == PRESENCE_UP && plan_is_healthy(a) &&
-               same_string(a->state->state.hash, a->hash);
+               a->machine->presence == PRESENCE_UP && plan_is_healthy(a) && rollout_is_executed(a);
 }
 
 bool rolling_may_begin(const Rolling *x) {
@@ -443,7 +442,8 @@ void rolling_note_failed_texts(Rolling *x) {
                 const char *hash = rollout_hash_of(x->set.head, p->assignment);
 
                 if (p->state == INSTANCE_BAD && *hash && !streq(hash, x->next->completed.hash) &&
-                    !rollout_record_outcome(x->next, hash) && rollout_has_failed(p->assignment))
+                    !streq(hash, x->next->to.hash) && !rollout_record_outcome(x->next, hash) &&
+                    rollout_has_failed(p->assignment))
                         (void) rollout_record_end(x->next, hash, ROLLOUT_FAILED);
         }
 }

@@ -30,6 +30,8 @@ static void explain_updating(const Explaining *x, const ClusterAssignment *a, Er
 
         if (a->machine->presence != PRESENCE_UP)
                 error_set(ret, 0, "%s %s", cluster_machine_name(a->machine), explain_presence(a->machine));
+        else if (s && same_string(s->state.hash, a->hash) && !rollout_is_executed(a))
+                error_set(ret, 0, "it still has its former content; its host is about to start it again");
         else if (!s || s->index < a->index)
                 error_set(ret, 0, "starting");
         else if (s->state.hash && a->hash[0] && !streq(s->state.hash, a->hash))

@@ -14,6 +14,7 @@ static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit
                 .revision = revisions_wanted(&head->unit->revisions),
                 .finished = !p->to && plan_stays_finished(o),
                 .since_ms = rollout_starts_again(text, p) ? cluster->now_ms : o->since_ms,
+                .inputs = o->of->inputs ? o->of->inputs->number : 0,
         };
 
         if (o->hold_ms > 0) /* otherwise its process has no guard: it is stopped, and starts with one */

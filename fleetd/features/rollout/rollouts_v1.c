@@ -118,6 +118,12 @@ static uint64_t rollout_age(const Cluster *c, uint64_t ms) {
         return ms == 0 || ms > c->now_ms ? 0 : c->now_ms - ms;
 }
 
+/* Write "content", its number, of a rollout of another content. */
+static void rollout_write_content(Text *t, const RolloutRecord *o) {
+        if (rollout_record_is_of_content(o))
+                json_add_u64(t, "content", o->to.inputs);
+}
+
 /* Write the rollout of a set; its state is "none" if there has been none. 0 or -ENOMEM. */
 static int rollout_write(Text *t, const Request *request, const ClusterUnit *head, bool instances) {
         const Cluster *c = request_cluster(request);
@@ -141,6 +147,7 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         json_add_u64(t, "behind", n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_IDLE]);
         json_add_string(t, "by", o->by);
         json_add_u64(t, "completed", o->completed.number);
+        rollout_write_content(t, o);
         json_add_u64(t, "failed", n[INSTANCE_FAILED]);
         json_add_u64(t, "finished", set.n_finished);
         json_add_u64(t, "from", o->from.number);
@@ -171,10 +178,14 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         if (set.n_waiting > set.n_moving)
                 json_add_u64(t, "waiting", set.n_waiting - set.n_moving);
         json_add_string(t, "wanted", head->unit->hash);
+        if (head->rollout && o->to.inputs != rollout_set_content(&set))
+                json_add_u64(t, "wantedContent", rollout_set_content(&set));
         if (instances)
                 plan_write_warnings(t, head,
                                     set.n + set.n_missing - n[INSTANCE_IDLE] - n[INSTANCE_LOADED] -
                                             n[INSTANCE_ENDED]);
+        if (rollout_record_is_of_content(o) && set.content && set.content->number == o->to.inputs)
+                json_add_string(t, "what", set.content->what);
         json_add_string(t, "why", o->why);
         json_close(t, '}');
         rollout_set_done(&set);
@@ -254,6 +265,7 @@ void rollouts_write(Text *t, const Request *request) {
                 const RolloutRecord *r = heads[i]->rollout;
 
                 json_open(t, NULL, '{');
+                rollout_write_content(t, r);
                 rollout_write_failure(t, r);
                 json_add_string(t, "name", heads[i]->name);
                 json_add_u64(t, "progressMs", rollout_age(c, r->progress_ms));
@@ -271,13 +283,16 @@ static bool rollout_is_paused_for(const RolloutRecord *r, const RolloutInstance 
                rollout_is_paused_by(r, p->unit->name, p->assignment->machine->id);
 }
 
-/* Return how many instances are assigned the text of the rollout. */
+/* Return how many instances are assigned the text of the rollout, and the content of their units. */
 static size_t rollout_count_with_text(const RolloutSet *set) {
         size_t n = 0;
 
-        for (size_t i = 0; i < set->n; i++)
-                n += streq(rollout_hash_of(set->head, set->instances[i].assignment),
-                           set->head->rollout->to.hash);
+        for (size_t i = 0; i < set->n; i++) {
+                const ClusterAssignment *a = set->instances[i].assignment;
+
+                n += streq(rollout_hash_of(set->head, a), set->head->rollout->to.hash) &&
+                     a->inputs >= rollout_content(a->of);
+        }
         return n;
 }
 
@@ -288,6 +303,7 @@ static void rollout_write_reason(Text *t, const Request *request, const ClusterU
         const ClusterUnit *head = u->unit ? rollout_head(c, u) : u;
         const RolloutRecord *o = head->rollout;
         _cleanup_text_ Text line = {}, next = {};
+        char label[ROLLOUT_LABEL_SIZE];
         RolloutSet set = {};
         Error why = {};
 
@@ -297,12 +313,13 @@ static void rollout_write_reason(Text *t, const Request *request, const ClusterU
                 t->error = -ENOMEM;
                 return;
         }
-        text_printf(&line, "%s: revision %llu: %s, %zu of %zu available", head->name,
-                    (unsigned long long) o->to.number, rollout_state_to_string(o->state),
-                    set.n_of[INSTANCE_AVAILABLE] - set.n_finished,
+        rollout_record_label(o, label);
+        text_printf(&line, "%s: %s: %s, %zu of %zu available", head->name, label,
+                    rollout_state_to_string(o->state), set.n_of[INSTANCE_AVAILABLE] - set.n_finished,
                     set.n - set.n_of[INSTANCE_ENDED] - set.n_of[INSTANCE_SKIPPED]);
         if (o->state == ROLLOUT_PAUSED)
-                text_printf(&line, ", %zu with its text: %s", rollout_count_with_text(&set), o->why);
+                text_printf(&line, ", %zu with its %s: %s", rollout_count_with_text(&set),
+                            rollout_record_is_of_content(o) ? "content" : "text", o->why);
         for (size_t i = 0; i < set.n; i++) {
                 if (set.instances[i].unit != u || u->unit->placement.global)
                         continue;
@@ -378,6 +395,7 @@ static unsigned rollout_put(Request *request, const ClusterUnit *head, RolloutVe
         _cleanup_rollout_ RolloutRecord next = {};
         _cleanup_text_ Text reason = {};
         const char *user = request_user(request);
+        char label[ROLLOUT_LABEL_SIZE];
         int r;
 
         r = rollout_ask(head, verb,
@@ -385,7 +403,8 @@ static unsigned rollout_put(Request *request, const ClusterUnit *head, RolloutVe
                         err);
         if (r < 0)
                 return request_refused(r, err) == 500 ? 500 : 409;
-        text_printf(&reason, "revision %llu: %s", (unsigned long long) next.to.number, done[verb]);
+        rollout_record_label(&next, label);
+        text_printf(&reason, "%s: %s", label, done[verb]);
         return change_sent(request, "the rollout",
                            reason.error < 0 ? reason.error :
                                               registry_roll(request_registry(request), 0,
@@ -425,12 +444,13 @@ void rollout_write_why(Text *t, const Request *request, const ClusterUnit *u) {
 static bool rollouts_find_waiting(ProblemSearch *s, const ProblemRow *row) {
         const RolloutRecord *r = s->unit->rollout;
         uint64_t age_ms = r ? s->cluster->now_ms - MIN(r->progress_ms, s->cluster->now_ms) : 0;
+        char label[ROLLOUT_LABEL_SIZE];
 
         if (!r || !s->unit->unit)
                 return false;
+        rollout_record_label(r, label);
         if (r->state == ROLLOUT_PAUSED) {
-                text_printf(&s->what, "the rollout of revision %" PRIu64 " is paused: %s", r->to.number,
-                            r->why);
+                text_printf(&s->what, "the rollout of %s is paused: %s", label, r->why);
                 for (size_t i = 0; i < s->n_machines; i++) {
                         const ClusterProblem *p = cluster_problem(s->cluster, s->machines[i]->id, s->subject);
 
@@ -442,9 +462,11 @@ static bool rollouts_find_waiting(ProblemSearch *s, const ProblemRow *row) {
         }
         if (r->state != ROLLOUT_HELD || r->progress_ms == 0 || age_ms < ROLLOUT_HELD_MS)
                 return false;
-        text_printf(&s->what, "the rollout of revision %" PRIu64 " is held for ", r->to.number);
+        text_printf(&s->what, "the rollout of %s is held for ", label);
         append_span(&s->what, age_ms);
         s->next = "rollout promote ";
+        if (rollout_record_is_of_content(r)) /* there is none to which it could return */
+                return problems_add(s, row, "%s", "");
         return problems_add(s, row, "; to return: fleetctl revert %s", s->subject);
 }
 
