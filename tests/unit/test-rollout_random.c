@@ -1,5 +1,6 @@
-/* Properties of rollouts, in random plays: texts that start, fail or hang, hosts that leave and return,
- * processes that end, requests of people, and leaders that change. A failure prints the seed of its play:
+/* Properties of rollouts, in random plays: texts and contents that start, fail or hang, hosts that leave and
+ * return, processes that end, requests of people, and leaders that change. A failure prints the seed of its
+ * play:
  *
  *      test-rollout_random [SEED]
  */
@@ -22,7 +23,8 @@ typedef struct Terms {
         char options[256];
         bool global;
         unsigned n, max_unavailable, min_available, canary, failures, pause_s, promote_s;
-        bool percent; /* of max_unavailable */
+        bool percent;  /* of max_unavailable */
+        bool restarts; /* for another content */
         UpdateFailureAction action;
 } Terms;
 
@@ -73,6 +75,9 @@ static Terms draw_terms(Random *random) {
                    chance(random, 80) ? UPDATE_REVERTS :
                                         UPDATE_CONTINUES;
         OPTION("UpdateOnFailure=%s\n", actions[t.action]);
+        t.restarts = chance(random, 50);
+        if (t.restarts)
+                OPTION("Secret=pw\nOnChange=restart\n");
 #undef OPTION
         return t;
 }
@@ -138,7 +143,8 @@ static void check_step(Play *play, const Terms *t, const RolloutStep *next, uint
                 if (!is_up(play, i) && !was_abandoned(&next->next, a))
                         fail_msg("seed %llu: %s on %s is updated, and its host is not up",
                                  (unsigned long long) seed, a->unit, a->machine->id);
-                if (streq(a->hash, head_of(play)->unit->hash) && (!record || record->retry <= a->index))
+                if (streq(a->hash, head_of(play)->unit->hash) && a->inputs >= rollout_content(a->of) &&
+                    (!record || record->retry <= a->index))
                         fail_msg("seed %llu: %s on %s has the wanted text, and is updated",
                                  (unsigned long long) seed, a->unit, a->machine->id);
         }
@@ -217,10 +223,27 @@ static void revert_to(Play *play, unsigned revision) {
         put_unit(play, play->head, revision, NULL, REVISION_REVERTED);
 }
 
-static void disturb(Play *play, Random *random, unsigned *revisions) {
+/* Of a part of the set, as a rule of all. Its number is the highest of the set, and one more. */
+static void change_contents(Play *play, Random *random, unsigned *number) {
+        bool all = chance(random, 70);
+
+        if (*number + 1 == REVISIONS)
+                return;
+        play->contents[++*number] = (Quality) below(random, 3);
+        for (size_t i = 0; i < play->n; i++)
+                if (all || chance(random, 50))
+                        put_content(play, play->instances[i].unit, *number);
+}
+
+static void disturb(Play *play, const Terms *t, Random *random, unsigned *revisions, unsigned *number) {
         size_t i = below(random, (unsigned) play->n);
 
-        switch (below(random, 30)) {
+        switch (below(random, t->restarts ? 33 : 30)) {
+        case 30:
+        case 31:
+        case 32:
+                change_contents(play, random, number);
+                break;
         case 0:
         case 1:
                 if (*revisions + 1 < REVISIONS) {
@@ -289,7 +312,7 @@ static uint64_t first_play(void) {
 
 static void steps_keep_the_budget_and_rollouts_end(void **state) {
         for (uint64_t seed = first_play(); seed <= plays(); seed++) {
-                unsigned revisions = 1;
+                unsigned revisions = 1, number = 0;
                 Random random;
                 Terms t;
                 _cleanup_(end) Play play;
@@ -298,7 +321,7 @@ static void steps_keep_the_budget_and_rollouts_end(void **state) {
                 t = draw_terms(&random);
                 begin_random(&play, &t, &random);
                 for (unsigned s = 0, n = 20 + below(&random, 100); s < n; s++) {
-                        disturb(&play, &random, &revisions);
+                        disturb(&play, &t, &random, &revisions, &number);
                         steps_checked(&play, &t, seed);
                         if (chance(&random, 70)) /* else they are slow */
                                 machines_act(&play);
@@ -416,12 +439,61 @@ static void a_revert_starts_only_instances_that_differ(void **state) {
         }
 }
 
+/* One content after the other, without faults: a bad one takes the budget at most, and the next one needs no
+ * request. */
+static void each_content_restarts_an_instance_once(void **state) {
+        for (uint64_t seed = first_play(); seed <= plays(); seed++) {
+                unsigned before[INSTANCES];
+                size_t touched = 0, max;
+                Random random;
+                Terms t;
+                _cleanup_(end) Play play;
+
+                random_seed(&random, seed);
+                t = draw_terms(&random);
+                if (!t.restarts || t.action == UPDATE_CONTINUES || t.failures > 0 ||
+                    (t.canary > 0 && t.promote_s == 0)) {
+                        play = (Play) {};
+                        continue;
+                }
+                begin_random(&play, &t, &random);
+                change_content(&play, 1);
+                for (unsigned s = 0; s < bound_s(&t); s++)
+                        second_checked(&play, &t, seed);
+                play.contents[2] = FAILS;
+                for (size_t i = 0; i < play.n; i++)
+                        before[i] = play.instances[i].n_starts;
+                change_content(&play, 2);
+                for (unsigned s = 0; s < bound_s(&t); s++)
+                        second_checked(&play, &t, seed);
+                for (size_t i = 0; i < play.n; i++)
+                        touched += play.instances[i].n_starts > before[i];
+                max = t.percent ? MAX(t.n * t.max_unavailable / 100, (size_t) 1) : t.max_unavailable;
+                if (touched == 0 || touched > max || record_of(&play)->state != ROLLOUT_PAUSED)
+                        fail_msg("seed %llu: %zu of %u instances got a content that fails; terms: %s",
+                                 (unsigned long long) seed, touched, t.n, t.options);
+                change_content(&play, 3);
+                for (unsigned s = 0; s < bound_s(&t); s++)
+                        second_checked(&play, &t, seed);
+                for (size_t i = 0; i < play.n; i++)
+                        if (play.instances[i].inputs != 3 || play.instances[i].n_starts > before[i] + 2)
+                                fail_msg(
+                                        "seed %llu: %s on %s has content %llu after %u starts; terms: %s; %s",
+                                        (unsigned long long) seed, play.instances[i].unit,
+                                        play.instances[i].machine,
+                                        (unsigned long long) play.instances[i].inputs,
+                                        play.instances[i].n_starts - before[i], t.options, play.reasons);
+                assert_int_equal(record_of(&play)->state, ROLLOUT_DONE);
+        }
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(steps_keep_the_budget_and_rollouts_end),
                 cmocka_unit_test(any_leader_reaches_the_same_end),
                 cmocka_unit_test(a_bad_text_takes_the_budget_at_most),
                 cmocka_unit_test(a_revert_starts_only_instances_that_differ),
+                cmocka_unit_test(each_content_restarts_an_instance_once),
         };
 
         if (argc > 1)
