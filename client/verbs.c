@@ -48,6 +48,7 @@
         VERB(revert)            \
         VERB(rollout)           \
         VERB(scale)             \
+        VERB(secret)            \
         VERB(services)          \
         VERB(show)              \
         VERB(ssh)               \

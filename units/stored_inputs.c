@@ -15,6 +15,7 @@ static const JsonList secret_units = { NULL,
 static const JsonField secret_fields[] = {
         { "by", JSON_FIELD_CHARS_CUT, offsetof(SecretRecord, by), .size = RECORDED_BY_SIZE },
         { "clusterKey", JSON_FIELD_U64, offsetof(SecretRecord, cluster_key), true },
+        { "lost", JSON_FIELD_BOOL, offsetof(SecretRecord, lost) },
         { "sealed", JSON_FIELD_OWNED_OR_NULL, offsetof(SecretRecord, sealed) },
         { "set", JSON_FIELD_U64, offsetof(SecretRecord, set_ms) },
         { "size", JSON_FIELD_U64, offsetof(SecretRecord, size), true },

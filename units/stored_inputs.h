@@ -13,10 +13,11 @@ enum {
         INPUTS_WHAT_SIZE = 128, /* bytes; a longer one is cut */
 };
 
-/* {"by","clusterKey","sealed","set","size","units":[],"version"} */
+/* {"by","clusterKey","lost","sealed","set","size","units":[],"version"} */
 typedef struct SecretRecord {
         char by[RECORDED_BY_SIZE];
         uint64_t cluster_key; /* number of the key with which it is sealed */
+        bool lost; /* the leader has no such key, and it is not the present one: the value cannot be opened */
         char *sealed;         /* owned; base64; NULL in the cluster view: it is read from the store */
         uint64_t set_ms;      /* wall clock */
         uint64_t size;        /* bytes of the value */

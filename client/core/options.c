@@ -105,6 +105,12 @@ static const Flag flags[] = {
         { "force", 0, "drain", FLAG_BOOL, AT(force), "Also move units with Move=no; not units with data" },
         { "force", 0, "move", FLAG_BOOL, AT(force),
           "Also a unit with Move=no, and a unit with data, without its data" },
+        { "units", 0, "secret", FLAG_TEXT, AT(secret_units),
+          "set: names or patterns of the units that may have it, separated by commas (default: as before; of "
+          "a "
+          "new one all)" },
+        { "file", 0, "secret", FLAG_TEXT, AT(file), "set: read the value from this file; - is stdin" },
+        { "force", 0, "secret", FLAG_BOOL, AT(force), "rm: also a secret that units name" },
         { "timeout", 0, "move", FLAG_TEXT, AT(timeout),
           "End the wait after this time; the move continues (default never)" },
         { "moves", 0, "rebalance", FLAG_NUMBER, AT(moves), "Plan at most N moves (default and maximum 100)" },

@@ -48,6 +48,7 @@ typedef struct Options {
         const char *token_ttl, *token_replace, *token_metadata, *token_from; /* NULL: not given */
         const char *rights, *out;                                            /* cert; NULL: not given */
         const char *write;
+        const char *secret_units; /* NULL: not given */
         bool restricted, restricted_given, compromised;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         const char *cluster_name, *spread, *sticky, *voters; /* NULL: not given */

@@ -61,6 +61,7 @@ static const struct {
         { "maintenance", "", "", true },
         { "rollout", "", "", true },
         { "move", "", "", true },
+        { "secret", "secret", " ", true },
 };
 
 static void append_happening(Text *t, const char *kind, const char *machine, const char *reason,

@@ -2,6 +2,7 @@
 #include "client/core/machines.h"
 #include "client/core/notes.h"
 #include "client/verbs/overview.h"
+#include "client/verbs/secret.h"
 
 enum { MARGIN_MS = 10000 }; /* an answer takes less */
 
@@ -80,6 +81,7 @@ static void remove_print_compromised(Client *c, const char *name) {
         printf("Set again what %s could read: the key file of PeerKey= if hosts have one, and passwords and "
                "private keys in units and in the keys of the cluster\n",
                name);
+        secrets_print_all(c);
 }
 
 /* Print the units that wait for the machine, which has their data. */

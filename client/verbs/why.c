@@ -413,6 +413,20 @@ static void print_data(const JsonValue *root) {
         print_words(&t);
 }
 
+/* Print why the unit has no content of its inputs, or not the present one, with the next step. */
+static void print_inputs(const JsonValue *root) {
+        const JsonValue *inputs = json_value_member(root, "inputs");
+        _cleanup_text_ Text t = {}, command = {};
+
+        if (!*member_text(inputs, "problem"))
+                return;
+        text_printable(&t, "%s: %s%s", member_text(root, "name"), member_text(inputs, "problem"),
+                       member_number(inputs, "number") > 0 ? "; its former content is in force" : "");
+        if (*member_text(inputs, "command"))
+                text_printable(&command, "fleetctl %s", member_text(inputs, "command"));
+        output_words_and(&t, command.size > 0 ? "   " : "", &command, CONTINUED);
+}
+
 static void print_why(Client *c, const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         size_t n = json_value_count(machines), width = 0;
@@ -426,6 +440,7 @@ static void print_why(Client *c, const JsonValue *root) {
         print_states(c, &v, root);
         print_place(root);
         print_data(root);
+        print_inputs(root);
         print_pending_stops(root);
         if (unit_name_is_template(member_text(root, "name")))
                 return;

@@ -76,23 +76,35 @@ static void forward_move(Forward *f, ForwardState state) {
         forward_enter(f, state);
 }
 
-/* Return the replica to use: one that answers, or whose first answer is due. */
-static const char *forward_replica(const Api *api) {
-        const char *machine = kv_replica_in_use(api->host->store);
-        uint64_t silent_ms = kv_replica_silent_ms(api->host->store, machine);
+/* Set the replica to use: one that answers, or whose first answer is due; of a member the leader. Return
+ * whether there is one. */
+static bool forward_replica(const Api *api, char ret[static MACHINE_ID_SIZE]) {
+        KvStore *store = api->host->store;
+        const char *machine = kv_replica_in_use(store);
+        KvState state = {};
+        uint64_t silent_ms;
 
-        return machine[0] && (silent_ms == UINT64_MAX || silent_ms < FORWARD_SILENT_MS) ? machine : NULL;
+        if (!kv_is_attached(store)) {
+                kv_state(store, &state);
+                machine = state.leader_machine_id;
+        }
+        silent_ms = kv_replica_silent_ms(store, machine);
+        snprintf(ret, MACHINE_ID_SIZE, "%s", machine);
+        return machine[0] && (silent_ms == UINT64_MAX || silent_ms < FORWARD_SILENT_MS);
 }
 
 bool forward_has_replica(const Api *api) {
-        return forward_replica(api);
+        char machine[MACHINE_ID_SIZE];
+
+        return forward_replica(api, machine);
 }
 
 /* Return whether it was sent. */
 static bool forward_try(Forward *f) {
         KvStore *store = f->api->host->store;
-        const char *machine = forward_replica(f->api);
-        PeerSession *session = machine ? peers_dialed(f->api->host->peers, machine) : NULL;
+        PeerSession *session = forward_replica(f->api, f->machine) ?
+                                       peers_dialed(f->api->host->peers, f->machine) :
+                                       NULL;
         _cleanup_writer_ Writer w = {};
         KvPosition position;
 
@@ -101,7 +113,6 @@ static bool forward_try(Forward *f) {
         kv_position(store, &position);
         forward_request_begin(call_number(&f->call), position.lineage, kv_seen(store), &w);
         write_raw(&w, f->asked.bytes, f->asked.size);
-        memcpy(f->machine, machine, sizeof(f->machine));
         if (call_send(&f->call, session, PEER_FORWARD, &w) < 0)
                 return false;
         forward_move(f, FORWARD_SENT);
@@ -169,6 +180,8 @@ static void forward_on_end(Request *request) {
         call_cancel(&f->call);
         forward_leave(f);
         forward_class(f)->bytes -= f->asked.size;
+        if (f->asked.bytes) /* it may have a secret */
+                explicit_bzero(f->asked.bytes, f->asked.size);
         if (!TAILQ_EMPTY(&forward_class(f)->waiting))
                 loop_defer(f->api->loop, &f->api->forwards->soon);
         writer_done(&f->asked);
@@ -406,6 +419,8 @@ void forward_request(Request *request) {
         request->on_drain = forward_on_drain;
         forward_describe(request, &described);
         forward_request_write(&described, &f->asked);
+        if (described.body.size > 0)
+                explicit_bzero((void *) (uintptr_t) described.body.data, described.body.size);
         class->bytes += f->asked.size;
         if (f->asked.error < 0) {
                 request_error(request, 500, "out of memory");

@@ -88,6 +88,7 @@ static void serving_free_one(Serving *s) {
                 TAILQ_REMOVE(&s->api->servings->waiting, s, waiting);
         served_remove(&s->served);
         forward_request_done(&s->asked);
+        explicit_bzero(s->bytes.bytes, s->bytes.size); /* it may have a secret */
         writer_done(&s->bytes);
         text_done(&s->held);
         free(s);

@@ -9,6 +9,7 @@ static const AuthorityOpType types[] = {
         [AUTHORITY_JOIN] = { .step = authority_host_step, .refuse = authority_host_refuse },
         [AUTHORITY_RENEW] = { .step = authority_host_step, .refuse = authority_host_refuse },
         [AUTHORITY_USER] = { .needs_ca = true, .step = authority_user_step },
+        [AUTHORITY_KEY] = { .needs_ca = true, .step = authority_key_step },
 };
 
 static void authority_step(AuthorityOp *op) {
@@ -39,6 +40,7 @@ static void authority_on_update(void *userdata) {
         }
         if (a->wanted_until_ms > now_ms && !registry_cluster(a->registry)->ca_roots)
                 (void) authority_need_ca(a, &(Error) {});
+        authority_reseal(a);
 }
 
 void authority_tick(Authority *a) {

@@ -105,6 +105,24 @@ int authority_need_ca(Authority *a, Error *err) {
         return error_set(err, -EAGAIN, "the leader has not created the CA of the cluster yet");
 }
 
+void authority_key_step(AuthorityOp *op) {
+        authority_op_end(op, NULL);
+}
+
+int authority_prepare_key(Authority *a, AuthorityDone *done, void *userdata, Error *err) {
+        AuthorityOp *op;
+
+        return authority_op_begin(a, AUTHORITY_KEY, done, userdata, &op, err);
+}
+
+int authority_read_key(Authority *a, uint64_t number, ClusterKey *ret, Error *err) {
+        const CaKeys *keys = registry_cluster(a->registry)->ca_keys;
+
+        if (number == 0 && (!keys || keys->n == 0))
+                return error_set(err, -ENOENT, "the cluster has no cluster key");
+        return key_store_read(a->key_store, number > 0 ? number : keys->items[0].cluster_key, ret, err);
+}
+
 void authority_want_ca(Authority *a) {
         a->wanted_until_ms = loop_now_ms(a->loop) + AUTHORITY_MS;
         loop_defer(a->loop, &a->update);

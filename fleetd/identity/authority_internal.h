@@ -31,6 +31,7 @@ typedef enum AuthorityOpKind {
         AUTHORITY_JOIN,   /* of a host with a token */
         AUTHORITY_RENEW,  /* of a host of the cluster */
         AUTHORITY_USER,
+        AUTHORITY_KEY, /* this member can seal with the cluster key */
 } AuthorityOpKind;
 
 /* A request under way: it waits for the CA, for the registry, or for another attempt. */
@@ -126,7 +127,8 @@ struct Authority {
         KeyDistribution keys;
         KeyStore *key_store;
         bool failure_logged;         /* of a change of keys */
-        uint64_t keys_deleted_index; /* of the key of the CA for which former cluster keys were deleted */
+        /* Of the last deletion of former cluster keys: the key of the CA, and the first number in use. */
+        uint64_t keys_deleted_index, keys_deleted_below;
         LIST_HEAD(, AuthorityOp) operations;
 };
 
@@ -165,6 +167,7 @@ void authority_answer_of(const Authority *a, const Text *certificate, Text *root
 /* Steps decide and write; they are called again after authority_op_again(). */
 void authority_token_step(AuthorityOp *op); /* authority_tokens.c */
 void authority_user_step(AuthorityOp *op);  /* authority_users.c */
+void authority_key_step(AuthorityOp *op);   /* authority_ca.c */
 void authority_secure_step(
         AuthorityOp *op);                  /* securing.c: write the setting when no host needs the key file */
 void authority_host_step(AuthorityOp *op); /* authority_hosts.c */
@@ -190,6 +193,8 @@ int authority_request(Authority *a, CaRotationState first, const char *user, Reg
                       void *userdata, Error *err);
 /* Log the first of several failures to continue a change of keys; 0 ends them. */
 void authority_log_failure(Authority *a, int error, const char *action, const Error *err);
+/* On the leader: continue to seal again what components have sealed with former cluster keys. */
+void authority_reseal(Authority *a);
 /* Delete the cluster keys of this host that nothing in the tree is sealed with any longer. */
 void authority_delete_keys(Authority *a);
 

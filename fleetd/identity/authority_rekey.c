@@ -1,5 +1,6 @@
 /* The change of the cluster key: the leader makes the next one, each member stores it, then one transaction
- * seals the private keys of the CA with it. A member deletes a key that the tree no longer needs.
+ * seals the private keys of the CA with it, and then one transaction each secret (Component.reseal). A member
+ * deletes a key that the tree no longer needs.
  *
  * If the former keys are compromised, the same transaction begins a rotation of the CA, so that its new root
  * was never sealed with the former cluster key. If no member has the cluster key, as after a restore on
@@ -10,8 +11,8 @@
 #include "fleetd/identity/rotation.h"
 
 /* Seal the private key of each root that remains. The caller frees *ret, also after a failure. */
-static int authority_reseal(Authority *a, const CaRoots *roots, const ClusterKey *next, CaKeys *ret,
-                            Error *err) {
+static int authority_reseal_ca(Authority *a, const CaRoots *roots, const ClusterKey *next, CaKeys *ret,
+                               Error *err) {
         for (size_t i = 0; i < roots->n; i++) {
                 _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
                 int r;
@@ -68,7 +69,7 @@ static int authority_write_rekey(Authority *a, const KvState *state, const Clust
         authority_remaining_roots(c->ca_roots, compromised, &roots);
         if (lost)
                 roots.n = 0;
-        r = TRY(authority_reseal(a, &roots, next, &keys, err));
+        r = TRY(authority_reseal_ca(a, &roots, next, &keys, err));
         if (compromised || lost) {
                 added = &roots.items[roots.n];
                 *added = (CaRoot) { .state = lost ? CA_ROOT_CURRENT : CA_ROOT_NEXT };
@@ -208,19 +209,59 @@ int authority_compromised(Authority *a, const ClusterMachine *remove, const char
         return r < 0 ? error_set(err, r, "Failed to replace the compromised keys: %s", strerror(-r)) : 0;
 }
 
-void authority_delete_keys(Authority *a) {
+/* -- What components have sealed -- */
+
+void authority_reseal(Authority *a) {
+        const Component *const *components = a->host->components;
+        static const char action[] = "seal secrets with the present cluster key";
+        Error err = {};
+        int r = 0;
+
+        if (!registry_cluster(a->registry)->ca_keys || a->changing || a->keys.problem.code != VERDICT_NONE ||
+            kv_leads(a->store) == 0 || !registry_is_current(a->registry))
+                return;
+        for (size_t i = 0; components && components[i] && r == 0; i++)
+                if (components[i]->reseal && a->host->selves[i])
+                        r = components[i]->reseal(a->host->selves[i], authority_on_changed, a, &err);
+        if (r > 0)
+                a->changing = action;
+        if (r != 0 && r != -EAGAIN)
+                authority_log_failure(a, r, action, &err);
+}
+
+/* Return the number of the first cluster key in use. 'own': of secrets, only keys that this host has: another
+ * one is lost, and keeps no later key. */
+static uint64_t authority_first_used(Authority *a, bool own) {
         const Cluster *c = registry_cluster(a->registry);
         uint64_t first = UINT64_MAX;
+
+        for (size_t i = 0; i < c->ca_keys->n; i++)
+                first = MIN(first, c->ca_keys->items[i].cluster_key);
+        for (const ClusterSecret *s = c->secrets; s; s = s->hh.next) {
+                _cleanup_cluster_key_ ClusterKey key = {};
+                uint64_t number = s->record.cluster_key;
+
+                if (number < first && (!own || key_store_read(a->key_store, number, &key, NULL) != -ENOENT))
+                        first = number;
+        }
+        return first;
+}
+
+void authority_delete_keys(Authority *a) {
+        const Cluster *c = registry_cluster(a->registry);
+        uint64_t first;
         Error err = {};
         int r;
 
-        if (!c->ca_keys || c->ca_keys->n == 0 || c->ca_keys_index == a->keys_deleted_index ||
+        if (!c->ca_keys || c->ca_keys->n == 0 || cluster_has_unreadable(c, LAYOUT_SECRET) ||
             !registry_is_current(a->registry))
                 return;
-        for (size_t i = 0; i < c->ca_keys->n; i++)
-                first = MIN(first, c->ca_keys->items[i].cluster_key);
-        r = key_store_delete_below(a->key_store, first, &err);
+        first = authority_first_used(a, false);
+        if (c->ca_keys_index == a->keys_deleted_index && first == a->keys_deleted_below)
+                return;
+        r = key_store_delete_below(a->key_store, authority_first_used(a, true), &err);
         if (r < 0)
                 log_warning(((LogFields) { .error = r }), "%s", error_text(&err, r));
         a->keys_deleted_index = c->ca_keys_index;
+        a->keys_deleted_below = first;
 }

@@ -45,6 +45,7 @@ typedef enum HistoryKind {
         HISTORY_MAINTENANCE, /* of a machine; reason: cordoned, draining, drained or uncordoned, and why */
         HISTORY_ROLLOUT, /* of the set of a unit or template; reason: the revision, and what happens to it */
         HISTORY_MOVE,    /* of a unit to a machine, by a request; reason: its begin, or how it ended */
+        HISTORY_SECRET,  /* reason: its name, and what happened to it */
         _HISTORY_KIND_MAX,
         _HISTORY_KIND_INVALID = -EINVAL,
 } HistoryKind;

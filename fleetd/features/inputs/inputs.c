@@ -15,4 +15,11 @@ static void *inputs_close(void *self) {
         return NULL;
 }
 
-const Component inputs_component = { "inputs", inputs_open, inputs_close };
+const Component inputs_component = { "inputs",
+                                     inputs_open,
+                                     inputs_close,
+                                     .routes = secrets_routes,
+                                     .n_routes = SECRETS_ROUTES,
+                                     .write_why = inputs_write_why,
+                                     .problems = inputs_problems,
+                                     .reseal = secrets_reseal };

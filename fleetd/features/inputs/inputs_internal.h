@@ -21,19 +21,27 @@ struct Inputs {
         Watcher *watcher;
         Resolver *resolver;
         Provider *provider; /* NULL: no agent */
+        uint64_t lost_ms;   /* no look at secrets whose key is lost before (secrets.c) */
 };
 
 /* -- secrets.c: of hosts with a replica -- */
 
 /* Seal a value with the present cluster key, for this cluster, name, version and these patterns, which are
- * members of 'record': set cluster_key, size and sealed. -EAGAIN: the key is being opened; -ENOKEY, and other
- * errors: with a message. */
+ * members of 'record': set cluster_key, size and sealed, which the caller frees. -EAGAIN: the key is being
+ * opened; -ENOKEY, and other errors: with a message. */
 int secret_seal(const ComponentHost *host, const char *name, const void *value, size_t size,
                 SecretRecord *record, Error *err);
 /* Read the value of a secret from the tree of this host, with what it says beside it. 0; -ENOENT: it is not
  * set; -EAGAIN: the cluster key is being opened; -ENOKEY, -EBADMSG: with a message. The caller frees
  * *ret_value by tls_secret_free() with its size, which is ret->size. */
 int secret_open(const ComponentHost *host, const char *name, SecretRecord *ret, char **ret_value, Error *err);
+
+/* Write a secret, whose record was decided on the present cluster view and cluster key; NULL: delete it.
+ * 'user' for the history. KV_COMPARE_FAILED: one of them has changed; decide again. */
+int secret_write(Registry *r, const char *name, const SecretRecord *record, const char *user,
+                 RegistryDone done, void *userdata);
+/* Component.reseal: seal one secret with the present key; or record that its key is lost, or has returned. */
+int secrets_reseal(void *inputs, RegistryDone done, void *userdata, Error *err);
 
 /* -- secrets_v1.c -- */
 

@@ -1,0 +1,284 @@
+/* secret: set, list and remove the secrets of the cluster. A value goes to the daemon, and never back. */
+#include <signal.h>
+#include <termios.h>
+
+#include "base/base64.h"
+#include "base/clock.h"
+#include "client/core/client.h"
+#include "client/core/notes.h"
+#include "client/core/times.h"
+#include "client/verbs/kv.h"
+#include "client/verbs/secret.h"
+#include "units/inputs.h"
+
+/* -- The value -- */
+
+static void secret_wipe(Text *t) {
+        if (t->chars)
+                explicit_bzero(t->chars, t->capacity);
+        text_done(t);
+}
+
+static void secret_on_signal(int number) {
+        /* fgets() returns. */
+}
+
+/* Read a line from the terminal, which does not print it; Ctrl-C ends it. 0 or -ECANCELED. */
+static int secret_prompt(const char *prompt, const char *name, char *ret, size_t size) {
+        const struct sigaction ends = { .sa_handler = secret_on_signal };
+        struct sigaction former;
+        struct termios before, silent;
+        char *line = NULL;
+
+        if (tcgetattr(STDIN_FILENO, &before) < 0)
+                return -errno;
+        silent = before;
+        silent.c_lflag &= ~(tcflag_t) ECHO;
+        fprintf(stderr, "%s of %s: ", prompt, name);
+        (void) sigaction(SIGINT, &ends, &former);
+        if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent) == 0)
+                line = fgets(ret, (int) size, stdin);
+        (void) tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+        (void) sigaction(SIGINT, &former, NULL);
+        fputc('\n', stderr);
+        if (line)
+                ret[strcspn(ret, "\n")] = 0;
+        return line ? 0 : -ECANCELED;
+}
+
+/* Return an exit status after a message. */
+static int secret_ask(const char *name, Text *ret) {
+        char value[LINE_MAX], again[LINE_MAX];
+        int status = EXIT_FAILED;
+
+        if (secret_prompt("Value", name, value, sizeof(value)) < 0 ||
+            secret_prompt("The same value", name, again, sizeof(again)) < 0)
+                client_note("nothing was changed");
+        else if (!streq(value, again))
+                client_note("the values differ; nothing was changed");
+        else {
+                text_append(ret, value);
+                status = EXIT_DONE;
+        }
+        explicit_bzero(value, sizeof(value));
+        explicit_bzero(again, sizeof(again));
+        return status;
+}
+
+static int secret_read(Client *c, const char *name, Text *ret) {
+        const char *file = c->options.file ?: "-";
+        char *bytes = NULL;
+        size_t size;
+        int r;
+
+        if (!c->options.file && isatty(STDIN_FILENO))
+                TRY_DONE(secret_ask(name, ret));
+        else {
+                r = kv_read_file(file, SECRET_SIZE_MAX + 1, &bytes, &size);
+                if (r < 0 && r != -EFBIG) {
+                        client_note("Failed to read %s: %s", streq(file, "-") ? "stdin" : file, strerror(-r));
+                        return EXIT_FAILED;
+                }
+                if (r < 0 || size > SECRET_SIZE_MAX) {
+                        free(bytes);
+                        client_note("a secret has at most 64 KiB");
+                        return EXIT_FAILED;
+                }
+                (void) text_reserve(ret, size);
+                text_append_bytes(ret, bytes, size);
+                explicit_bzero(bytes, size);
+                free(bytes);
+        }
+        TRY(ret->error);
+        if (ret->size == 0) {
+                client_note("the value is empty; nothing was changed");
+                return EXIT_FAILED;
+        }
+        if (ret->chars[ret->size - 1] == '\n')
+                client_note("the value ends with a newline, which a unit gets, too; without it: printf %%s "
+                            "VALUE | fleetctl secret set %s",
+                            name);
+        return EXIT_DONE;
+}
+
+/* -- set -- */
+
+static void secret_add_units(Text *body, const char *units) {
+        json_open(body, "units", '[');
+        for (const char *p = units; *p; p += *p == ',') {
+                _cleanup_text_ Text pattern = {};
+                size_t n = strcspn(p, ",");
+
+                text_append_bytes(&pattern, p, n);
+                if (n > 0)
+                        json_add_item(body, text_chars(&pattern));
+                body->error = MIN(body->error, pattern.error);
+                p += n;
+        }
+        json_close(body, ']');
+}
+
+/* Append the sets of units whose instances do the same when the secret changes. */
+static void secret_append_sets(Text *t, const JsonValue *answer, const char *what, bool restart) {
+        size_t n = 0;
+
+        JSON_EACH(set, json_value_member(answer, "usedBy")) {
+                uint64_t instances = member_number(set, "instances");
+
+                if (instances == 0 || streq(member_text(set, "onChange"), "restart") != restart)
+                        continue;
+                text_append(t, n++ == 0 ? what : ", ");
+                text_printable(t, "%s (%llu instance%s)", member_text(set, "name"),
+                               (unsigned long long) instances, plural(instances));
+        }
+}
+
+static int secret_print_set(const JsonValue *answer) {
+        uint64_t size = member_number(answer, "size"), version = member_number(answer, "version");
+        _cleanup_text_ Text t = {};
+
+        text_printable(&t, "%s: version %llu, %llu byte%s", member_text(answer, "name"),
+                       (unsigned long long) version, (unsigned long long) size, plural(size));
+        secret_append_sets(&t, answer,
+                           version == 1 ? "; units that waited start: " : "; restarts one by one: ", true);
+        secret_append_sets(&t, answer, "; used at the next start: ", false);
+        return output_built(&t);
+}
+
+static int secret_set(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_(secret_wipe) Text value = {}, body = {};
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text path = {}, encoded = {};
+        _cleanup_reply_ Reply reply = {};
+        int r;
+
+        if (n > 1)
+                return client_usage("secret set: a value is no argument, which every user of this host could "
+                                    "read: give it on standard input, or in a file with --file=");
+        if (n != 1)
+                return client_usage("secret set: expected the name of a secret");
+        if (!secret_name_is_valid(args[0]))
+                return client_usage(
+                        "secret set: a name has 1 to 64 letters, digits, '.', '_', '-', and begins "
+                        "with a letter or a digit");
+        TRY_DONE(secret_read(c, args[0], &value));
+        (void) text_reserve(&body, 2 * value.size + 4096); /* one that grows leaves copies */
+        json_open(&body, NULL, '{');
+        if (c->options.secret_units)
+                secret_add_units(&body, c->options.secret_units);
+        json_begin(&body, "value");
+        text_append_char(&body, '"');
+        text_append_base64(&body, value.chars, value.size, false);
+        text_append_char(&body, '"');
+        json_close(&body, '}');
+        r = TRY_VERB(client_request(c, "PUT", client_path_of(&path, "/fleet/v1/secrets/", args[0], ""), &body,
+                                    &reply, err),
+                     err, "Failed to set secret %s: ", args[0]);
+        r = client_take_answer(c, &reply, &root, err);
+        return r != 0 || !root ? r : secret_print_set(root);
+}
+
+/* -- ls -- */
+
+static void secret_append_uses(Text *t, const JsonValue *secret) {
+        if (member_bool(secret, "lost"))
+                text_append(t, "cannot be opened");
+        JSON_EACH(set, json_value_member(secret, "usedBy"))
+                text_printf(t, "%s%s: %llu of %llu run with it", t->size > 0 ? "; " : "",
+                            member_text(set, "name"), (unsigned long long) member_number(set, "current"),
+                            (unsigned long long) member_number(set, "instances"));
+}
+
+static void secret_add_row(Table *table, const JsonValue *secret) {
+        _cleanup_text_ Text set = {}, units = {}, uses = {};
+
+        append_clock(&set, member_number(secret, "set"), clock_real_ms(), true);
+        JSON_EACH(item, json_value_member(secret, "units"))
+                text_printf(&units, "%s%s", item_i > 0 ? "," : "", json_value_string(item) ?: "");
+        secret_append_uses(&uses, secret);
+        table_cell(table, "%s", member_text(secret, "name"));
+        table_cell(table, "%llu", (unsigned long long) member_number(secret, "version"));
+        table_cell(table, "%llu B", (unsigned long long) member_number(secret, "size"));
+        table_add(table, &set);
+        table_cell(table, "%s", member_text(secret, "by"));
+        if (units.size == 0)
+                text_append_char(&units, '*');
+        table_add(table, &units);
+        table_add(table, &uses);
+}
+
+static int secret_list(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_table_ Table table = table_begin("NAME,VERSION,SIZE,SET,BY,UNITS,USED BY");
+        _cleanup_json_ JsonValue *root = NULL;
+
+        if (n > 0)
+                return client_usage("secret ls: expected no arguments");
+        TRY_VERB(client_read(c, "/fleet/v1/secrets", &root, err), err, "Failed to list secrets: ");
+        JSON_EACH(item, json_value_member(root, "secrets"))
+                secret_add_row(&table, item);
+        return root ? table_print(&table, true) : EXIT_DONE;
+}
+
+void secrets_print_all(Client *c) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text names = {};
+
+        if (client_get_json(c, "/fleet/v1/secrets", &root, NULL) < 0)
+                return; /* an older daemon has none */
+        JSON_EACH(item, json_value_member(root, "secrets"))
+                text_printable(&names, "%s%s", item_i > 0 ? ", " : "", member_text(item, "name"));
+        if (names.size > 0)
+                printf("Set these secrets again, which it could read: %s (fleetctl secret set)\n",
+                       names.chars);
+}
+
+/* -- rm, get -- */
+
+static int secret_remove(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_text_ Text path = {};
+        _cleanup_reply_ Reply reply = {};
+        int r;
+
+        if (n != 1)
+                return client_usage("secret rm: expected the name of a secret");
+        r = TRY_VERB(client_find(c, "DELETE",
+                                 client_path_of(&path, "/fleet/v1/secrets/", args[0],
+                                                c->options.force ? "?force=true" : ""),
+                                 &reply, err),
+                     err, "Failed to remove secret %s: ", args[0]);
+        if (r == 0) {
+                client_note("secret %s is not set", args[0]);
+                return EXIT_ABSENT;
+        }
+        printf("Secret %s removed\n", args[0]);
+        return EXIT_DONE;
+}
+
+static int secret_get(Client *c, char **args, size_t n, Error *err) {
+        return client_usage("secret get: no command prints a value; a unit gets it as a credential, by "
+                            "Secret=NAME in [X-Fleet]: man fleet-secrets");
+}
+
+static int secret_run(Client *c, char **args, size_t n, Error *err) {
+        static const struct {
+                const char *name;
+                VerbRun *run;
+        } secret_verbs[] = {
+                { "get", secret_get }, { "ls", secret_list }, { "rm", secret_remove }, { "set", secret_set }
+        };
+
+        if (n == 0)
+                return secret_list(c, args, n, err);
+        for (size_t i = 0; i < ELEMENTS(secret_verbs); i++)
+                if (streq(secret_verbs[i].name, args[0]))
+                        return secret_verbs[i].run(c, args + 1, n - 1, err);
+        return client_fail_verb("secret", args[0], "[ls] | set NAME | rm NAME");
+}
+
+VERB(secret, "secret", "json", "[ls] | set NAME | rm NAME", "Set, list and remove secrets for units",
+     "A value is read from standard input, unchanged, and at a terminal without echo. A unit gets it as a\n"
+     "credential, by Secret=NAME in [X-Fleet]; no command prints it. set gives a secret that exists its\n"
+     "next version. rm is rejected while a unit names the secret.\n"
+     "Exit status 4 if there is no such secret.\n\n"
+     "printf %s \"$PW\" | fleetctl secret set db-password --units='shop*'\n",
+     secret_run);
