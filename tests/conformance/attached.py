@@ -92,6 +92,9 @@ REQUESTS = {
     "GET /fleet/v1/services/*": [(V1 + "/services/none", None)],
     "GET /fleet/v1/rollouts": [(V1 + "/rollouts", None)],
     "GET /fleet/v1/rebalance": [(V1 + "/rebalance", None), (V1 + "/rebalance?unit=none.service", None), (V1 + "/rebalance?moves=0", None)],
+    "PUT /fleet/v1/secrets/*": [(V1 + "/secrets/s%s", '{"units":["u*"],"value":"YQ=="}'), (V1 + "/secrets/s%s", '{"value":""}'), (V1 + "/secrets/-", '{"value":"YQ=="}'), (V1 + "/secrets/s%s", "{")],
+    "GET /fleet/v1/secrets": [(V1 + "/secrets", None)],
+    "DELETE /fleet/v1/secrets/*": [(V1 + "/secrets/s%s", None), (V1 + "/secrets/none", None)],
     "GET /fleet/v1/rollouts/*": [(V1 + "/rollouts/u%s.service", None), (V1 + "/rollouts/none.service", None)],
     "PUT /fleet/v1/rollouts/*": [(V1 + "/rollouts/u%s.service", '{"request":"pause"}'), (V1 + "/rollouts/u%s.service", '{"request":"none"}')],
     "GET /fleet/v1/machines/*": [(V1 + "/machines/00000000000000000000000000000001", None), (V1 + "/machines/none", None)],
@@ -179,7 +182,7 @@ def ask(path, method, target, body=None, kind=None):
 
 ATTEMPTS = 12  # of requests and commands while the replica in use ends again and again
 # A host that has ended could be removed; the others depend on how often a request was sent, and on how many changes there were since the start.
-NOT_AGAIN = {"DELETE /fleet/v1/machines/*", "GET /fleet/v1/history", "GET /fleet/v1/kv/changes", "GET /fleet/v1/events"}
+NOT_AGAIN = {"DELETE /fleet/v1/machines/*", "PUT /fleet/v1/secrets/*", "DELETE /fleet/v1/secrets/*", "GET /fleet/v1/history", "GET /fleet/v1/kv/changes", "GET /fleet/v1/events"}
 
 
 def ask_again(path, *request):

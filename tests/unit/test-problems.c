@@ -63,11 +63,11 @@ static void append_found(Text *t, ProblemSearch *s) {
         json_value_free(list);
 }
 
-extern const Component reboot_component, rollout_component, services_component;
+extern const Component reboot_component, rollout_component, services_component, inputs_component;
 
 static ProblemSearch search_new(const ClusterView *p) {
         static const Component *const components[] = { &reboot_component, &rollout_component,
-                                                       &services_component, NULL };
+                                                       &services_component, &inputs_component, NULL };
         char *id = malloc(MACHINE_ID_SIZE);
 
         assert_non_null(id);
