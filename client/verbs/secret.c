@@ -36,9 +36,9 @@ static int secret_prompt(const char *prompt, const char *name, char *ret, size_t
         silent.c_lflag &= ~(tcflag_t) ECHO;
         fprintf(stderr, "%s of %s: ", prompt, name);
         (void) sigaction(SIGINT, &ends, &former);
-        if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent) == 0)
+        if (tcsetattr(STDIN_FILENO, TCSANOW, &silent) == 0)
                 line = fgets(ret, (int) size, stdin);
-        (void) tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+        (void) tcsetattr(STDIN_FILENO, TCSANOW, &before);
         (void) sigaction(SIGINT, &former, NULL);
         fputc('\n', stderr);
         if (line)
@@ -142,7 +142,8 @@ static int secret_print_set(const JsonValue *answer) {
         secret_append_sets(&t, answer,
                            version == 1 ? "; units that waited start: " : "; restarts one by one: ", true);
         secret_append_sets(&t, answer, "; used at the next start: ", false);
-        return output_built(&t);
+        output_words(&t, 2);
+        return EXIT_DONE;
 }
 
 static int secret_set(Client *c, char **args, size_t n, Error *err) {
