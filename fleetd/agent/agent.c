@@ -237,6 +237,7 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         agent_record_since(a, u);
         agent_record_completed(a, u);
         agent_record_lost_start(a, u);
+        agent_record_content(a, u);
         agent_record_observed(a, u);
         s = agent_next_step(a, u, &reason);
         if (u->reload && s != AGENT_STOP)
@@ -246,6 +247,10 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
                 log_debug(((LogFields) { .unit = u->name }), "%s: %s waits (%s)", u->name,
                           agent_step_to_string(s), u->last_error);
                 return AGENT_NOTHING;
+        }
+        if (!agent_is_provided(a, u, s)) {
+                s = AGENT_NOTHING;
+                reason = u->last_error;
         }
         u->refused = s == AGENT_REFUSE;
         if (s != AGENT_WRITE)

@@ -82,6 +82,7 @@ typedef struct AgentUnit {
         SetHealth set_others;                /* the answer, without this instance */
         bool unchecked;                      /* health.unchecked, as counted and logged */
         bool singleton;                      /* assigned to run here, with Singleton=yes */
+        uint64_t content;                    /* that its files had when it was last read; 0: not known */
         AgentText *text;                     /* owned; NULL: no text was needed that only the tree has */
         bool dirty;                          /* in the dirty set */
         TAILQ_ENTRY(AgentUnit) dirty_units;
@@ -157,6 +158,10 @@ struct Agent {
 
 /* -- duties.c -- */
 
+/* Return the number of the content that the files of the unit have; 0: none, or it needs none. */
+uint64_t agent_content(const Agent *a, const Unit *text);
+/* Return whether the files of the unit have what the step requires; if not, why is in u->last_error. */
+bool agent_is_provided(Agent *a, AgentUnit *u, AgentStep s);
 /* Write what goes with the file of the unit, which is to have this text: as Duty.stage. */
 int agent_stage_duties(Agent *a, AgentUnit *u, const Unit *text, Error *err);
 /* Begin what goes with a start or an assigned stop of the unit. 0, or a negative errno: it is not started. */
@@ -271,6 +276,10 @@ bool agent_record_done(Agent *a, AgentUnit *u, AssignmentRecord *record);
 void agent_record_observed(Agent *a, AgentUnit *u);
 /* Record that the unit has completed if only the cluster has that; see agent_has_completed_before(). */
 void agent_record_completed(Agent *a, AgentUnit *u);
+/* Record the content that the unit has, as far as it was not started by the agent. */
+void agent_record_content(Agent *a, AgentUnit *u);
+/* Record the content that a start or a reload has given to the unit. */
+void agent_record_provided(Agent *a, AssignmentRecord *record, uint64_t content);
 /* Record the time of the assignment that was executed: records of older versions lack it. */
 void agent_record_since(Agent *a, const AgentUnit *u);
 /* Keep the record that the unit was stopped because of another one if its start was lost. */
@@ -341,6 +350,7 @@ struct AgentCall {
         bool all;                  /* of a listing: all units with a file, too */
         uint64_t save;             /* of the records, for which the call waits */
         char hash[UNIT_HASH_SIZE]; /* of a reload: the text that is in force */
+        uint64_t content;          /* of a reload: what its files have */
         uint64_t listing;          /* its number among a->n_listings */
         TAILQ_ENTRY(AgentCall) waiting_calls;
 };

@@ -1,5 +1,6 @@
 /* What this host does around a unit, beside its steps: the agent first, then the components in the order of
  * their table. */
+#include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
 
 /* In the order of the calls. NULL: nothing. */
@@ -17,6 +18,55 @@ static const struct {
 /* Return the duty of the component at this place; NULL: it has none, or is not opened here. */
 static const Duty *agent_duty(const Agent *a, size_t i) {
         return a->host->selves[i] ? a->host->components[i]->duty : NULL;
+}
+
+uint64_t agent_content(const Agent *a, const Unit *text) {
+        uint64_t content = 0;
+
+        if (!input_policy_is_set(&text->placement.inputs))
+                return 0;
+        for (size_t i = 0; a->host->components && a->host->components[i]; i++)
+                if (agent_duty(a, i) && agent_duty(a, i)->provided)
+                        content = agent_duty(a, i)->provided(a->host->selves[i], text->name);
+        return content;
+}
+
+/* Return whether the step begins, or leads to, a run of the unit with what its files have. */
+static bool agent_requires_content(const Agent *a, const AgentUnit *u, AgentStep s) {
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
+
+        if (s == AGENT_STOP) /* a replacement */
+                return a->fresh && assignment && assignment->kind == ASSIGNMENT_RUN;
+        return s == AGENT_WRITE || s == AGENT_START || s == AGENT_RELOAD;
+}
+
+bool agent_is_provided(Agent *a, AgentUnit *u, AgentStep s) {
+        const Unit *text = agent_unit_text(a, u);
+        const ClusterAssignment *assignment = a->fresh ? agent_assignment(a, u->name) : NULL;
+        /* Without the cluster any content will do, and so it does for the file of a unit that runs on. */
+        bool any = !assignment || (s == AGENT_WRITE && agent_is_started(&u->seen));
+        _cleanup_text_ Text message = {};
+        Verdict why = {};
+        int r = 0;
+
+        if (!text || !input_policy_is_set(&text->placement.inputs) || !agent_requires_content(a, u, s))
+                return true;
+        for (size_t i = 0; a->host->components && a->host->components[i] && r == 0; i++)
+                if (agent_duty(a, i) && agent_duty(a, i)->provide)
+                        r = agent_duty(a, i)->provide(a->host->selves[i], text, any ? 0 : assignment->inputs,
+                                                      &why);
+        if (r == 0)
+                return true;
+        if (r != -EAGAIN)
+                agent_retry_soon(a);
+        verdict_append(&message, &why);
+        if (message.chars && !same_string(u->last_error, message.chars)) {
+                log_info(((LogFields) { .unit = u->name }), "%s: %s waits: %s", u->name,
+                         agent_step_to_string(s), message.chars);
+                text_format(u->last_error, sizeof(u->last_error), "%s", message.chars);
+        }
+        u->waits = verdict_rows[why.code].bad; /* what others cause is shown with the cause */
+        return false;
 }
 
 int agent_stage_duties(Agent *a, AgentUnit *u, const Unit *text, Error *err) {

@@ -32,19 +32,24 @@ static void agent_start_ended(Agent *a, AgentUnit *u, int error) {
 }
 
 /* The process has the text that was in force when it was reloaded. */
-static void agent_reload_ended(Agent *a, AgentUnit *u, const char *hash, int error) {
+static void agent_reload_ended(Agent *a, AgentUnit *u, const AgentCall *call, int error) {
         const Unit *text = a->fresh ? agent_assigned_text(a, u) : NULL;
+        AssignmentRecord *record;
 
         u->reload = NULL;
         u->reload_failed = error == -EIO;
         if (error == 0)
                 health_begin_watch(&u->health);
-        if (error < 0 || !text || !streq(text->hash, hash))
+        if (error < 0 || !text || !streq(text->hash, call->hash))
                 return;
-        if (agent_record_assignment(a, u, false, false) < 0)
+        if (agent_record_assignment(a, u, false, false) < 0) {
                 agent_retry_soon(a);
-        else
-                agent_record_reload(a, u, false);
+                return;
+        }
+        agent_record_reload(a, u, false);
+        record = records_get(&a->records, u->name);
+        if (record)
+                agent_record_provided(a, record, MAX(record->inputs, call->content));
 }
 
 /* A reload lasts until TimeoutStartSec=, which may be infinite. The job of a stop replaces that of the
@@ -66,7 +71,7 @@ static void agent_call_done(void *userdata, int error, const char *message) {
         if (call->step == AGENT_START)
                 agent_start_ended(a, agent_call_unit(call, 0), error);
         if (call->step == AGENT_RELOAD && call->names.n > 0)
-                agent_reload_ended(a, agent_call_unit(call, 0), call->hash, error);
+                agent_reload_ended(a, agent_call_unit(call, 0), call, error);
         if (call->step == AGENT_REMOVE)
                 a->removing = false;
         if (call->step == AGENT_WRITE) {
@@ -296,6 +301,10 @@ static bool agent_is_due(Agent *a, const AgentCall *call, AgentUnit *u) {
         if (record)
                 agent_record_not_started(record);
         s = agent_next_step(a, u, &reason);
+        if (s == call->step && !agent_is_provided(a, u, s)) {
+                s = AGENT_NOTHING;
+                reason = u->last_error;
+        }
         if (s == call->step) {
                 if (record)
                         agent_record_started(a, record);
@@ -319,6 +328,7 @@ static int (*agent_call_operation(const AgentCall *call))(Systemd *, const char 
 static void agent_begin_call(AgentCall *call) {
         Agent *a = call->agent;
         AgentUnit *u = agent_call_unit(call, 0);
+        AssignmentRecord *record;
         int r;
 
         if (call->step == AGENT_REMOVE) {
@@ -330,7 +340,10 @@ static void agent_begin_call(AgentCall *call) {
                 agent_call_done(call, 0, "");
                 return;
         }
+        record = records_get(&a->records, u->name);
         if (call->step == AGENT_START) {
+                if (record && record->unit) /* its files may have a newer content than when it was saved */
+                        agent_record_provided(a, record, agent_content(a, record->unit));
                 u->job_ended = u->ended_first = false;
                 u->start_counts = true;
                 u->ends = 0;
@@ -344,6 +357,7 @@ static void agent_begin_call(AgentCall *call) {
         }
         if (call->step == AGENT_RELOAD) {
                 memcpy(call->hash, u->seen.hash, sizeof(call->hash));
+                call->content = record && record->unit ? agent_content(a, record->unit) : 0;
                 u->reload = call;
         }
         r = agent_call_operation(call)(a->systemd, call->names.items[0], agent_call_done, call);

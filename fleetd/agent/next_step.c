@@ -115,12 +115,13 @@ bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s) {
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason) {
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
         const Cluster *c = registry_cluster(a->registry);
+        const Unit *text = agent_assigned_text(a, u);
 
         return agent_plan(
                 &(AgentView) {
                         .assignment = assignment,
                         .unit = agent_cluster_unit(a, u),
-                        .text = agent_assigned_text(a, u),
+                        .text = text,
                         .record = records_get(&a->records, u->name),
                         .seen = u->observed ? &u->seen : NULL,
                         .boot_id = a->boot_id,
@@ -134,6 +135,7 @@ AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason)
                                     streq(u->outdated_invocation, u->seen.invocation_id),
                         .alone_ms = a->partition.ms,
                         .inherited = agent_inherits(c, assignment),
+                        .content = text ? agent_content(a, text) : 0,
                 },
                 ret_reason);
 }

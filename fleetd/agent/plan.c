@@ -7,6 +7,8 @@ static const char *const step_names[] = {
         [AGENT_RESTART] = "restart", [AGENT_RELOAD] = "reload",
 };
 
+static const char plan_content_changed[] = "its secrets or configuration have changed";
+
 const char *agent_step_to_string(AgentStep step) {
         return step_names[step];
 }
@@ -99,6 +101,15 @@ static bool plan_has_finished(const AssignmentRecord *record, const char *boot_i
                (!record->unit->placement.global || streq(record->started_boot, boot_id));
 }
 
+/* Return whether the unit has to be started again to have the content that is assigned. One that has finished
+ * does not run again for that. */
+static bool plan_lacks_content(const AgentView *v) {
+        const AssignmentRecord *record = v->record;
+
+        return record && record->kind == ASSIGNMENT_RUN && record->inputs < v->assignment->inputs &&
+               input_policy_restarts(&v->text->placement.inputs) && !plan_has_finished(record, v->boot_id);
+}
+
 /* Return whether this assignment's start was already made: in this boot, or for good. */
 static bool plan_was_started(const AgentView *v) {
         const AssignmentRecord *record = v->record;
@@ -114,7 +125,7 @@ static bool plan_was_started(const AgentView *v) {
                      (record->since_ms > 0 ? record->since_ms == v->assignment->since_ms :
                                              record->unit_index != v->assignment->unit_index);
         /* One that has finished gets another text for its next run, which a trigger or a user begins. */
-        same_text = unit_runs_same(record->unit, v->text) ||
+        same_text = (unit_runs_same(record->unit, v->text) && !plan_lacks_content(v)) ||
                     (v->assignment->finished && plan_has_finished(record, v->boot_id));
         return same_order && same_text &&
                (plan_has_finished(record, v->boot_id) || streq(record->started_boot, v->boot_id));
@@ -171,6 +182,15 @@ static bool plan_reloads(const AgentView *v) {
                (record->reloading && effect_can_reload(&v->text->file));
 }
 
+/* Return whether the unit is active, and its files have a newer content than at its last start or reload. */
+static bool plan_reloads_content(const AgentView *v) {
+        const InputPolicy *inputs = &v->text->placement.inputs;
+
+        return inputs->on_change == ON_CHANGE_RELOAD && input_policy_is_set(inputs) &&
+               v->record->inputs < v->content && streq(v->seen->active, "active") && !v->seen->job &&
+               effect_can_reload(&v->text->file);
+}
+
 /* Return whether a process with the recorded text may go on with the assigned one. It is reloaded for the
  * assignment with which it was started: for a new one, it was to stop in between. Units that are loaded are
  * not reloaded. */
@@ -197,6 +217,8 @@ static AgentStep plan_started(const AgentView *v, bool differs, const char **why
                 return plan_step(AGENT_NOTHING, "it is reloaded when its job has ended", why);
         if (reloads)
                 return plan_step(AGENT_RELOAD, "its ReloadTrigger= has changed", why);
+        if (plan_reloads_content(v))
+                return plan_step(AGENT_RELOAD, plan_content_changed, why);
         if (pending || record->index != v->assignment->index ||
             record->unit_index != v->assignment->unit_index)
                 return plan_step(AGENT_RECORD, "the assignment matches the running unit", why);
@@ -254,6 +276,9 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                                  plan_is_inherited(v) ? "the restored or recovered cluster has another text" :
                                                         "its text has changed",
                                  why);
+
+        if (v->assignment->kind == ASSIGNMENT_RUN && agent_is_started(seen) && plan_lacks_content(v))
+                return plan_step(AGENT_STOP, plan_content_changed, why);
 
         if (v->assignment->kind == ASSIGNMENT_LOAD) {
                 if (agent_is_started(seen) && record &&

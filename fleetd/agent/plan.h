@@ -42,6 +42,7 @@ typedef struct AgentView {
         uint64_t alone_ms; /* time without contact to the cluster, as OnPartition= counts it; 0 while 'fresh'
                             */
         bool inherited;    /* the assignment precedes the restore or recovery of the cluster */
+        uint64_t content;  /* number of the content that the files of the unit have; 0: none */
 } AgentView;
 
 /* Return whether the load state is 'foreign'. The host has a unit of that name; or it has another name of

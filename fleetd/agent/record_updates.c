@@ -110,6 +110,32 @@ void agent_record_observed(Agent *a, AgentUnit *u) {
                            u->name);
 }
 
+void agent_record_provided(Agent *a, AssignmentRecord *record, uint64_t content) {
+        a->records.dirty |= record->inputs != content;
+        record->inputs = content;
+}
+
+/* The invocation that systemd began by itself, after the last listing without it, has at least the content
+ * that the files had then: so the unit is read again when that has changed. A cluster that was restored may
+ * have an older content; a later one has a higher number than that. */
+void agent_record_content(Agent *a, AgentUnit *u) {
+        AssignmentRecord *record = records_get(&a->records, u->name);
+        uint64_t content = record && record->unit && u->observed ? agent_content(a, record->unit) : 0;
+        const ClusterUnit *of = content > 0 && a->fresh ? agent_cluster_unit(a, u) : NULL;
+
+        if (content == 0)
+                return;
+        if (record->inputs < u->content && agent_is_started(&u->seen) && u->seen.owner == SYSTEMD_OURS &&
+            !streq(record->invocation, u->seen.invocation_id))
+                agent_record_provided(a, record, u->content);
+        if (of && of->inputs && of->inputs->number > 0 && of->inputs->number < record->inputs)
+                agent_record_provided(a, record, of->inputs->number);
+        if (u->refreshed)
+                u->content = content;
+        else if (u->content != content)
+                agent_refresh_now(a, u);
+}
+
 /* 0 or -ENOMEM. */
 static int agent_put_record(Agent *a, const Unit *text, const ClusterAssignment *assignment,
                             AssignmentRecord **ret) {
@@ -227,6 +253,8 @@ int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool 
                 record->replacing = false;
         if (!record || !started)
                 return 0;
+        if (record->unit && (starting || record->inputs == 0))
+                agent_record_provided(a, record, agent_content(a, record->unit));
         agent_record_started(a, record);
         record->starting = starting;
         snprintf(record->before, sizeof(record->before), "%s", starting ? unit->seen.invocation_id : "");

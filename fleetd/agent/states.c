@@ -93,6 +93,7 @@ static bool agent_state_of(Agent *a, AgentUnit *u, const ClusterState *published
                 snprintf(ret->job, sizeof(ret->job), "%s", record->job);
         if (agent_is_kept(assignment, record, &u->seen, a->boot_id))
                 ret->kept = assignment->index;
+        ret->inputs = record && !conflicting ? record->inputs : 0;
         agent_append_reason(&reason, a, u, record, ret);
         if (reason.error < 0 || unit_state_set_reason(ret, reason.chars ?: "") < 0 ||
             agent_add_health(a, u, ret) < 0) {

@@ -99,6 +99,13 @@ typedef struct DutyUnit {
 
 /* What a component does around each unit of the cluster on this host. NULL: nothing. */
 typedef struct Duty {
+        /* Of a text with inputs (units/inputs.h): bring the content that it is to have into files, before its
+         * file is put in force, before a stop that replaces its text or content, and before its start or
+         * reload by the agent. 'number': the content has at least this one; 0: any. 0; -EAGAIN: not yet, with
+         * the reason, and agent_wake_unit() follows; or -ENOMEM. */
+        int (*provide)(void *self, const Unit *text, uint64_t number, Verdict *why);
+        /* Return the number of the content that its files have; 0: none. */
+        uint64_t (*provided)(void *self, const char *unit);
         /* Before its file is put in force, and again when the assignment is recorded, so before each start by
          * the agent: write what goes with the file (systemd/drop_in.h). 'ports': the selected numbers of its
          * record, which is on disk before the start; change them. 'runs': the unit has not stopped. Return 0;

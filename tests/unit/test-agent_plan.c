@@ -15,6 +15,12 @@ static const char text_tuned[] =
 static const char text_live[] = "[Service]\nExecStart=/bin/one\nMemoryMax=1G\n";
 #define RELOADS "[Service]\nExecStart=/bin/one\nExecReload=/bin/kill -HUP $MAINPID\n[X-Fleet]\n"
 static const char text_former[] = RELOADS "ReloadTrigger=1\n", text_reload[] = RELOADS "ReloadTrigger=2\n";
+static const char
+        text_content[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nSecret=pw\nOnChange=restart\n",
+        text_content_two[] = "[Service]\nExecStart=/bin/two\n[X-Fleet]\nSecret=pw\nOnChange=restart\n",
+        text_files[] = RELOADS "ConfigKeys=/shop\nOnChange=reload\n",
+        text_passive[] = RELOADS "ConfigKeys=/shop\n",
+        text_job[] = "[Service]\nType=oneshot\nExecStart=/bin/one\n[X-Fleet]\nSecret=pw\nOnChange=restart\n";
 static const char text_two[] = "[Service]\nExecStart=/bin/two\n";
 
 /* One view, and the objects that it refers to. */
@@ -24,7 +30,7 @@ typedef struct Scene {
         AssignmentRecord record;
         SystemdUnit seen;
         AgentView view;
-        Unit *one, *tuned, *two, *live, *former, *reload;
+        Unit *one, *tuned, *two, *live, *former, *reload, *content, *content_two, *files, *passive, *job;
 } Scene;
 
 static Unit *unit_of(const char *text) {
@@ -43,6 +49,11 @@ static int scene_setup(void **state) {
         s->live = unit_of(text_live);
         s->former = unit_of(text_former);
         s->reload = unit_of(text_reload);
+        s->content = unit_of(text_content);
+        s->content_two = unit_of(text_content_two);
+        s->files = unit_of(text_files);
+        s->passive = unit_of(text_passive);
+        s->job = unit_of(text_job);
         *state = s;
         return 0;
 }
@@ -56,6 +67,11 @@ static int scene_teardown(void **state) {
         unit_free(s->live);
         unit_free(s->former);
         unit_free(s->reload);
+        unit_free(s->content);
+        unit_free(s->content_two);
+        unit_free(s->files);
+        unit_free(s->passive);
+        unit_free(s->job);
         free(s);
         return 0;
 }
@@ -1611,7 +1627,8 @@ static void life_stop(Life *l, Scene *s, unsigned parts) {
                 l->record.kind = ASSIGNMENT_LOAD;
                 l->record.stopping = true;
         } else {
-                l->record.replacing = !unit_runs_same(l->record.unit, unit);
+                l->record.replacing = !unit_runs_same(l->record.unit, unit) ||
+                                      l->record.inputs < s->assignment.inputs;
                 l->record.unit = (Unit *) unit;
                 l->record.index = s->assignment.index;
                 l->record.unit_index = s->assignment.unit_index;
@@ -1644,6 +1661,8 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                 l->record.unit = (Unit *) unit;
                 l->record.index = s->assignment.index;
                 l->record.unit_index = s->assignment.unit_index;
+                if (step == AGENT_START || (step == AGENT_ADOPT && l->record.inputs == 0))
+                        l->record.inputs = s->view.content;
                 if (step != AGENT_RECORD) {
                         l->record.replacing = false;
                         snprintf(l->record.started_boot, sizeof(l->record.started_boot), "%s", boot_now);
@@ -1682,6 +1701,7 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                 l->record.unit = (Unit *) unit;
                 l->record.index = s->assignment.index;
                 l->record.unit_index = s->assignment.unit_index;
+                l->record.inputs = s->view.content;
                 return;
         case AGENT_STOP:
                 life_stop(l, s, parts);
@@ -1881,6 +1901,165 @@ static void a_crash_in_any_step_of_a_reload_ends_with_a_reload(void **state) {
         assert_any_crash_ends_the_same(s, 0, 0);
 }
 
+/* -- Contents: the files have number 3, the unit was started with 2, and 3 is assigned -- */
+
+static Scene *with_content(void **state, Unit *text, const char *active) {
+        Scene *s = replaced(state, text, text);
+
+        in_force(s, text, active);
+        s->record.inputs = 2;
+        s->assignment.inputs = s->view.content = 3;
+        return s;
+}
+
+static void a_new_content_stops_a_running_unit_and_starts_it_once(void **state) {
+        Scene *s = with_content(state, ((Scene *) *state)->content, "active");
+
+        assert_step(s, AGENT_STOP);
+        assert_reason(s, "its secrets or configuration have changed");
+        s->record.replacing = true; /* as recorded before the stop */
+        s->record.started_boot[0] = 0;
+        s->record.index = 21;
+        assert_step(s, AGENT_STOP);
+        in_force(s, s->content, "inactive");
+        assert_step(s, AGENT_START);
+        s->record.inputs = 3;
+        snprintf(s->record.started_boot, sizeof(s->record.started_boot), "%s", boot_now);
+        s->record.starting = true;
+        in_force(s, s->content, "active");
+        assert_step(s, AGENT_ADOPT);
+        s->record.starting = s->record.replacing = false;
+        assert_step(s, AGENT_NOTHING);
+
+        /* A socket has started it in between, with the new files. */
+        s->record.started_boot[0] = 0;
+        s->record.replacing = true;
+        assert_step(s, AGENT_ADOPT);
+}
+
+/* A new daemon has the record; the files of its host may be newer than what is assigned. */
+static void a_unit_with_the_assigned_content_is_not_touched(void **state) {
+        Scene *s = with_content(state, ((Scene *) *state)->content, "active");
+
+        s->record.index = 21;
+        s->record.inputs = 3;
+        assert_step(s, AGENT_NOTHING);
+        s->view.content = 4;
+        assert_step(s, AGENT_NOTHING);
+        s->record.inputs = 4;
+        assert_step(s, AGENT_NOTHING);
+        in_force(s, s->content, "failed");
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void a_unit_that_failed_is_started_with_a_new_content_and_a_finished_one_is_not(void **state) {
+        Scene *s = with_content(state, ((Scene *) *state)->content, "failed");
+
+        assert_step(s, AGENT_START);
+        s->view.stopping = true;
+        assert_step(s, AGENT_NOTHING);
+
+        s = with_content(state, ((Scene *) *state)->job, "inactive");
+        assert_step(s, AGENT_START);
+        s->record.done = true;
+        assert_step(s, AGENT_RECORD);
+        s->record.index = 21;
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void a_loaded_unit_that_another_unit_started_goes_on_with_its_content(void **state) {
+        Scene *s = with_content(state, ((Scene *) *state)->content, "active");
+
+        recorded(s, ASSIGNMENT_LOAD, "");
+        owned(s, boot_now);
+        assigned(s, ASSIGNMENT_LOAD);
+        assert_step(s, AGENT_RECORD);
+        s->record.index = 21;
+        assert_step(s, AGENT_NOTHING);
+}
+
+/* A text that changes together with the content is one step. */
+static void a_text_and_a_content_are_replaced_by_one_stop(void **state) {
+        Scene *s = with_content(state, ((Scene *) *state)->content, "active");
+
+        s->unit.unit = s->content_two;
+        assert_step(s, AGENT_STOP);
+        assert_any_crash_ends_the_same(s, 1, 1);
+}
+
+static void without_contact_to_the_cluster_no_content_is_replaced(void **state) {
+        Scene *s = with_content(state, ((Scene *) *state)->content, "active");
+
+        s->view.fresh = false;
+        assert_step(s, AGENT_NOTHING);
+        s->view.use_records = true;
+        assert_step(s, AGENT_NOTHING);
+
+        /* It was stopped to be replaced. */
+        s->record.replacing = s->record.finishing = true;
+        s->view.use_records = false;
+        s->record.started_boot[0] = 0;
+        in_force(s, s->content, "inactive");
+        assert_step(s, AGENT_START);
+        assert_reason(s, "finishing a replacement");
+        in_force(s, s->content, "active"); /* the stop was never made */
+        assert_step(s, AGENT_ADOPT);
+}
+
+static void other_units_are_not_stopped_for_a_content(void **state) {
+        Scene *s = with_content(state, ((Scene *) *state)->passive, "active");
+
+        assert_step(s, AGENT_RECORD);
+        s->record.index = 21;
+        assert_step(s, AGENT_NOTHING);
+        s = with_content(state, ((Scene *) *state)->one, "active");
+        assert_step(s, AGENT_RECORD);
+        s->record.index = 21;
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void new_files_reload_an_active_unit_once(void **state) {
+        Scene *s = with_content(state, ((Scene *) *state)->files, "active");
+
+        assert_step(s, AGENT_RELOAD);
+        assert_reason(s, "its secrets or configuration have changed");
+        s->assignment.inputs = 2; /* a host does not wait for its assignment */
+        assert_step(s, AGENT_RELOAD);
+        s->seen.job = true;
+        assert_step(s, AGENT_RECORD);
+        s->seen.job = false;
+        s->record.index = 21;
+        in_force(s, s->files, "activating");
+        assert_step(s, AGENT_NOTHING);
+        in_force(s, s->files, "failed");
+        assert_step(s, AGENT_NOTHING);
+        in_force(s, s->files, "active");
+        s->view.fresh = false;
+        assert_step(s, AGENT_NOTHING);
+        s->view.fresh = true;
+        s->record.inputs = 3;
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void a_crash_in_any_step_of_a_restart_for_a_content_ends_in_one_stop_and_one_start(void **state) {
+        assert_any_crash_ends_the_same(with_content(state, ((Scene *) *state)->content, "active"), 1, 1);
+        assert_any_crash_ends_the_same(with_content(state, ((Scene *) *state)->content, "failed"), 1, 0);
+}
+
+static void a_crash_in_any_step_of_a_reload_for_a_content_ends_with_a_reload(void **state) {
+        Scene *s = with_content(state, ((Scene *) *state)->files, "active");
+
+        for (unsigned crash = 0; crash < 2; crash++)
+                for (unsigned parts = 0; parts <= 3; parts++) {
+                        Life l = life_begin(s, false);
+
+                        (void) life_run(&l, s, crash, parts);
+                        assert_in_range(l.reloads, 1, 2);
+                        assert_int_equal(l.record.inputs, 3);
+                }
+        assert_any_crash_ends_the_same(s, 0, 0);
+}
+
 static void a_crash_in_any_step_of_a_start_ends_in_one_start(void **state) {
         Scene *s = scene(state);
 
@@ -2005,6 +2184,16 @@ int main(int argc, char *argv[]) {
                 row(a_new_reload_trigger_reloads_a_running_unit_once),
                 row(a_unit_that_was_to_stop_does_not_go_on_with_the_text_of_its_former_assignment),
                 row(a_crash_in_any_step_of_a_reload_ends_with_a_reload),
+                row(a_new_content_stops_a_running_unit_and_starts_it_once),
+                row(a_unit_with_the_assigned_content_is_not_touched),
+                row(a_unit_that_failed_is_started_with_a_new_content_and_a_finished_one_is_not),
+                row(a_loaded_unit_that_another_unit_started_goes_on_with_its_content),
+                row(a_text_and_a_content_are_replaced_by_one_stop),
+                row(without_contact_to_the_cluster_no_content_is_replaced),
+                row(other_units_are_not_stopped_for_a_content),
+                row(new_files_reload_an_active_unit_once),
+                row(a_crash_in_any_step_of_a_restart_for_a_content_ends_in_one_stop_and_one_start),
+                row(a_crash_in_any_step_of_a_reload_for_a_content_ends_with_a_reload),
                 row(a_crash_in_any_step_of_a_start_ends_in_one_start),
                 row(a_crash_in_any_step_of_an_update_ends_in_one_stop_and_one_start),
                 row(a_crash_in_any_step_of_a_stop_ends_in_one_stop),
