@@ -562,6 +562,11 @@ static inline bool cluster_assignment_is_active(const ClusterAssignment *a) {
         return a->kind != ASSIGNMENT_STOP;
 }
 
+/* Return whether it names a former text of the unit, or of its template. */
+static inline bool cluster_assignment_has_former_text(const ClusterAssignment *a) {
+        return a->of->unit && a->revision > 0 && !streq(a->hash, a->of->unit->hash);
+}
+
 /* Return whether the unit got this machine after that of 'b'. A target state of "launched" gives all
  * assignments of a unit one time. */
 static inline bool cluster_assignment_is_newer(const ClusterAssignment *a, const ClusterAssignment *b) {

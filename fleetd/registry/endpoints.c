@@ -108,18 +108,13 @@ int endpoint_check(const Cluster *c, const ClusterMachine *m, const char *unit, 
                          cluster_machine_name(m), unit, other && *other ? other : x->services[0], why);
 }
 
-/* Return whether the assignment names a former text of the unit, or of its template. */
-static bool endpoint_has_former_text(const ClusterAssignment *a) {
-        return a->of->unit && a->revision > 0 && !streq(a->hash, a->of->unit->hash);
-}
-
 /* -- The end of endpoints that do not fit any more -- */
 
 /* Note since when an endpoint does not fit, and delete it after UNFIT_MS. Former texts are not read. */
 static void endpoint_look(Transaction *t, const Cluster *c, const ClusterMachine *m, ClusterEndpoint *x,
                           EndpointLook *look, uint64_t now_ms) {
         const ClusterAssignment *a = cluster_assignment_on(m, x->unit);
-        const Unit *text = a && !endpoint_has_former_text(a) ? a->of->unit : NULL;
+        const Unit *text = a && !cluster_assignment_has_former_text(a) ? a->of->unit : NULL;
         const Transaction before = *t;
         const char *other, *why = "the machine is lost";
 
@@ -183,23 +178,6 @@ int registry_end_endpoints(Registry *r, uint64_t term, EndpointLook *look, uint6
 
 /* -- Proposals -- */
 
-/* Read the text that the assignment names, if it is a former one of the unit or of its template. 0, also if
- * it cannot be read, or -ENOMEM. */
-static int endpoint_read_text(Registry *r, const ClusterAssignment *a, Unit **ret) {
-        const Unit *wanted = a->of->unit;
-        _cleanup_unit_ Unit *read = NULL;
-
-        if (!endpoint_has_former_text(a))
-                return 0;
-        if (registry_read_revision(r, wanted->from ?: wanted->name, a->revision, &read) < 0)
-                return 0;
-        if (!wanted->from)
-                *ret = TAKE_PTR(read);
-        else
-                return MIN(unit_compose(wanted, read, ret), 0) == -ENOMEM ? -ENOMEM : 0;
-        return 0;
-}
-
 static int endpoint_check_write(Registry *r, const ClusterMachine *m, const LayoutKey *k, KvBytes value,
                                 Error *err) {
         const ClusterAssignment *a = cluster_assignment_on(m, k->unit);
@@ -214,7 +192,7 @@ static int endpoint_check_write(Registry *r, const ClusterMachine *m, const Layo
                                  "%.64s registers %s with more bytes than it needs", cluster_machine_name(m),
                                  k->unit);
         if (a)
-                TRY(endpoint_read_text(r, a, &former));
+                TRY(registry_read_former_text(r, a, &former));
         return endpoint_check(registry_cluster(r), m, k->unit, former ?: a ? a->of->unit : NULL, &x, err);
 }
 

@@ -110,6 +110,9 @@ uint64_t registry_former_revision(const Registry *r, const Unit *unit);
 /* Read the text of a former revision from the local tree. -ENOENT, -EBADMSG, -ENOMEM, or why the tree cannot
  * be read. */
 int registry_read_revision(Registry *r, const char *unit, uint64_t number, Unit **ret);
+/* The same of the text that an assignment names, if that is a former one of the unit or of its template. 0,
+ * also if it cannot be read, or -ENOMEM. */
+int registry_read_former_text(Registry *r, const ClusterAssignment *a, Unit **ret);
 /* Send one transaction, valid in 'term' (0: any). A revert may need two, and is valid in any term, while the
  * unit and the record are those of the view. 0, -ENOMEM, -E2BIG, or of a revert -EBUSY: the unit has twice as
  * many revisions as are kept. */

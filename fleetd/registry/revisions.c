@@ -254,6 +254,20 @@ int registry_read_revision(Registry *r, const char *unit, uint64_t number, Unit 
         return MIN(e, 0);
 }
 
+int registry_read_former_text(Registry *r, const ClusterAssignment *a, Unit **ret) {
+        const Unit *wanted = a->of->unit;
+        _cleanup_unit_ Unit *read = NULL;
+
+        if (!cluster_assignment_has_former_text(a) ||
+            registry_read_revision(r, wanted->from ?: wanted->name, a->revision, &read) < 0)
+                return 0;
+        if (!wanted->from) {
+                *ret = TAKE_PTR(read);
+                return 0;
+        }
+        return MIN(unit_compose(wanted, read, ret), 0) == -ENOMEM ? -ENOMEM : 0;
+}
+
 /* -- The end of revisions -- */
 
 static bool revisions_can_delete(const Transaction *t, size_t n_bytes) {
