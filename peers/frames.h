@@ -81,6 +81,8 @@ typedef struct PeerFrameRule {
         X(REPORT, 41, PEER_BOTH_WAYS | PEER_FROM_REPLICAS, HIGH)      \
         X(CERTIFY, 42, PEER_REQUEST, NORMAL)                          \
         X(CERTIFIED, 43, PEER_ANSWER | PEER_FROM_REPLICAS, NORMAL)    \
+        X(INPUTS, 44, PEER_REQUEST, NORMAL)                           \
+        X(INPUTS_PART, 45, PEER_ANSWER | PEER_FROM_REPLICAS, NORMAL)  \
         X(FORWARD, 48, PEER_REQUEST, NORMAL)                          \
         X(FORWARD_HEAD, 49, PEER_ANSWER | PEER_FROM_REPLICAS, LOW)    \
         X(FORWARD_CHUNK, 50, PEER_ANSWER | PEER_FROM_REPLICAS, LOW)   \

@@ -224,6 +224,7 @@ typedef enum PeerPace {
         PEER_PACE_USERS,         /* writes of its users, */
         PEER_PACE_OURS,          /* of its components, by their weight, */
         PEER_PACE_ROWS,          /* rows of the history, */
+        PEER_PACE_INPUTS,        /* contents of units, */
         PEER_PACE_REPORTS,       /* and reports of each kind */
         _PEER_PACE_MAX = PEER_PACE_REPORTS + 3
 } PeerPace;

@@ -15,6 +15,7 @@
 
 #include "fleetd/api/forward_frames.h"
 #include "fleetd/api/remote_command_spec.h"
+#include "fleetd/features/inputs/frames.h"
 #include "peers/frames.h"
 #include "base/text.h"
 #include "io/child_uv.h"
@@ -200,6 +201,13 @@ static void forward_credit(Writer *w, uint64_t i) {
         write_u64(w, 1 << 20);
 }
 
+/* Of a unit of another host. */
+static void inputs(Writer *w, uint64_t i) {
+        static char unit[] = "a.service", hash[] = "0123456789abcdef0123456789abcdef01234567";
+
+        inputs_request_write(&(InputsRequest) { .number = (uint32_t) i, .unit = unit, .hash = hash }, w);
+}
+
 static void renumber(Writer *w, uint64_t i) {
         remote_read_write(
                 &(RemoteRead) { .number = (uint32_t) i, .kind = REMOTE_GET, .key = kv_string("/w/1") }, w);
@@ -229,6 +237,7 @@ static const Row rows[PEER_FRAME_TYPES] = {
                              .burst = SERVE_VISITS_BURST * (TURN_NODE) },
         [PEER_UNSUBSCRIBE] = { unsubscribe },
         [PEER_READ] = { renumber },
+        [PEER_INPUTS] = { inputs },
         [PEER_FORWARD] = { forward, PEER_FORWARD_CANCEL, forward_cancel },
         [PEER_FORWARD_CANCEL] = { forward_cancel },
         [PEER_FORWARD_CREDIT] = { forward_credit },

@@ -6,6 +6,7 @@
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward_frames.h"
 #include "fleetd/api/request.h"
+#include "fleetd/features/inputs/frames.h"
 #include "kvstore/remote_frames.h"
 #include "kvstore/result_frame.h"
 #include "tests/lib/commands.h"
@@ -47,6 +48,9 @@ static const char *const denied[] = {
         OTHER "/presence",
         "/_fleet/unit/a.service",
         "/_fleet/target/a.service",
+        "/_fleet/secret",
+        "/_fleet/secret/db-password",
+        "/_fleet/inputs/a.service",
         "/_fleet/none",
 };
 
@@ -1024,6 +1028,58 @@ static void a_plan_is_made_in_steps_and_each_sender_has_a_pace(void **state) {
         assert_true(starts_with((const char *) said->bytes, "HTTP/1.1 403"));
 }
 
+/* -- Contents of units -- */
+
+/* Return the status of the answer, or -ENOENT. */
+static int ask_for_content(QuietPeer *h, const char *unit, const char *hash) {
+        InputsRequest request = { .number = (uint32_t) ++number,
+                                  .unit = (char *) unit,
+                                  .hash = (char *) hash };
+        _cleanup_writer_ Writer w = {};
+        InputsStatus status;
+        Resolved resolved;
+        InputsPart part;
+        Frame f;
+
+        inputs_request_write(&request, &w);
+        assert_true(quiet_peer_send(h, PEER_INPUTS, w.bytes, w.size));
+        while (quiet_peer_receive(&h->asking, &f)) {
+                if (f.type != PEER_INPUTS_PART)
+                        continue;
+                assert_int_equal(inputs_part_read(f.payload, f.size, &part), 0);
+                assert_int_equal(part.left, 0);
+                assert_int_equal(inputs_answer_read(part.bytes.data, part.bytes.size, &status, &resolved), 0);
+                content_done(&resolved.content);
+                return (int) status;
+        }
+        return -ENOENT;
+}
+
+/* It knows the unit, and its text. */
+static void the_host_gets_no_content_of_units_of_others(void **state) {
+        static const char *const orders[] = { NULL, "{\"order\":\"stop\"}", "{\"order\":\"run\"}" };
+        QuietPeer *h = *state;
+        Resolver *resolver;
+        const char *hash;
+
+        assert_int_equal(resolver_new(&resolver, &h->components), 0);
+        write_key(h, OTHER "/unit/a.service", "{\"order\":\"run\"}");
+        for (unsigned pass = 0; pass < 2; pass++) {
+                if (pass == 1)
+                        restrict_host(h);
+                for (size_t i = 0; i < ELEMENTS(orders); i++) {
+                        if (orders[i]) /* without a hash, it names no text */
+                                write_key(h, OWN "/unit/a.service", orders[i]);
+                        hash = cluster_unit(registry_cluster(h->registry), "a.service")->unit->hash;
+                        assert_int_equal(ask_for_content(h, "a.service", hash), INPUTS_UNASSIGNED);
+                        assert_int_equal(ask_for_content(h, "a.service", ""), INPUTS_UNASSIGNED);
+                        assert_int_equal(ask_for_content(h, "none.service", ""), INPUTS_UNASSIGNED);
+                        assert_int_equal(ask_for_content(h, "../a.service", hash), INPUTS_UNASSIGNED);
+                }
+        }
+        resolver_free(resolver);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
@@ -1042,6 +1098,7 @@ int main(void) {
                 TEST(a_check_reveals_no_key_of_others),
                 TEST(the_host_adds_rows_about_itself_only),
                 TEST(the_host_relays_for_no_other_one),
+                TEST(the_host_gets_no_content_of_units_of_others),
                 TEST(forwarded_requests_have_the_rights_of_the_host),
                 TEST(a_plan_is_made_in_steps_and_each_sender_has_a_pace),
                 TEST(plans_above_the_pace_wait_undecoded_and_in_order),
