@@ -2,6 +2,8 @@
 
 #include <ctype.h>
 
+#include "units/effect.h"
+
 void input_policy_done(InputPolicy *policy) {
         names_done(&policy->secrets);
         names_done(&policy->credentials);
@@ -101,4 +103,18 @@ int input_policy_add_files(InputPolicy *p, const char *value, Error *err) {
             streq(directory, "..") || strlen(directory) > INPUT_FILE_NAME_MAX)
                 return error_set(err, -EINVAL, "expected PATH:DIRECTORY, of which DIRECTORY is one name");
         return input_add(&p->files, value, (size_t) (path - value) + size, &p->directories, directory);
+}
+
+int input_policy_check(const InputPolicy *policy, const UnitFile *file, Error *err) {
+        unsigned line = 0;
+
+        if (policy->on_change != ON_CHANGE_RELOAD || effect_can_reload(file))
+                return 0;
+        for (size_t i = 0; i < file->n_options; i++)
+                if (unit_file_section_is_ours(file->options[i].section) &&
+                    streq(file->options[i].name, "OnChange"))
+                        line = file->options[i].line;
+        return error_set(err, -EINVAL,
+                         "line %u: OnChange=reload requires ExecReload= or Type=notify-reload in [Service]",
+                         line);
 }

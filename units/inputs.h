@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "units/lists.h"
+#include "units/unit_file.h"
 
 enum {
         SECRET_NAME_MAX = 64,                /* bytes; also of a credential */
@@ -20,7 +21,8 @@ enum {
         INPUT_VARIABLE_SIZE_MAX = 32 * 1024,   /* bytes of a value */
         INPUT_VARIABLES_SIZE_MAX = 128 * 1024, /* bytes of all, with their names */
         INPUT_FILES_MAX = 1000,
-        INPUT_FILE_NAME_MAX = 255,          /* bytes of one component */
+        INPUT_FILE_NAME_MAX = 255,  /* bytes of one component */
+        INPUT_FILE_PATH_MAX = 1024, /* bytes of all components: below PATH_MAX with the unit's folder */
         INPUT_FILES_SIZE_MAX = 1024 * 1024, /* bytes of all, without their names */
 };
 
@@ -57,6 +59,10 @@ const char *input_path(const char *item, bool *ret_optional);
 int input_policy_add_secret(InputPolicy *policy, const char *value, Error *err);
 int input_policy_add_environment(InputPolicy *policy, const char *value, Error *err);
 int input_policy_add_files(InputPolicy *policy, const char *value, Error *err);
+
+/* Check that a unit of this file can have the policy: OnChange=reload requires a reload. -EINVAL with the
+ * line of the option. */
+int input_policy_check(const InputPolicy *policy, const UnitFile *file, Error *err);
 
 /* Return whether a secret may have this name: 1 to SECRET_NAME_MAX bytes of letters, digits, '.', '_', '-',
  * of which the first one is a letter or a digit. */

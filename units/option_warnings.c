@@ -85,16 +85,26 @@ static int options_warn_reload(Reading *r, const UnitFile *file) {
                                "the service");
 }
 
-/* A check with a specifier is in no policy yet: the file counts. */
-static bool options_have_check(const UnitFile *file) {
+/* Return whether the file has one of the options, with a value. One with a specifier is in no policy yet. */
+static bool options_have(const UnitFile *file, const char *names) {
         for (size_t i = 0; i < file->n_options; i++) {
                 const UnitOption *o = &file->options[i];
 
-                if (unit_file_section_is_ours(o->section) && *o->value &&
-                    text_has_word("HealthHttp HealthTcp HealthExec", o->name))
+                if (unit_file_section_is_ours(o->section) && *o->value && text_has_word(names, o->name))
                         return true;
         }
         return false;
+}
+
+/* Warn that nothing, or not all that a unit names, can change. */
+static int options_warn_on_change(Reading *r, const UnitFile *file) {
+        if (!options_have(file, "Secret EnvironmentKeys ConfigKeys"))
+                return options_warn(
+                        r, "OnChange= has no effect without Secret=, EnvironmentKeys= or ConfigKeys=");
+        if (!streq(r->option->value, "reload") || !options_have(file, "Secret EnvironmentKeys"))
+                return 0;
+        return options_warn(r, "OnChange=reload: only files of ConfigKeys= change at a reload; secrets and "
+                               "variables wait for a start");
 }
 
 /* The sections of systemd, and those of Podman's quadlets. */
@@ -149,12 +159,12 @@ int options_warn_effect(Reading *r, const UnitFile *file) {
 
         if (useless)
                 return options_warn(r, "%s", useless);
-        if (starts_with(o->name, "Health") && !options_have_check(file))
+        if (starts_with(o->name, "Health") && !options_have(file, "HealthHttp HealthTcp HealthExec"))
                 return options_warn(
                         r, "%s= has no effect without HealthHttp=, HealthTcp= or HealthExec=", o->name);
         if (streq(o->name, "OnPartition") && streq(o->value, "stop"))
                 return options_warn_twice(r);
         if (streq(o->name, "ReloadTrigger"))
                 return options_warn_reload(r, file);
-        return 0;
+        return streq(o->name, "OnChange") ? options_warn_on_change(r, file) : 0;
 }

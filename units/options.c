@@ -347,6 +347,19 @@ static int take_check(Reading *r, const char *item, void *field) {
         return k < 0 ? k : options_find_port(r, item);
 }
 
+/* Return 1 if the unit can have inputs; 0: it is stored, and has none; or an error. */
+static int options_check_input(Reading *r) {
+        if (!*r->option->value || !r->name || text_has_word("service container", unit_name_type(r->name)))
+                return 1;
+        return options_are_stored(r) ?
+                       0 :
+                       error_set(r->err, -EINVAL, "%s= is for .service and .container files", r->row->name);
+}
+
+static int take_on_change(Reading *r, const char *item, void *field) {
+        return TRY(options_check_input(r)) > 0 ? take_word(r, item, field) : 0;
+}
+
 /* An item of a list of InputPolicy: 'kind' is the place of its function. */
 static int take_input(Reading *r, const char *item, void *field) {
         static int (*const add[])(InputPolicy *, const char *, Error *) = { input_policy_add_secret,
@@ -355,7 +368,7 @@ static int take_input(Reading *r, const char *item, void *field) {
         Error why = {};
         int k;
 
-        if (!*item || options_wait(r, item))
+        if (TRY(options_check_input(r)) == 0 || !*item || options_wait(r, item))
                 return 0;
         k = add[r->row->kind](field, item, &why);
         return k == -EINVAL ? options_refuse_value(r, item, why.message) : k;
@@ -463,7 +476,8 @@ static const OptionRow fleet_options[] = {
         { "Secret", take_input, PLACEMENT(inputs), .kind = 0, INPUTS },
         { "EnvironmentKeys", take_input, PLACEMENT(inputs), .kind = 1, INPUTS },
         { "ConfigKeys", take_input, PLACEMENT(inputs), .kind = 2, INPUTS },
-        { "OnChange", take_word, PLACEMENT(inputs.on_change), .expected = "expected none, reload or restart",
+        { "OnChange", take_on_change, PLACEMENT(inputs.on_change),
+          .expected = "expected none, reload or restart",
           .words = (const char *const[]) { "none", "reload", "restart", NULL }, INPUTS },
         { "ReloadTrigger", take_trigger, .level = OPTION_LEVEL_UPDATES },
         { "RestartTrigger", take_trigger, .level = OPTION_LEVEL_UPDATES },

@@ -197,6 +197,7 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
         TRY(placement_check_patterns(&unit->placement, err));
         TRY(update_check(&unexpanded.update, &unexpanded.health, &unexpanded.service, &unit->file, err));
         TRY(unit_check_expanded(unit, unit->name, err));
+        TRY(input_policy_check(&unit->placement.inputs, &unit->file, err));
         TRY(unexpanded.singleton ? singleton_check(unit->name, &unit->file, err) : 0);
         return unit_check_size(unit, err);
 }
@@ -294,6 +295,23 @@ static int unit_warn_of_instances(const UnitFile *file, Warnings *warnings) {
         return r;
 }
 
+/* Note that a secret of podman is none of fleet's. */
+static int unit_warn_of_secrets(const char *name, const UnitFile *file, Warnings *warnings) {
+        int r = 0;
+
+        for (size_t i = 0; i < file->n_options && r == 0; i++) {
+                const UnitOption *o = &file->options[i];
+
+                if (streq(unit_name_type(name), "container") && streq(o->section, "Container") &&
+                    streq(o->name, "Secret") && *o->value)
+                        r = warnings_add(
+                                warnings, o->line,
+                                "[Container] Secret= is a secret of podman on each host, which fleetd "
+                                "does not deliver; Secret= in [X-Fleet] is one of the cluster");
+        }
+        return r;
+}
+
 int unit_verify(const char *name, const char *text, size_t size, Warnings *faults, Warnings *warnings) {
         _cleanup_unit_file_ UnitFile file = {};
         _cleanup_unit_ Unit *unit = NULL;
@@ -320,6 +338,7 @@ int unit_verify(const char *name, const char *text, size_t size, Warnings *fault
         warnings_done(warnings);
         *warnings = TAKE_STRUCT(unit->warnings);
         TRY(unit_warn_of_moves(&file, &unit->placement, warnings));
+        TRY(unit_warn_of_secrets(name, &file, warnings));
         return unit_warn_of_instances(&file, warnings);
 }
 

@@ -10,7 +10,8 @@ enum {
 
 static_assert((int) OPTION_LEVEL_UPDATES == (int) KV_LEVEL_UPDATES &&
                       (int) OPTION_LEVEL_SERVICES == (int) KV_LEVEL_SERVICES &&
-                      (int) OPTION_LEVEL_SCHEDULING == (int) KV_LEVEL_SCHEDULING,
+                      (int) OPTION_LEVEL_SCHEDULING == (int) KV_LEVEL_SCHEDULING &&
+                      (int) OPTION_LEVEL_INPUTS == (int) KV_LEVEL_INPUTS,
               "units/ does not include the store");
 
 static int cluster_refuse_option(const char *option, unsigned needed, unsigned level, Error *err) {

@@ -81,6 +81,10 @@ static const struct {
         { "Socket", "MemoryMax", EFFECT_RESTART },
         { "Mount", "TimeoutSec", EFFECT_RESTART },
         { "X-Other", "Key", EFFECT_RESTART },
+        { "X-Fleet", "Secret", EFFECT_RESTART },
+        { "X-Fleetd", "EnvironmentKeys", EFFECT_RESTART },
+        { "X-Fleet", "ConfigKeys", EFFECT_RESTART },
+        { "X-Fleet", "OnChange", EFFECT_NONE },
 };
 
 #define COMMON "[Service]\nExecReload=/bin/kill -HUP $MAINPID\nExecStart=/bin/app\n"

@@ -774,6 +774,170 @@ static void a_check_has_the_port_that_it_names(void **state) {
         assert_string_equal(selected.chars, "127.0.0.1:20017");
 }
 
+/* The options of inputs are in the lines from the fourth on. */
+static void inputs_that_a_unit_cannot_have_are_rejected_with_their_line(void **state) {
+#define TYPES  "is for .service and .container files"
+#define NAMES  ": expected NAME or NAME:CREDENTIAL, each of letters, digits, '.', '_', '-', at most 64"
+#define PATH   ": expected a path of keys such as /config/shop, at most 512 bytes"
+#define PARTS  ": the path has an empty component, \".\" or \"..\""
+#define FOLDER ": expected PATH:DIRECTORY, of which DIRECTORY is one name"
+#define TIMER  "[Timer]\nOnBootSec=1\n[X-Fleet]\n"
+#define POD    "[Pod]\nPodName=a\n[X-Fleet]\n"
+#define RELOAD "OnChange=reload requires ExecReload= or Type=notify-reload in [Service]"
+#define LATER                                                                                              \
+        "OnChange=reload: only files of ConfigKeys= change at a reload; secrets and variables wait for a " \
+        "start"
+#define NONE "OnChange= has no effect without Secret=, EnvironmentKeys= or ConfigKeys="
+#define PODMAN                                                                                               \
+        "[Container] Secret= is a secret of podman on each host, which fleetd does not deliver; Secret= in " \
+        "[X-Fleet] is one of the cluster"
+#define EIGHT_PATHS(o) o "=/1\n" o "=/2\n" o "=/3\n" o "=/4\n" o "=/5\n" o "=/6\n" o "=/7\n" o "=/8\n"
+#define SIXTEEN                                                                                            \
+        "Secret=\"1\" \"2\" \"3\" \"4\" \"5\" \"6\" \"7\" \"8\" \"9\" \"10\" \"11\" \"12\" \"13\" \"14\" " \
+        "\"15\" \"16\"\n"
+#define SIXTY_FOUR "1234567890123456789012345678901234567890123456789012345678901.-_"
+#define LONG(c)    c c c c c c c c c c c c c c c c
+        static const struct {
+                const char *name, *text;
+                unsigned line;
+                const char *message, *warning;
+        } rows[] = {
+                { "a.service",
+                  "Secret=db\nSecret=db:b\nEnvironmentKeys=-/a\nConfigKeys=-/a:b\nOnChange=restart" },
+                { "a.container", CONTAINER "Secret=" SIXTY_FOUR "\nOnChange=none" },
+                { "a@.service", "Secret=%i\nEnvironmentKeys=/%p/%i\nConfigKeys=/a:%i\nOnChange=restart" },
+                { "a@7.service", "Secret=%i\nEnvironmentKeys=/%p/%i\nConfigKeys=/a:%i\nOnChange=restart" },
+                { "a.service", "Secret=\nEnvironmentKeys=\nConfigKeys=\nOnChange=" },
+                { "a.timer", TIMER "Secret=a", 4, "Secret= " TYPES },
+                { "a.timer", TIMER "\nOnChange=none", 5, "OnChange= " TYPES },
+                { "a@.timer", TIMER "Secret=%i", 4, "Secret= " TYPES },
+                { "a.socket", "[Socket]\nListenStream=80\n[X-Fleet]\nEnvironmentKeys=/a", 4,
+                  "EnvironmentKeys= " TYPES },
+                { "a.pod", POD "ConfigKeys=/a", 4, "ConfigKeys= " TYPES },
+                { "a.kube", "[Kube]\nYaml=a\n[X-Fleet]\nSecret=a", 4, "Secret= " TYPES },
+                { "a.service", "Secret=a\nSecret=-b", 5, "Secret=-b" NAMES },
+                { "a.service", "Secret=:b", 4, "Secret=:b" NAMES },
+                { "a.service", "Secret=a:", 4, "Secret=a:" NAMES },
+                { "a.service", "Secret=a:b:c", 4, "Secret=a:b:c" NAMES },
+                { "a.service", "Secret=a:.b", 4, "Secret=a:.b" NAMES },
+                { "a.service", "Secret=a/b", 4, "Secret=a/b" NAMES },
+                { "a.service", "Secret=" SIXTY_FOUR "x", 4, "Secret=" SIXTY_FOUR "x" NAMES },
+                { "a.service", "Secret=a\nSecret=b:a", 5,
+                  "Secret=b:a: two secrets are credential a; use Secret=NAME:CREDENTIAL" },
+                { "a.service", "Secret=a:b\nSecret=a:c" },
+                { "a.service", SIXTEEN },
+                { "a.service", SIXTEEN "Secret=17", 5, "Secret=17: a unit has at most 16 secrets" },
+                { "a@7.service", "Secret=a%%i", 4, "Secret=a%7" NAMES },
+                { "a.service", "EnvironmentKeys=a", 4, "EnvironmentKeys=a" PATH },
+                { "a.service", "EnvironmentKeys=/", 4, "EnvironmentKeys=/" PATH },
+                { "a.service", "EnvironmentKeys=-", 4, "EnvironmentKeys=-" PATH },
+                { "a.service", "EnvironmentKeys=/a/", 4, "EnvironmentKeys=/a/" PATH },
+                { "a.service", "EnvironmentKeys=/a//b", 4, "EnvironmentKeys=/a//b" PARTS },
+                { "a.service", "EnvironmentKeys=/a/../b", 4, "EnvironmentKeys=/a/../b" PARTS },
+                { "a.service", "EnvironmentKeys=/.", 4, "EnvironmentKeys=/." PARTS },
+                { "a.service", "EnvironmentKeys=/.../b" },
+                { "a.service",
+                  "EnvironmentKeys=/" LONG("1234567890123456789012345678901") "123456789012345" },
+                { "a.service", "EnvironmentKeys=/_fleet", 4,
+                  "EnvironmentKeys=/_fleet: keys below /_fleet are fleet's own" },
+                { "a.service", "ConfigKeys=-/_fleet/a:b", 4,
+                  "ConfigKeys=-/_fleet/a:b: keys below /_fleet are fleet's own" },
+                { "a.service", "ConfigKeys=/_fleets" },
+                { "a.service", EIGHT_PATHS("EnvironmentKeys") EIGHT_PATHS("ConfigKeys") },
+                { "a.service", EIGHT_PATHS("EnvironmentKeys") "EnvironmentKeys=/9", 12,
+                  "EnvironmentKeys=/9: a unit has at most 8 such paths" },
+                { "a.service", EIGHT_PATHS("ConfigKeys") "ConfigKeys=/9", 12,
+                  "ConfigKeys=/9: a unit has at most 8 such paths" },
+                { "a.service", "ConfigKeys=/a:", 4, "ConfigKeys=/a:" FOLDER },
+                { "a.service", "ConfigKeys=/a:b/c", 4, "ConfigKeys=/a:b/c" FOLDER },
+                { "a.service", "ConfigKeys=/a:..", 4, "ConfigKeys=/a:.." FOLDER },
+                { "a.service", "ConfigKeys=/a:b\nOnChange=often", 5,
+                  "OnChange=often: expected none, reload or restart" },
+                { "a.service", "ConfigKeys=/a\nOnChange=reload", 5, RELOAD },
+                { "a.service",
+                  "ConfigKeys=/a\n[Service]\nExecReload=/a\nExecReload=\n[X-Fleet]\nOnChange=reload", 9,
+                  RELOAD },
+                { "a.service", "ConfigKeys=/a\nOnChange=reload\n[Service]\nExecReload=/a" },
+                { "a.service", "ConfigKeys=/a\nOnChange=reload\n[Service]\nType=notify-reload" },
+                { "a.container", CONTAINER "ConfigKeys=/a\nOnChange=reload", 5, RELOAD },
+                { "a.container", CONTAINER "ConfigKeys=/a\nOnChange=reload\n[Service]\nExecReload=/a" },
+                { "a@.service", "ConfigKeys=/a\nOnChange=%i" },
+                { "a@reload.service", "ConfigKeys=/a\nOnChange=%i", 5, RELOAD },
+                { "a.service", "ConfigKeys=/a\nSecret=a\nOnChange=reload\n[Service]\nExecReload=/a", 6,
+                  .warning = LATER },
+                { "a@.service", "EnvironmentKeys=/%i\nOnChange=reload\n[Service]\nExecReload=/a", 5,
+                  .warning = LATER },
+                { "a.service", "OnChange=restart", 4, .warning = NONE },
+                { "a.service", "Secret=\nOnChange=none", 5, .warning = NONE },
+                { "a.container", "[Container]\nImage=a\nSecret=a\n[X-Fleet]\nSecret=a", 3,
+                  .warning = PODMAN },
+                { "a.service", "Secret=a\n[Container]\nSecret=a" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_warnings_ Warnings faults = {}, warnings = {};
+                _cleanup_unit_ Unit *unit = NULL, *stored = NULL;
+                _cleanup_text_ Text text = {}, message = {};
+                Error err = {};
+
+                text_printf(&text, "%s%s", rows[i].text[0] == '[' ? "" : SERVICE, rows[i].text);
+                if (rows[i].message)
+                        text_printf(&message, "line %u: %s", rows[i].line, rows[i].message);
+                assert_int_equal(unit_parse(rows[i].name, text.chars, text.size, &unit, &err),
+                                 rows[i].message ? -EINVAL : 0);
+                assert_string_equal(err.message, text_chars(&message));
+                assert_int_equal(unit_verify(rows[i].name, text.chars, text.size, &faults, &warnings), 0);
+                assert_int_equal(faults.n, rows[i].message ? 1 : 0);
+                assert_int_equal(warnings.n, rows[i].warning ? 1 : 0);
+                if (rows[i].warning) {
+                        assert_string_equal(warnings.items[0].message, rows[i].warning);
+                        assert_int_equal(warnings.items[0].line, rows[i].line);
+                }
+                /* Former versions took these options for unknown ones. */
+                assert_int_equal(unit_read(rows[i].name, text.chars, text.size, &stored, NULL), 0);
+        }
+}
+
+static void a_unit_has_the_inputs_that_its_name_completes(void **state) {
+        static const struct {
+                const char *name, *text, *secrets, *credentials, *environment, *files, *directories;
+                OnChange on_change;
+        } rows[] = {
+                { "shop@7.service",
+                  "Secret=db\nSecret=tls-%i:server.key\nEnvironmentKeys=/c/%p\nEnvironmentKeys=-/c/%i\n"
+                  "ConfigKeys=\"/f/%p\" \"-/f/db:db-%i\"\nOnChange=restart",
+                  "db|tls-7|", "db|server.key|", "/c/shop|-/c/7|", "/f/shop|-/f/db|", "|db-7|",
+                  ON_CHANGE_RESTART },
+                { "shop@.container", CONTAINER "Secret=a%i\nSecret=b\nConfigKeys=/a:%i\nOnChange=reload",
+                  "b|", "b|", "", "", "", ON_CHANGE_RELOAD },
+                /* Stored: what is invalid, or of a later version, counts as absent. */
+                { "a.timer", "Secret=a\nEnvironmentKeys=/a\nConfigKeys=/a\nOnChange=restart", "", "", "", "",
+                  "", ON_CHANGE_NONE },
+                { "a.service", "Secret=a+b\nSecret=c\nEnvironmentKeys=a\nConfigKeys=/f:a/b\nOnChange=later",
+                  "c|", "c|", "", "", "", ON_CHANGE_NONE },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_free_ char *secrets = NULL, *credentials = NULL, *environment = NULL, *files = NULL,
+                                    *directories = NULL;
+                _cleanup_text_ Text text = {};
+                _cleanup_unit_ Unit *unit = NULL;
+                const InputPolicy *p;
+
+                text_printf(&text, "%s%s", rows[i].text[0] == '[' ? "" : SERVICE, rows[i].text);
+                assert_int_equal(unit_read(rows[i].name, text.chars, text.size, &unit, NULL), 0);
+                p = &unit->placement.inputs;
+                assert_string_equal(text_of(&p->secrets, &secrets), rows[i].secrets);
+                assert_string_equal(text_of(&p->credentials, &credentials), rows[i].credentials);
+                assert_string_equal(text_of(&p->environment, &environment), rows[i].environment);
+                assert_string_equal(text_of(&p->files, &files), rows[i].files);
+                assert_string_equal(text_of(&p->directories, &directories), rows[i].directories);
+                assert_int_equal(p->on_change, rows[i].on_change);
+                assert_int_equal(input_policy_is_set(p), *rows[i].secrets != 0);
+                assert_int_equal(input_policy_restarts(p), i == 0);
+        }
+}
+
 static void after_some_warnings_the_others_are_counted(void **state) {
         static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n[Unit]\nA=\n",
                                              "MachineID=abc\nGlobal=maybe\n" };
@@ -813,6 +977,8 @@ int main(void) {
                 cmocka_unit_test(a_service_or_port_that_a_unit_cannot_have_is_rejected_with_its_line),
                 cmocka_unit_test(a_unit_has_the_services_and_ports_that_its_name_completes),
                 cmocka_unit_test(a_check_has_the_port_that_it_names),
+                cmocka_unit_test(inputs_that_a_unit_cannot_have_are_rejected_with_their_line),
+                cmocka_unit_test(a_unit_has_the_inputs_that_its_name_completes),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),
         };
 

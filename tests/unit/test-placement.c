@@ -348,7 +348,7 @@ static const struct {
         { offsetof(Placement, inputs.secrets), 2 * sizeof(Names), "Secret=a", "Secret=a:b" },
         { MEMBER(inputs.environment), "EnvironmentKeys=/a", "EnvironmentKeys=-/a" },
         { offsetof(Placement, inputs.files), 2 * sizeof(Names), "ConfigKeys=/a", "ConfigKeys=/a:b" },
-        { MEMBER(inputs.on_change), "OnChange=reload", "OnChange=restart" },
+        { MEMBER(inputs.on_change), "OnChange=restart", "OnChange=reload" },
         { MEMBER(sticky), "Sticky=yes", "Sticky=no" },
         { MEMBER(replicas), "Replicas=3", "Replicas=0" },
         { MEMBER(max_per_machine), "MaxPerMachine=1", "MaxPerMachine=2" },

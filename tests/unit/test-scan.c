@@ -334,6 +334,12 @@ static void a_file_with_an_option_above_the_level_of_the_cluster_is_rejected(voi
                 { "MemoryRequest=0", OPTION_LEVEL_SCHEDULING,
                   "a.service: MemoryRequest= begins at feature level 12, and this cluster has level 11; when "
                   "all hosts run this version: fleetctl cluster level 12" },
+                { "Secret=db", OPTION_LEVEL_INPUTS,
+                  "a.service: Secret= begins at feature level 13, and this cluster has level 12; when all "
+                  "hosts run this version: fleetctl cluster level 13" },
+                { "OnChange=none", OPTION_LEVEL_INPUTS,
+                  "a.service: OnChange= begins at feature level 13, and this cluster has level 12; when all "
+                  "hosts run this version: fleetctl cluster level 13" },
                 { "RestartTrigger=1", KV_LEVEL_UPDATES,
                   "a.service: RestartTrigger= begins at feature level 9, and this cluster has level 8; when "
                   "all hosts "
