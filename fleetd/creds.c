@@ -3,11 +3,15 @@
 #include <sys/mman.h>
 
 #include "io/child_uv.h"
+#include "units/inputs.h"
 
 enum {
         CREDS_MS = 20000, /* a TPM may need seconds */
         CREDS_MESSAGE_MAX = 4096,
 };
+
+static_assert((int) SEALER_MAX >= (int) SECRET_SIZE_MAX && (int) SEALER_NAME_MAX >= (int) SECRET_NAME_MAX,
+              "each secret can be sealed");
 
 typedef struct Creds {
         Sealer base;
@@ -16,8 +20,8 @@ typedef struct Creds {
         int input_fd, messages_fd; /* files in memory; -1: none */
         size_t input_size;
         Timer timeout;
-        char output[SEALED_MAX + 1]; /* wiped after each call */
-        size_t size;
+        char *output; /* of a call, wiped after it; NULL: none */
+        size_t size, capacity;
         bool too_large;
         SealerDone *done;
         void *userdata;
@@ -62,6 +66,12 @@ static void creds_wipe_input(Creds *c) {
         c->input_fd = -1;
 }
 
+static void creds_wipe_output(char *output, size_t capacity) {
+        if (output)
+                explicit_bzero(output, capacity);
+        free(output);
+}
+
 static void creds_wipe(Creds *c) {
         timer_stop(&c->timeout);
         c->child = NULL;
@@ -69,26 +79,26 @@ static void creds_wipe(Creds *c) {
         if (c->messages_fd >= 0)
                 close(c->messages_fd);
         c->messages_fd = -1;
-        explicit_bzero(c->output, sizeof(c->output));
+        creds_wipe_output(c->output, c->capacity);
+        c->output = NULL;
         c->size = 0;
         c->too_large = false;
 }
 
-/* End the call. The text is copied, because 'done' may begin the next one. */
+/* End the call. The output is taken, because 'done' may begin the next one. */
 static void creds_end(Creds *c, int error, const char *message) {
-        char output[sizeof(c->output)];
-        size_t size = c->size;
+        char *output = TAKE_PTR(c->output);
+        size_t size = c->size, capacity = c->capacity;
 
-        memcpy(output, c->output, size);
         creds_wipe(c);
         c->done(c->userdata, error, message, error < 0 ? NULL : output, error < 0 ? 0 : size);
-        explicit_bzero(output, sizeof(output));
+        creds_wipe_output(output, capacity);
 }
 
 static void creds_on_output(void *userdata, const void *bytes, size_t size) {
         Creds *c = userdata;
 
-        c->too_large |= size > SEALED_MAX - c->size;
+        c->too_large |= size > c->capacity - c->size;
         if (c->too_large)
                 return;
         memcpy(c->output + c->size, bytes, size);
@@ -125,15 +135,21 @@ static void creds_on_timeout(void *userdata) {
 static int creds_begin(Creds *c, const char *const argv[], const void *input, size_t size, Error *err) {
         int r;
 
-        if (size > SEALED_MAX)
+        if (size > SEALER_MAX)
                 return error_set(err, -EFBIG, "it is too large");
+        /* Of a fixed size, so that no copy is left. What is sealed becomes base64: four bytes of three. */
+        c->capacity = MAX((size_t) SEALED_MAX, 2 * size);
+        c->output = malloc(c->capacity);
+        if (!c->output)
+                return error_set(err, -ENOMEM, "%s", strerror(ENOMEM));
         c->input_size = size;
         c->input_fd = creds_memory_file(input, size);
         c->messages_fd = c->input_fd < 0 ? c->input_fd : creds_memory_file("", 0);
         if (c->messages_fd < 0)
                 return error_set(err, c->messages_fd, "Failed to create a file in memory: %s",
                                  strerror(-c->messages_fd));
-        /* Without the cluster key this host is none of the cluster: however busy it is, it gets the key. */
+        /* Without the cluster key this host is none of the cluster, and without a credential a unit does not
+         * start: however busy it is, it gets them. */
         r = child_spawn(&c->child, loop_uv_base(c->loop), argv,
                         &(ChildOptions) { .class = CHILD_NEEDED,
                                           .files = &(ChildFiles) { .input_fd = c->input_fd,
@@ -146,6 +162,7 @@ static int creds_run(Sealer *s, const char *const argv[], const SealerCall *call
         Creds *c = (Creds *) s;
         int r;
 
+        assert(strlen(call->name) <= SEALER_NAME_MAX);
         c->done = call->done;
         c->userdata = call->userdata;
         r = creds_begin(c, argv, call->bytes, call->size, err);
@@ -157,7 +174,7 @@ static int creds_run(Sealer *s, const char *const argv[], const SealerCall *call
 }
 
 static int creds_seal(Sealer *s, const SealerCall *call, Error *err) {
-        char key[32], name[64];
+        char key[32], name[SEALER_NAME_MAX + 8];
         const char *const argv[] = { "systemd-creds", "encrypt", key, name, "-", "-", NULL };
 
         snprintf(key, sizeof(key), "--with-key=%s", seal_with_to_string(call->form));
@@ -166,7 +183,7 @@ static int creds_seal(Sealer *s, const SealerCall *call, Error *err) {
 }
 
 static int creds_open(Sealer *s, const SealerCall *call, Error *err) {
-        char name[64];
+        char name[SEALER_NAME_MAX + 8];
         const char *const argv[] = { "systemd-creds", "decrypt", name, "-", "-", NULL };
 
         snprintf(name, sizeof(name), "--name=%s", call->name);

@@ -1,5 +1,6 @@
-/* Seals the cluster keys of this host with a key of the host or of its TPM, so that its disk alone does not
- * contain them. An I/O interface: systemd-creds (fleetd/creds.h), or simulated. */
+/* Seals the cluster keys of this host, and the credentials of its units, with a key of the host or of its
+ * TPM, so that its disk alone does not contain them. An I/O interface: systemd-creds (fleetd/creds.h), or
+ * simulated. */
 #pragma once
 
 #include "base/error.h"
@@ -19,7 +20,11 @@ ENUM_NAMES(seal_with, SealWith, _SEAL_WITH_MAX)
 /* Read the value of SealWith= into *(SealWith *) field. */
 int seal_with_set(const char *value, void *field, Error *err);
 
-enum { SEALED_MAX = 16384 }; /* bytes of a sealed key */
+enum {
+        SEALED_MAX = 16384,   /* bytes of a sealed key */
+        SEALER_MAX = 65536,   /* bytes that a call seals or opens */
+        SEALER_NAME_MAX = 64, /* bytes of a name */
+};
 
 /* 'bytes' is borrowed for the call; NULL after a failure, with a negative errno and a message for people. */
 typedef void SealerDone(void *userdata, int error, const char *message, const void *bytes, size_t size);
@@ -29,7 +34,8 @@ typedef struct Sealer Sealer;
 /* A call. All is borrowed for the duration of seal() or open(), but userdata. */
 typedef struct SealerCall {
         SealWith form;    /* of seal() */
-        const char *name; /* what was sealed under one name opens under this name only */
+        const char *name; /* what was sealed under one name opens under this name only; of a credential, its
+                             own one */
         const void *bytes;
         size_t size;
         SealerDone *done;

@@ -3,6 +3,7 @@
 #include "tests/lib/test.h"
 #include "fleetd/creds.h"
 #include "tests/lib/scratch.h"
+#include "units/inputs.h"
 
 typedef struct Fixture {
         UvLoop *loop;
@@ -59,11 +60,11 @@ static void on_done(void *userdata, int error, const char *message, const void *
         loop_uv_stop(f->loop);
 }
 
-static int seal_text(Fixture *f, const char *text) {
+static int seal_bytes(Fixture *f, const char *name, const void *bytes, size_t size) {
         SealerCall call = { .form = SEAL_WITH_HOST_TPM2,
-                            .name = "fleet-cluster-key.3",
-                            .bytes = text,
-                            .size = strlen(text),
+                            .name = name,
+                            .bytes = bytes,
+                            .size = size,
                             .done = on_done,
                             .userdata = f };
         unsigned before = f->answers;
@@ -79,6 +80,10 @@ static int seal_text(Fixture *f, const char *text) {
         (void) loop_uv_run(f->loop);
         assert_int_equal(f->answers, before + 1);
         return f->error;
+}
+
+static int seal_text(Fixture *f, const char *text) {
+        return seal_bytes(f, "fleet-cluster-key.3", text, strlen(text));
 }
 
 static void the_secret_is_in_the_input_and_in_no_argument(void **state) {
@@ -110,11 +115,54 @@ static void a_failure_has_the_last_line_of_its_messages(void **state) {
         assert_int_equal(seal_text(f, "x"), -EIO);
 }
 
+/* The longest name, and all bytes of the largest value; systemd-creds writes base64 in lines. */
+static void a_credential_of_the_largest_size_is_sealed(void **state) {
+        char name[SEALER_NAME_MAX + 1], begin[128];
+        Fixture *f = *state;
+        char *value = malloc(SECRET_SIZE_MAX + 1);
+
+        memset(name, 'n', SEALER_NAME_MAX);
+        name[SEALER_NAME_MAX] = 0;
+        for (size_t i = 0; i <= SECRET_SIZE_MAX; i++)
+                value[i] = (char) (i * 7 + i / 256);
+        program(f, "echo \"$3\"; cat");
+        assert_int_equal(seal_bytes(f, name, value, SECRET_SIZE_MAX), 0);
+        snprintf(begin, sizeof(begin), "--name=%s\n", name);
+        assert_int_equal(f->bytes.size, strlen(begin) + SECRET_SIZE_MAX);
+        assert_memory_equal(f->bytes.chars, begin, strlen(begin));
+        assert_memory_equal(f->bytes.chars + strlen(begin), value, SECRET_SIZE_MAX);
+        program(f, "base64 -w 69; head -c 4096 /dev/zero");
+        assert_int_equal(seal_bytes(f, "n", value, SECRET_SIZE_MAX), 0);
+        assert_true(f->bytes.size > 92000);
+        assert_int_equal(seal_bytes(f, "n", value, SECRET_SIZE_MAX + 1), -EFBIG);
+        program(f, "cat >/dev/null; head -c 131073 /dev/zero");
+        assert_int_equal(seal_bytes(f, "n", value, SECRET_SIZE_MAX), -EIO);
+        program(f, "cat; exit 0");
+        assert_int_equal(seal_text(f, "small"), 0);
+        assert_string_equal(f->bytes.chars, "small");
+        free(value);
+}
+
+/* Two sealers: a call that hangs delays no call of the other one. */
+static void a_call_of_another_sealer_does_not_wait(void **state) {
+        Fixture *f = *state;
+        SealerCall call = { .name = "hangs", .bytes = "x", .size = 1, .done = on_done, .userdata = f };
+        Sealer *other = NULL;
+
+        assert_int_equal(creds_new(&other, f->loop), 0);
+        program(f, "[ $2 != --name=hangs ] || exec sleep 1000; cat");
+        assert_int_equal(other->ops->open(other, &call, NULL), 0);
+        assert_int_equal(seal_text(f, "next"), 0);
+        assert_string_equal(f->bytes.chars, "next");
+        assert_null(creds_free(other));
+}
+
 static void a_missing_program_is_an_error(void **state) {
         Fixture *f = *state;
 
         setenv("PATH", f->scratch, 1);
         assert_int_equal(seal_text(f, "x"), -ENOENT);
+        assert_string_equal(f->message.chars, "Failed to run systemd-creds: No such file or directory");
 }
 
 static void a_cancelled_call_has_no_answer(void **state) {
@@ -156,6 +204,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(the_secret_is_in_the_input_and_in_no_argument, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(a_failure_has_the_last_line_of_its_messages, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_credential_of_the_largest_size_is_sealed, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_call_of_another_sealer_does_not_wait, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_missing_program_is_an_error, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_cancelled_call_has_no_answer, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_file_is_opened_without_a_loop, setup, teardown),
