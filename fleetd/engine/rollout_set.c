@@ -218,10 +218,11 @@ bool rollout_surges(const Cluster *cluster, const ClusterAssignment *surge) {
 
 /* Return whether the rollout, or the next one, has not updated an instance that has the text: its failure is
  * none of the text. */
-static bool instance_is_untouched(const ClusterUnit *head, const ClusterAssignment *a) {
-        const RolloutRecord *r = head->rollout;
+static bool instance_is_untouched(const RolloutSet *set, const ClusterAssignment *a) {
+        const RolloutRecord *r = set->head->rollout;
 
-        return !r || !streq(r->to.hash, head->unit->hash) || a->index <= r->begun;
+        return !r || !streq(r->to.hash, set->head->unit->hash) || r->to.inputs != rollout_set_content(set) ||
+               a->index <= r->begun;
 }
 
 /* Return whether the machine, which is down, was down when it got this text. */
@@ -240,9 +241,9 @@ static bool instance_is_unreadable(const ClusterAssignment *a) {
         return false;
 }
 
-static RolloutInstanceState instance_judge(const ClusterUnit *head, const ClusterAssignment *a,
+static RolloutInstanceState instance_judge(const RolloutSet *set, const ClusterAssignment *a,
                                            const char **ret_why) {
-        bool has_text = instance_has_text(head, a), available = instance_is_available(a),
+        bool has_text = instance_has_text(set->head, a), available = instance_is_available(a),
              up = a->machine->presence == PRESENCE_UP;
         const ClusterMachine *m = a->machine;
 
@@ -262,7 +263,7 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
         if (available)
                 return INSTANCE_AVAILABLE;
         if (presence_is_down(m->presence) &&
-            (instance_is_untouched(head, a) || instance_was_down(a) || cluster_machine_is_rebooting(m)))
+            (instance_is_untouched(set, a) || instance_was_down(a) || cluster_machine_is_rebooting(m)))
                 return INSTANCE_UNREACHABLE;
         /* It was updated. A text may end its machine some time after that: a loss is no proof of another
          * cause, an orderly shutdown is, or that the machine is away. After a shutdown, its agent may report
@@ -323,7 +324,7 @@ static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, cons
                 .state = state,
                 .had_text = state == INSTANCE_UNREACHABLE && instance_has_text(set->head, a) &&
                             (rollout_was_available(a) ||
-                             (instance_is_untouched(set->head, a) && !instance_was_down(a))),
+                             (instance_is_untouched(set, a) && !instance_was_down(a))),
                 .why = why,
         };
         set->n_of[state]++;
@@ -338,7 +339,7 @@ static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, cons
                 set->n_passed += state == INSTANCE_UNREACHABLE;
         }
         set->n_kept += state == INSTANCE_UNREADABLE && instance_is_available(a);
-        set->n_untouched += state == INSTANCE_FAILED && instance_is_untouched(set->head, a);
+        set->n_untouched += state == INSTANCE_FAILED && instance_is_untouched(set, a);
         return 0;
 }
 
@@ -363,7 +364,7 @@ static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u)
                 newest = former;
                 former = NULL;
         }
-        state = instance_judge(set->head, newest, &why);
+        state = instance_judge(set, newest, &why);
         if (state == INSTANCE_SKIPPED && former) { /* it ends, and the former one runs on */
                 state = INSTANCE_FAILED;
                 why = "a condition is not met on the other machine";
@@ -374,7 +375,7 @@ static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u)
              a = LIST_NEXT(a, of_unit))
                 if (a != newest && cluster_assignment_is_active(a) &&
                     presence_is_down(a->machine->presence) &&
-                    instance_judge(set->head, a, &other_why) == INSTANCE_FAILED) {
+                    instance_judge(set, a, &other_why) == INSTANCE_FAILED) {
                         state = INSTANCE_FAILED;
                         why = other_why;
                 }
@@ -401,7 +402,7 @@ static int set_read_global(RolloutSet *set, size_t *capacity) {
 
                 if (!cluster_assignment_is_active(a))
                         continue;
-                state = instance_judge(set->head, a, &why);
+                state = instance_judge(set, a, &why);
                 r = set_add(set, capacity, u, a, state, why);
         }
         set->unsorted = true;
@@ -515,6 +516,21 @@ static void set_add_content(RolloutSet *set, const ClusterUnit *u) {
                 set->content = u->inputs;
 }
 
+/* Before the instances, which are judged by it. */
+static void set_read_content(const Cluster *cluster, RolloutSet *set) {
+        UnitPosition at = {};
+        const ClusterUnit *u;
+
+        set_add_content(set, set->head);
+        if (!set->head->unit || !rollout_is_template(set->head))
+                return;
+        for (size_t n = unit_order_instances(&cluster->by_name, set->head->name, &at); n > 0; n--) {
+                u = unit_order_next(&cluster->by_name, &at);
+                if (u && u->unit && u->unit->from && streq(u->unit->from, set->head->name))
+                        set_add_content(set, u);
+        }
+}
+
 static int set_read_followers(const Cluster *cluster, RolloutSet *set, size_t *capacity) {
         const char *name = set->head->name;
         UnitPosition at = {};
@@ -530,7 +546,6 @@ static int set_read_followers(const Cluster *cluster, RolloutSet *set, size_t *c
                         r = set_add_joiner(set, &n_joiners, u);
                         continue;
                 }
-                set_add_content(set, u);
                 r = set_add_follower(set, &n_followers, u);
                 if (r == 0)
                         r = set_add_joiner(set, &n_joiners, u);
@@ -554,7 +569,7 @@ int rollout_set_read(const Cluster *cluster, const ClusterUnit *head, RolloutSet
         size_t capacity = 0;
         int r = 0;
 
-        set_add_content(&set, head);
+        set_read_content(cluster, &set);
         if (head->unit && rollout_is_template(head))
                 r = set_read_followers(cluster, &set, &capacity);
         else if (plan_is_wanted(head) && head->unit->placement.global)

@@ -162,6 +162,8 @@ void cluster_view_assign(ClusterView *p, const char *machine, const char *unit, 
         _cleanup_text_ Text t = {};
 
         p->index++;
+        if (u && u->inputs)
+                assignment.inputs = u->inputs->number;
         if (!p->below_updates && kind != ASSIGNMENT_STOP && u && u->unit) {
                 assignment.revision = revisions_wanted(&u->unit->revisions);
                 memcpy(assignment.hash, u->unit->hash, sizeof(assignment.hash));

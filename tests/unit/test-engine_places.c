@@ -643,6 +643,112 @@ static void a_unit_without_a_replacement_does_not_hold_the_release_of_other_mach
         plans(&p, "run B.service D");
 }
 
+#define RESTARTS "Secret=pw\nOnChange=restart"
+
+static void put_content(ClusterView *p, const char *unit, unsigned number) {
+        char key[LAYOUT_KEY_MAX], value[32];
+
+        snprintf(value, sizeof(value), "{\"number\":%u}", number);
+        cluster_view_put(p, layout_key(key, LAYOUT_INPUTS, unit, NULL), value);
+}
+
+/* a.service runs there with this content. It waits for the decision if it is to stop unless it runs. */
+static void put_running(ClusterView *p, const char *machine, unsigned content) {
+        char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE], value[256];
+        const ClusterAssignment *a = cluster_assignment(&p->cluster, cluster_view_id(id, machine),
+                                                        "a.service");
+
+        snprintf(value, sizeof(value),
+                 "{\"active\":\"active\",\"available\":true,\"hash\":\"%s\",\"health\":\"passing\","
+                 "\"inputs\":%u,"
+                 "\"kept\":%llu,\"load\":\"loaded\",\"sub\":\"running\"}",
+                 cluster_unit(&p->cluster, "a.service")->unit->hash, content,
+                 a && a->unless_running ? (unsigned long long) a->index : 0);
+        cluster_view_put(p, layout_key(key, LAYOUT_STATE, "a.service", id), value);
+}
+
+static uint64_t content_on(ClusterView *p, const char *machine) {
+        char id[MACHINE_ID_SIZE];
+
+        return cluster_assignment(&p->cluster, cluster_view_id(id, machine), "a.service")->inputs;
+}
+
+/* An assignment that starts the unit has the present number. One that is rewritten keeps its number: it would
+ * restart a process outside of a step. */
+static void an_assignment_has_the_content_of_its_unit(void **state) {
+        static const char *const options[] = { RESTARTS, "ConfigKeys=/a", "Global=yes\n" RESTARTS };
+
+        for (size_t i = 0; i < ELEMENTS(options); i++) {
+                bool global = i == 2;
+                _cleanup_cluster_view_ ClusterView p;
+
+                two_machines(&p);
+                if (global)
+                        cluster_view_presence(&p, "B", PRESENCE_LEFT);
+                cluster_view_unit(&p, "a.service", options[i], TARGET_LAUNCHED);
+                put_content(&p, "a.service", 3);
+                plans(&p, "run a.service A");
+                assert_int_equal(content_on(&p, "A"), 3);
+                cluster_view_execute(&p);
+                put_content(&p, "a.service", 5);
+                plans(&p, "");
+                cluster_view_target(&p, "a.service", TARGET_LOADED);
+                plans(&p, "load a.service A");
+                assert_int_equal(content_on(&p, "A"), 3);
+                cluster_view_state(&p, "A", "a.service", "inactive");
+                cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
+                plans(&p, "run a.service A");
+                assert_int_equal(content_on(&p, "A"), 5);
+                cluster_view_execute(&p);
+                put_content(&p, "a.service", 6);
+                if (global) {
+                        cluster_view_presence(&p, "B", PRESENCE_UP);
+                        plans(&p, "run a.service B");
+                } else {
+                        cluster_view_presence(&p, "A", PRESENCE_LOST);
+                        plans(&p, "run a.service B");
+                        cluster_view_state(&p, "B", "a.service", "active");
+                        plans(&p, "stop a.service A");
+                }
+                assert_int_equal(content_on(&p, "A"), 5);
+                assert_int_equal(content_on(&p, "B"), 6);
+        }
+}
+
+/* Without an assignment, as after a restore: only a step of a rollout gives it another content. */
+static void a_unit_that_runs_is_adopted_with_its_content(void **state) {
+        static const struct {
+                unsigned content, runs_with, expected;
+        } rows[] = { { 5, 3, 3 }, { 5, 7, 5 }, { 0, 3, 0 } };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_cluster_view_ ClusterView p;
+
+                two_machines(&p);
+                cluster_view_unit(&p, "a.service", RESTARTS, TARGET_LAUNCHED);
+                if (rows[i].content > 0)
+                        put_content(&p, "a.service", rows[i].content);
+                put_running(&p, "B", rows[i].runs_with);
+                plans(&p, "run a.service B");
+                assert_int_equal(content_on(&p, "B"), rows[i].expected);
+                plans(&p, "");
+        }
+}
+
+/* Its replacement on B has a newer content. */
+static void an_instance_with_a_former_content_displaces_none(void **state) {
+        for (unsigned has = 0; has < 2; has++) {
+                _cleanup_cluster_view_ ClusterView p;
+
+                replaced(&p, RESTARTS "\nOnReconnect=keep-old");
+                put_content(&p, "a.service", 2);
+                cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
+                put_running(&p, "B", 2);
+                put_running(&p, "A", 1 + has);
+                plans(&p, has ? "run a.service A; stop a.service B" : "stop a.service A");
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_assignment_has_its_age_and_the_index_of_the_presence),
@@ -667,6 +773,9 @@ int main(void) {
                 cmocka_unit_test(an_instance_that_fails_its_checks_displaces_none),
                 cmocka_unit_test(of_several_machines_that_return_the_first_one_keeps_the_unit),
                 cmocka_unit_test(an_instance_of_a_unit_that_is_not_wanted_stops_on_its_lost_machine),
+                cmocka_unit_test(an_assignment_has_the_content_of_its_unit),
+                cmocka_unit_test(a_unit_that_runs_is_adopted_with_its_content),
+                cmocka_unit_test(an_instance_with_a_former_content_displaces_none),
                 cmocka_unit_test(a_unit_without_a_replacement_does_not_hold_the_release_of_other_machines),
         };
 
