@@ -2490,6 +2490,55 @@ static void a_rollout_is_reported_paused_and_resumed(void **state) {
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
 }
 
+/* The number of the content is in the place of the revision. */
+static void a_rollout_of_a_content_is_reported_with_what_has_changed(void **state) {
+        static const char *const rows[][2] = {
+                { "GET /fleet/v1/rollouts/a.service", "\"completed\":1,\"content\":2," },
+                { "GET /fleet/v1/rollouts/a.service", "\"what\":\"secret db-password\",\"why\":\"by ann\"}" },
+                { "GET /fleet/v1/cluster", "{\"content\":2,\"name\":\"a.service\"," },
+                { "GET /fleet/v1/why/a.service",
+                  "\"rollout\":\"a.service: content 2: paused, 0 of 1 available, 1 with its content: by ann; "
+                  "a.service: " },
+                { "GET /fleet/v1/revisions/a.service", "\"outcome\":\"completed\"" },
+        };
+        char assignment[160], record[512];
+        Fixture *fixture = *state;
+        const char *hash;
+
+        raise_level(fixture, KV_LEVEL_INPUTS);
+        write_now(fixture,
+                  (const Record[]) {
+                          { "machine/" BETA "/facts", "{\"level\":13,\"name\":\"beta\"}" },
+                          { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                          { "target/a.service", "launched" },
+                          { "unit/a.service", "{\"rev\":1,\"text\":\"[X-Fleet]\\nSecret=db-password\\n"
+                                              "OnChange=restart\\n[Service]\\nExecStart=/bin/a\\n\"}" },
+                          { "inputs/a.service", "{\"number\":2,\"what\":\"secret db-password\"}" },
+                  },
+                  5);
+        hash = cluster_unit(registry_cluster(fixture->host->registry), "a.service")->unit->hash;
+        snprintf(assignment, sizeof(assignment),
+                 "{\"hash\":\"%s\",\"inputs\":2,\"order\":\"run\",\"rev\":1,\"since\":1}", hash);
+        snprintf(record, sizeof(record),
+                 "{\"before\":\"rolling\",\"completed\":1,\"completedHash\":\"%s\",\"completedInputs\":1,"
+                 "\"from\":1,\"fromHash\":\"%s\",\"fromInputs\":1,\"progress\":1,\"since\":1,\"state\":"
+                 "\"paused\",\"to\":1,\"toHash\":\"%s\",\"toInputs\":2,\"why\":\"by ann\",\"outcomes\":"
+                 "[{\"hash\":\"%s\",\"result\":\"completed\"}]}",
+                 hash, hash, hash, hash);
+        write_now(fixture,
+                  (const Record[]) { { "machine/" BETA "/unit/a.service", assignment },
+                                     { "rollout/a.service", record } },
+                  2);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i][0], NULL, 200, rows[i][1]);
+        assert_answer(fixture, "PUT /fleet/v1/rollouts/a.service", "{\"request\":\"resume\"}", 204, "");
+        assert_answer(fixture, "GET /fleet/v1/history", NULL, 200, "\"reason\":\"content 2: resumed\"");
+        assert_null(strstr(fixture->answer, "wantedContent"));
+        write_now(fixture, (const Record[]) { { "inputs/a.service", "{\"number\":3}" } }, 1);
+        assert_answer(fixture, "GET /fleet/v1/rollouts/a.service", NULL, 200, "\"wantedContent\":3");
+        assert_null(strstr(fixture->answer, "\"what\""));
+}
+
 /* A unit that is only loaded, and one that has finished its work: both have the text, and do not run. */
 static void an_instance_that_does_not_run_is_not_available(void **state) {
         static const Record records[] = {
@@ -6009,6 +6058,7 @@ int main(void) {
                 in_a_fixture(each_text_of_a_unit_is_a_revision),
                 in_a_fixture(a_revision_of_an_instance_has_the_drop_ins_of_its_own),
                 in_a_fixture(a_rollout_is_reported_paused_and_resumed),
+                in_a_fixture(a_rollout_of_a_content_is_reported_with_what_has_changed),
                 in_a_fixture(an_instance_that_does_not_run_is_not_available),
                 in_a_fixture(the_outcome_of_a_text_is_in_the_list_of_revisions),
                 in_a_fixture(the_failure_that_paused_a_rollout_is_reported_once),

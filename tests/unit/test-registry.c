@@ -1146,6 +1146,33 @@ static void a_step_to_a_longer_stop_extends_the_hold_of_a_follower(void **state)
         assert_int_equal(update.assignment->hold_ms, singleton_hold_ms(&next->file, SINGLETON_LEASE_MS));
 }
 
+static bool has_content(World *w) {
+        return unit(w, "web@1.service")->inputs != NULL;
+}
+
+/* Without a key of its inputs, no number is known. */
+static void a_step_assigns_the_content_of_its_unit(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *text = make_unit("web@.service", FIRST_TEXT "[X-Fleet]\nSecret=pw\n"),
+                            *instance = make_unit("web@1.service", FIRST_TEXT "[X-Fleet]\nSecret=pw\n");
+        AssignmentChange c;
+
+        raise_to(w, KV_LEVEL_INPUTS);
+        machine(w, self);
+        assert_int_equal(change(w, (UnitChange) { .unit = text }), KV_OK);
+        assert_int_equal(change(w, (UnitChange) { .unit = instance }), KV_OK);
+        c = assignment_for(w, "web@1.service", ASSIGNMENT_RUN);
+        c.revision = 1;
+        memcpy(c.hash, text->hash, sizeof(c.hash));
+        c.inputs = 2;
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
+        assert_int_equal(cluster_assignment(registry_cluster(w->registry), self, c.unit)->inputs, 2);
+        assert_int_equal(update_one(w, "web@1.service")->inputs, 0);
+        put_key(w, "/_fleet/inputs/web@1.service", "{\"number\":3}");
+        run_until(w, has_content);
+        assert_int_equal(update_one(w, "web@1.service")->inputs, 3);
+}
+
 static int replicate(World *w, TargetState target, bool remove, const Unit *text, size_t n) {
         _cleanup_free_ ReplicasWrite *write = NEW0(ReplicasWrite, 1);
         static Unit units[8];
@@ -2059,6 +2086,7 @@ int main(void) {
                 TEST(a_set_is_looked_at_after_a_change_that_may_demand_a_step),
                 TEST(an_instance_that_a_rollout_updates_keeps_its_unit_directory),
                 TEST(a_step_to_a_longer_stop_extends_the_hold_of_a_follower),
+                TEST(a_step_assigns_the_content_of_its_unit),
                 TEST(below_the_feature_level_of_updates_no_instance_follows),
                 TEST(after_the_raise_an_assignment_names_the_drop_ins_of_the_instance),
                 TEST(after_the_raise_a_follower_names_the_number_of_its_template),

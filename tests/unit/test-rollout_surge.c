@@ -44,8 +44,9 @@ static void surge_plan(Play *play) {
 /* Execute an assignment: the unit is available a second later, unless its text fails. */
 static void surge_execute(Play *play, const ClusterAssignment *a) {
         const ClusterState *s = cluster_state_on(a->machine, a->unit);
-        bool runs = s && s->state.hash && streq(s->state.hash, a->hash),
-             fails = play->quality[a->revision] == FAILS, slow = play->quality[a->revision] == SLOW;
+        bool runs = s && s->state.hash && streq(s->state.hash, a->hash) && s->state.inputs >= a->inputs,
+             fails = play->quality[a->revision] == FAILS || play->contents[a->inputs] == FAILS,
+             slow = play->quality[a->revision] == SLOW;
         char key[LAYOUT_KEY_MAX], state[LAYOUT_KEY_MAX], value[256];
 
         layout_key(key, LAYOUT_ASSIGNMENT, a->unit, a->machine->id);
@@ -58,10 +59,10 @@ static void surge_execute(Play *play, const ClusterAssignment *a) {
         if (runs && (s->state.available || s->state.health == UNIT_HEALTH_FAILING))
                 return;
         snprintf(value, sizeof(value),
-                 "{\"active\":\"%s\",\"available\":%s,\"hash\":\"%s\",\"health\":\"%s\",\"load\":\"loaded\","
-                 "\"sub\":\"x\"}",
+                 "{\"active\":\"%s\",\"available\":%s,\"hash\":\"%s\",\"health\":\"%s\",\"inputs\":%llu,"
+                 "\"load\":\"loaded\",\"sub\":\"x\"}",
                  fails ? "failed" : "active", runs && !fails && !slow ? "true" : "false", a->hash,
-                 fails ? "failing" : "passing");
+                 fails ? "failing" : "passing", (unsigned long long) a->inputs);
         cluster_view_put(&play->p, state, value);
 }
 
@@ -136,6 +137,29 @@ static void a_surge_instance_starts_before_the_former_one_stops(void **state) {
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(count_assignments(&play, 2), 3);
         assert_int_equal(count_assignments(&play, 1), 0);
+}
+
+/* One that fails ends where it was started, and its former instance runs on. The next one continues. */
+static void a_content_starts_on_another_machine_first(void **state) {
+        UnitPosition at = {};
+        ClusterUnit *u;
+        _cleanup_(end) Play play;
+
+        begin_template(&play, 3, "Secret=pw\nOnChange=restart\nMaxSurge=1\nMaxUnavailable=0");
+        cluster_view_machine(&play.p, "F", "", PRESENCE_UP);
+        change_content(&play, 1);
+        surge_seconds(&play, 40, 3);
+        play.contents[2] = FAILS;
+        change_content(&play, 2);
+        surge_seconds(&play, 40, 3);
+        assert_rollout(&play, ROLLOUT_PAUSED, 1);
+        change_content(&play, 3);
+        surge_seconds(&play, 60, 3);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        assert_int_equal(count_assignments(&play, 1), 3);
+        while ((u = unit_order_next(&play.p.cluster.by_name, &at)))
+                if (!LIST_EMPTY(&u->assignments))
+                        assert_int_equal(LIST_FIRST(&u->assignments)->state->state.inputs, 3);
 }
 
 /* Units that are to run on two machines. */
@@ -906,6 +930,7 @@ static void an_unreadable_rollout_is_not_absent(void **state) {
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_surge_instance_starts_before_the_former_one_stops),
+                cmocka_unit_test(a_content_starts_on_another_machine_first),
                 cmocka_unit_test(a_surge_instance_on_a_machine_that_is_away_is_given_up_later),
                 cmocka_unit_test(a_healthy_instance_that_is_not_available_is_updated_by_surge),
                 cmocka_unit_test(a_surge_instance_is_placed_by_its_own_drop_ins),

@@ -1,6 +1,7 @@
 #include "tests/lib/test.h"
 #include "units/stored_cluster.h"
 #include "units/stored_json.h"
+#include "units/stored_inputs.h"
 #include "units/stored_reboot.h"
 #include "units/stored_rollout.h"
 
@@ -116,6 +117,14 @@ static const Row rows[] = {
           "\",\"served\":3,\"since\":8,\"state\":\"paused\",\"to\":2,\"toHash\":\"" HASH_2
           "\",\"until\":9,\"why\":\"w\",\"failed\":[" FAILURE "," FAILURE
           "],\"outcomes\":[" OUTCOME("completed") "," OUTCOME("failed") "," OUTCOME("reverted") "]}" },
+        { &rollout_record, "{\"before\":\"canary\",\"completed\":1,\"completedHash\":\"" HASH_1
+                           "\",\"completedInputs\":4,\"from\":1,\"fromHash\":\"" HASH_1
+                           "\",\"fromInputs\":5,\"reverted\":1,\"revertedHash\":\"" HASH_1
+                           "\",\"revertedInputs\":6,\"state\":\"rolling\",\"to\":2,\"toHash\":\"" HASH_2
+                           "\",\"toInputs\":7}" },
+        { &inputs_record, "{\"digest\":\"" HASH_1 "\",\"number\":2,\"since\":3,\"waits\":true,"
+                          "\"what\":\"secret db-password\"}" },
+        { &inputs_record, "{}" },
         { &rollout_record, "{\"before\":\"canary\"," ROLLS "}" },
         { &rollout_record, "{}", "state: '' is none of canary, held, rolling" },
         { &rollout_record, "{\"state\":\"rolling\"}", "to: missing" },
@@ -196,6 +205,28 @@ static void a_record_is_read_completely_or_rejected(void **state) {
 }
 
 /* A value that is cut at any byte is no record. */
+static void a_rollout_is_named_by_what_changes(void **state) {
+        static const struct {
+                RolloutText from, to;
+                const char *label;
+        } labels[] = {
+                { { 1, HASH_1, 0 }, { 2, HASH_2, 0 }, "revision 2" },
+                { { 1, HASH_1, 3 }, { 2, HASH_2, 4 }, "revision 2" },
+                { { 2, HASH_2, 3 }, { 2, HASH_2, 4 }, "content 4" },
+                { { 2, HASH_2, 4 }, { 2, HASH_2, 4 }, "revision 2" },
+                { {}, { 2, HASH_2, 4 }, "revision 2" }, /* what they had is unknown */
+        };
+
+        for (size_t i = 0; i < ELEMENTS(labels); i++) {
+                const RolloutRecord record = { .from = labels[i].from, .to = labels[i].to };
+                char label[ROLLOUT_LABEL_SIZE];
+
+                rollout_record_label(&record, label);
+                assert_string_equal(label, labels[i].label);
+                assert_int_equal(rollout_record_is_of_content(&record), starts_with(label, "content"));
+        }
+}
+
 static void a_value_that_is_cut_is_rejected(void **state) {
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 for (size_t size = 0; !rows[i].message && size < strlen(rows[i].json); size++) {
@@ -347,6 +378,7 @@ static void roots_and_keys_are_found(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_record_is_read_completely_or_rejected),
+                cmocka_unit_test(a_rollout_is_named_by_what_changes),
                 cmocka_unit_test(a_value_that_is_cut_is_rejected),
                 cmocka_unit_test(an_unknown_member_is_ignored),
                 cmocka_unit_test(the_reasons_of_records_have_limits),
