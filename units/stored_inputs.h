@@ -18,9 +18,9 @@ typedef struct SecretRecord {
         char by[RECORDED_BY_SIZE];
         uint64_t cluster_key; /* number of the key with which it is sealed */
         bool lost; /* the leader has no such key, and it is not the present one: the value cannot be opened */
-        char *sealed;         /* owned; base64; NULL in the cluster view: it is read from the store */
-        uint64_t set_ms;      /* wall clock */
-        uint64_t size;        /* bytes of the value */
+        char *sealed;    /* owned; base64; NULL in the cluster view: it is read from the store */
+        uint64_t set_ms; /* wall clock */
+        uint64_t size;   /* bytes of the value */
         char (*units)[UNIT_NAME_MAX + 1]; /* owned; patterns of the units that may have it; none: all */
         size_t n_units;
         uint64_t version; /* from 1 on */

@@ -1,15 +1,12 @@
 /* secret: set, list and remove the secrets of the cluster. A value goes to the daemon, and never back. */
-#include <signal.h>
 #include <termios.h>
 
 #include "base/base64.h"
 #include "base/clock.h"
-#include "client/core/client.h"
 #include "client/core/notes.h"
 #include "client/core/times.h"
 #include "client/verbs/kv.h"
 #include "client/verbs/secret.h"
-#include "units/inputs.h"
 
 /* -- The value -- */
 

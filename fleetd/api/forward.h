@@ -1,6 +1,6 @@
 /* Requests that need the whole cluster view, on a host without a replica: they are forwarded to the replica
- * in use, whose answer goes to the client; a member forwards to the leader what only that can do. The copies of
- * a body are wiped. For fleetd/api and routes of components.
+ * in use, whose answer goes to the client; a member forwards to the leader what only that can do. The copies
+ * of a body are wiped. For fleetd/api and routes of components.
  *
  * A request that only reads is sent again to the next replica if the first one is lost before it has
  * answered. A change is sent once: its result is unknown then. A stream is cut, and its client resumes. */

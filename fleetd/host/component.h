@@ -147,6 +147,7 @@ typedef struct Component {
         const struct Controller *controller; /* NULL: none */
         const struct ProblemRow *problems;   /* one without a kind ends; NULL: none */
         /* On the leader: seal something with the present cluster key that was sealed with a former one. 1:
-         * 'done' follows; 0: there is nothing; or a negative errno with a message. NULL: nothing is sealed. */
+         * 'done' follows; 0: there is nothing; or a negative errno with a message. NULL: nothing is sealed.
+         */
         int (*reseal)(void *self, RegistryDone done, void *userdata, Error *err);
 } Component;

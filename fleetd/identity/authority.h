@@ -84,8 +84,8 @@ int authority_compromised(Authority *a, const ClusterMachine *remove, const char
 /* Create the CA, with a cluster key, if the cluster has none; 'done' is called when this member can seal with
  * the cluster key. 'done' and errors as for authority_create_token(). */
 int authority_prepare_key(Authority *a, AuthorityDone *done, void *userdata, Error *err);
-/* Read the present cluster key (number 0), or another one, as key_store_read(). -ENOENT also while the cluster
- * has none. */
+/* Read the present cluster key (number 0), or another one, as key_store_read(). -ENOENT also while the
+ * cluster has none. */
 int authority_read_key(Authority *a, uint64_t number, ClusterKey *ret, Error *err);
 /* Create the CA if the cluster has none, while this host leads: this returns at once. */
 void authority_want_ca(Authority *a);

@@ -126,7 +126,7 @@ struct Authority {
         ListenerRequest listener;
         KeyDistribution keys;
         KeyStore *key_store;
-        bool failure_logged;         /* of a change of keys */
+        bool failure_logged; /* of a change of keys */
         /* Of the last deletion of former cluster keys: the key of the CA, and the first number in use. */
         uint64_t keys_deleted_index, keys_deleted_below;
         LIST_HEAD(, AuthorityOp) operations;

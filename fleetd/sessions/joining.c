@@ -6,7 +6,6 @@
  * when one is wanted, the leader assigns a Raft ID to the host, by its member key. */
 
 #include "base/log.h"
-#include "fleetd/identity/cluster_key.h"
 #include "fleetd/identity/identity.h"
 #include "fleetd/sessions/membership_internal.h"
 #include "fleetd/sessions/voters.h"

@@ -458,6 +458,15 @@ once token --from=none
 token ls
 once token ls --output=json
 token revoke 000000000000
+secret set secret-%s --units=web* --file=secret
+once secret set secret-%s --file=secret --output=json
+once secret set secret-%s hunter2
+once secret set none --file=none
+secret ls
+once secret --output=json
+once secret rm none
+once secret get secret-%s
+secret rm secret-%s
 backup --yes backup-%s
 once backup --verify backup-%s
 once backup backup-%s
@@ -535,7 +544,7 @@ IN_TIME = "drain --no-block h%d"  # says nothing of a machine that is drained wh
 FILES = {"u-%s.service": "[Service]\nExecStart=/bin/sleep 1000\n", "new/u-%s.service": "[Service]\nExecStart=/bin/sleep 2000\n",
          "t-%s@.service": "[Service]\nExecStart=/bin/sleep %%i\n", "bad-%s.service": "[Service\n",
          "s-%s@.service": "[Service]\nExecStart=/bin/sleep %%i\n[X-Fleet]\nReplicas=0\n",
-         "txn-%s": '{"writes":[{"action":"set","key":"/k-%s/txn","value":"1"}]}'}
+         "secret": "hunter2", "txn-%s": '{"writes":[{"action":"set","key":"/k-%s/txn","value":"1"}]}'}
 NUMBERS = {"v": "4", "w": "5"}
 # What is of the host: words of fleetctl(1), and how it looks.
 OF_THE_HOST = {"the line _this host_ of *cluster*": "^this host  h.*$", "(_root@beta_)": "(?<=root@)h[26]"}

@@ -127,6 +127,8 @@ static const struct {
         { .arguments = { "machine", "show", "a" } },
         { .arguments = { "services" } },
         { .arguments = { "services", "a" } },
+        { .arguments = { "secret" } },
+        { .arguments = { "secret", "set", "a" } },
 };
 
 static void file_put(const char *name, const uint8_t *bytes, size_t size) {

@@ -6,7 +6,6 @@
 #include <time.h>
 
 #include "tests/lib/test.h"
-#include "base/file.h"
 #include "fleetd/api/cluster_v2.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/daemon_internal.h"

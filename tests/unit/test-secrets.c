@@ -1,17 +1,12 @@
 /* Secrets on a real host: seals and their context, routes, a change of the cluster key, keys that are lost.
  */
-#include <unistd.h>
-
 #include "tests/lib/test.h"
 #include "base/base64.h"
 #include "base/log.h"
-#include "fleetd/api/api.h"
 #include "fleetd/features/inputs/inputs_internal.h"
 #include "fleetd/identity/authority.h"
-#include "io/tls_roles.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
-#include "units/json.h"
 
 #define VALUE   "hunter2 hunter2"
 #define ENCODED "aHVudGVyMiBodW50ZXIy" /* in base64 */

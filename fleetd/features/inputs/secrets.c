@@ -5,7 +5,6 @@
 #include "fleetd/features/inputs/inputs_internal.h"
 #include "fleetd/identity/authority.h"
 #include "fleetd/registry/transaction.h"
-#include "io/tls_roles.h"
 
 enum { SECRETS_LOST_MS = 10000 }; /* between two looks for keys that were lost */
 

@@ -6,7 +6,6 @@
 #include "fleetd/features/inputs/inputs_internal.h"
 #include "fleetd/identity/authority.h"
 #include "fleetd/registry/unit_order.h"
-#include "io/tls_roles.h"
 
 enum {
         INPUTS_NEXT_SIZE = VERDICT_ARGS_SIZE + 32,
