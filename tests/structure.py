@@ -184,7 +184,8 @@ def words(files):
 
 def features(files):
     """Each name that a header of a feature declares, in at most USERS_MAX files outside of its folder and of client/verbs/."""
-    words_of = {path: set(re.findall(r"\w+", without_comments(open(path).read()))) for path in files}
+    strings = re.compile(r'"(\\.|[^"\\\n])*"')
+    words_of = {path: set(re.findall(r"\w+", strings.sub("", without_comments(open(path).read())))) for path in files}
     for path in files:
         folder = re.match(r"fleetd/features/\w+/", path)
         if not folder or not path.endswith(".h"):

@@ -27,8 +27,9 @@ typedef struct InputListing {
 typedef struct InputSecret {
         uint64_t version, set_ms; /* version 0: it is not set */
         bool is_for;              /* its patterns have the unit */
+        const char *units;        /* the patterns, for a message; may be NULL */
         const void *value;        /* NULL: only the digest, and problems, are wanted */
-        size_t size;
+        size_t size;              /* also without the value */
 } InputSecret;
 
 /* In the order of the lists of the policy, and of equal number. Borrowed. */
@@ -44,8 +45,8 @@ typedef struct ContentItem {
 } ContentItem;
 
 typedef struct Content {
-        char digest[UNIT_HASH_SIZE]; /* of the names, versions and times of secrets, and of paths and values
-                                      */
+        char digest[UNIT_HASH_SIZE]; /* of the credentials, versions and times of secrets, and of the keys
+                                        and values at each path; equal digests: equal variables and files */
         Verdict problem;             /* VERDICT_NONE: there is a content */
         bool waits;                  /* the problem is an input that is missing */
         ContentItem *credentials, *variables, *files; /* owned */
@@ -56,8 +57,12 @@ void content_done(Content *content);
 #define _cleanup_content_ _cleanup_(content_done)
 
 /* Build the content of a unit. With a problem, which is no error, the lists and the digest are empty: the
- * first one in the order of the options. 0 or -ENOMEM. */
+ * first one of secrets, then of variables, then of files, each in the order of the options; a name that two
+ * keys share, and the sum of a list, are checked last. Variables and files are sorted by name.
+ *
+ * 0, -ENOMEM, or an error of bytes_sha256(). */
 int content_build(const InputPolicy *policy, const char *unit, const InputValues *values, Content *ret);
 
-/* Append the variables as a file of EnvironmentFile=; of a container, as podman reads it: without quotes. */
+/* Append the variables as a file of EnvironmentFile=; of a container, as podman reads it: without quotes, and
+ * without escapes. */
 void content_append_environment(Text *t, const Content *content, bool container);

@@ -1,19 +1,26 @@
 FLEETD_UNITY += fleetd/features/inputs/unity.c
 FLEETD_SOURCES += fleetd/features/inputs/inputs_internal.h fleetd/features/inputs/inputs.c \
-	fleetd/features/inputs/content.h fleetd/features/inputs/secrets.c fleetd/features/inputs/secrets_v1.c fleetd/features/inputs/frames.h \
-	fleetd/features/inputs/frames.c fleetd/features/inputs/input_files.h
+	fleetd/features/inputs/content.h fleetd/features/inputs/content.c fleetd/features/inputs/secrets.c fleetd/features/inputs/secrets_v1.c \
+	fleetd/features/inputs/frames.h fleetd/features/inputs/frames.c fleetd/features/inputs/input_files.h
 FLEETD_ALONE_SOURCES += fleetd/features/inputs/resolver_call.c
 
 if HAVE_CMOCKA
-FLEETD_INPUTS_TESTS = tests/unit/test-secrets tests/unit/test-inputs_call
+FLEETD_INPUTS_TESTS = tests/unit/test-content tests/unit/test-secrets tests/unit/test-inputs_call
 check_PROGRAMS += $(FLEETD_INPUTS_TESTS)
 TESTS += $(FLEETD_INPUTS_TESTS)
+tests_unit_test_content_SOURCES = tests/unit/test-content.c tests/lib/alloc.h tests/lib/alloc.c
+tests_unit_test_content_LDFLAGS = $(FAILING_ALLOCATIONS)
+tests_unit_test_content_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_secrets_SOURCES = tests/unit/test-secrets.c $(FLEETD_HOST)
 tests_unit_test_secrets_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_inputs_call_SOURCES = tests/unit/test-inputs_call.c $(QUIET_HOST)
 tests_unit_test_inputs_call_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=resolver_read,--wrap=resolver_values_free,--wrap=loop_has_budget,--wrap=peer_queued,--wrap=registry_index
 tests_unit_test_inputs_call_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif
+
+FUZZERS += tests/fuzz/fuzz-content
+tests_fuzz_fuzz_content_SOURCES = tests/fuzz/content.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_content_LDADD = $(FLEETD_LIBS)
 
 FUZZERS += tests/fuzz/fuzz-inputs_frames
 tests_fuzz_fuzz_inputs_frames_SOURCES = tests/fuzz/inputs_frames.c tests/fuzz/standalone.c
