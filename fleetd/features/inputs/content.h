@@ -11,7 +11,7 @@
 
 /* A key at or below a path. Borrowed. */
 typedef struct InputNode {
-        const char *key; /* whole; no directory */
+        const char *key; /* whole; no directory; without NUL */
         const void *value;
         size_t size;
 } InputNode;
