@@ -22,12 +22,17 @@ static bool drop_in_wants_ports(const Unit *text) {
         return false;
 }
 
+static bool drop_in_wants_inputs(const Unit *text) {
+        return input_policy_is_set(&text->placement.inputs);
+}
+
 static const struct {
         const char *file;
         bool (*wants)(const Unit *text);
 } drop_ins[] = {
         [DROP_IN_SINGLETON] = { "fleet-singleton.conf", drop_in_wants_singleton },
         [DROP_IN_PORTS] = { "fleet-ports.conf", drop_in_wants_ports },
+        [DROP_IN_INPUTS] = { "fleet-inputs.conf", drop_in_wants_inputs },
 };
 static_assert(ELEMENTS(drop_ins) == _DROP_IN_MAX, "each feature has a row");
 

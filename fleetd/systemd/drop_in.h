@@ -10,6 +10,7 @@ struct Unit;
 typedef enum DropIn {
         DROP_IN_SINGLETON, /* Singleton= (fleetd/systemd/guard.h) */
         DROP_IN_PORTS,     /* Port= (fleetd/features/services/ports.h) */
+        DROP_IN_INPUTS,    /* Secret=, EnvironmentKeys=, ConfigKeys= (fleetd/features/inputs/) */
         _DROP_IN_MAX,
 } DropIn;
 

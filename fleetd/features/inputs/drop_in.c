@@ -1,0 +1,66 @@
+/* fleet-inputs.conf: how systemd, or podman's generator, gives a unit the files of its content.
+ *
+ * Source: systemd.exec(5), podman-systemd.unit(5). No word needs quotes: names of folders and credentials
+ * have plain characters only. */
+#include "fleetd/features/inputs/inputs_internal.h"
+
+/* Where images look for secrets. */
+#define CONTAINER_SECRETS "/run/secrets"
+
+void inputs_folder(const char *unit, char ret[static INPUTS_FOLDER_SIZE]) {
+        static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@";
+
+        for (const char *p = unit; *p; p++)
+                if (strchr(plain, *p))
+                        *ret++ = *p;
+                else
+                        ret += snprintf(ret, 4, "+%02X", (unsigned char) *p);
+        *ret = 0;
+}
+
+/* The environment of systemd, or of podman, and where the files are. */
+static void drop_in_append_config(Text *t, const InputPolicy *policy, const char *folder, bool container) {
+        if (policy->environment.n > 0)
+                text_printf(t, "EnvironmentFile=" INPUTS_CONFIG "/%s/environment\n", folder);
+        if (policy->files.n == 0)
+                return;
+        /* The folder of "current": a mount of its target would never show a later one. */
+        if (container)
+                text_printf(t, "Volume=" INPUTS_CONFIG "/%s:" INPUTS_CONFIG "/%s:ro,z\n", folder, folder);
+        text_printf(t, "Environment=FLEET_CONFIG=" INPUTS_CONFIG "/%s/current\n", folder);
+}
+
+/* A container whose user is not root cannot read a credential: its unit makes copies. The first ExecStartPre=
+ * alone has $CREDENTIALS_DIRECTORY in systemd 252, but all have %d. */
+static void drop_in_append_copies(Text *t, const Names *credentials, const char *folder) {
+        text_printf(t, "ExecStartPre=/usr/bin/install -d -m 0700 " INPUTS_SECRETS "/%s\n", folder);
+        text_printf(t, "ExecStartPre=/usr/bin/install -m 0444 -t " INPUTS_SECRETS "/%s", folder);
+        for (size_t i = 0; i < credentials->n; i++)
+                text_printf(t, " %%d/%s", credentials->items[i]);
+        text_printf(t, "\nExecStopPost=-/usr/bin/rm -rf " INPUTS_SECRETS "/%s\n", folder);
+}
+
+void inputs_append_drop_in(Text *t, const Unit *text) {
+        const InputPolicy *policy = &text->placement.inputs;
+        const Names *credentials = &policy->credentials;
+        bool container = streq(unit_name_type(text->name), "container");
+        char folder[INPUTS_FOLDER_SIZE];
+
+        inputs_folder(text->name, folder);
+        text_append(t, "# Written by fleetd: Secret=, EnvironmentKeys=, ConfigKeys=.\n");
+        if (credentials->n > 0 || !container)
+                text_append(t, "[Service]\n");
+        for (size_t i = 0; i < credentials->n; i++)
+                text_printf(t, "LoadCredentialEncrypted=%s:" INPUTS_CREDENTIALS "/%s/%s\n",
+                            credentials->items[i], folder, credentials->items[i]);
+        if (container && credentials->n > 0)
+                drop_in_append_copies(t, credentials, folder);
+        if (container)
+                text_append(t, "[Container]\n");
+        for (size_t i = 0; container && i < credentials->n; i++)
+                text_printf(t, "Volume=" INPUTS_SECRETS "/%s/%s:" CONTAINER_SECRETS "/%s:ro,Z\n", folder,
+                            credentials->items[i], credentials->items[i]);
+        if (container && credentials->n > 0)
+                text_append(t, "Environment=CREDENTIALS_DIRECTORY=" CONTAINER_SECRETS "\n");
+        drop_in_append_config(t, policy, folder, container);
+}
