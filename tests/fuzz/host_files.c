@@ -1,7 +1,8 @@
 /* Arbitrary bytes as a small file of this host's state: the agent's assignment records, the identity of the
  * store, a marker of trust, the directory's record, the read bound, the marker of a quarantined log, the keys
- * of the members, cluster keys. Records are read, written and read again, or moved aside; no other file stops
- * a start. Values that were read are written and read again unchanged. The first byte selects the file. */
+ * of the members, cluster keys, the copy of a content of inputs. Records are read, written and read again, or
+ * moved aside; no other file stops a start. Values that were read are written and read again unchanged. The
+ * first byte selects the file. */
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -9,6 +10,7 @@
 #include "base/log.h"
 #include "fleetd/agent/records.h"
 #include "fleetd/directory/seen_files.h"
+#include "fleetd/features/inputs/input_copy.h"
 #include "fleetd/identity/identity.h"
 #include "fleetd/identity/key_file.h"
 #include "fleetd/identity/replica_pins.h"
@@ -176,10 +178,41 @@ static void keys(const uint8_t *bytes, size_t size) {
         assert(memcmp(&f, &again, sizeof(f)) == 0);
 }
 
+/* The bytes behind a right checksum. What was read is written to the disk, below the folder of its unit. */
+static void inputs(const uint8_t *bytes, size_t size) {
+        _cleanup_free_ char *folder = scratch_path(scratch, "inputs"),
+                            *copies = scratch_path(scratch, "copies");
+        _cleanup_writer_ Writer copy = {}, again = {};
+        _cleanup_free_ InputFile *items = NULL;
+        InputFiles *files = NULL;
+        InputFileState state;
+        InputFileSet set;
+        int r;
+
+        write_u8(&copy, 1);
+        write_u32(&copy, crc32c(0, bytes, size));
+        write_raw(&copy, bytes, size);
+        if (input_copy_read(copy.bytes, copy.size, &set, &items) < 0)
+                return;
+        input_copy_write(&again, &set);
+        assert(again.size == copy.size && memcmp(again.bytes, copy.bytes, copy.size) == 0);
+        for (size_t i = 0; i < set.n_files; i++)
+                assert(input_name_is_below(set.files[i].name));
+
+        (void) mkdirat(dir_fd, "copies", 0700);
+        put("copies/a.service", copy.bytes, copy.size);
+        assert(input_folder_new(&files, NULL, folder, folder, copies) == 0);
+        r = files->ops->restore(files, "a.service", &state);
+        assert(r < 0 || (set.n_credentials == 0 && state.number == set.number));
+        r = files->ops->remove(files, "a.service");
+        assert(r == 0);
+        input_folder_free(files);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         static void (*const files[])(const uint8_t *bytes,
-                                     size_t size) = { records,         identity, trusted,  directory,
-                                                      read_bound_file, lost,     replicas, keys };
+                                     size_t size) = { records, identity, trusted, directory, read_bound_file,
+                                                      lost,    replicas, keys,    inputs };
 
         if (!scratch) {
                 scratch = scratch_new();

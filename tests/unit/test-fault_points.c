@@ -17,6 +17,7 @@
 #include "fleetd/agent/agent.h"
 #include "fleetd/agent/records.h"
 #include "fleetd/directory/directory.h"
+#include "fleetd/features/inputs/input_files.h"
 #include "fleetd/sessions/membership.h"
 #include "fleetd/systemd/bus.h"
 #include "kvstore/kvstore_internal.h"
@@ -537,6 +538,91 @@ static void look_host(const char *folder, unsigned boot) {
         fixture_done(&fixture);
 }
 
+/* -- The files of a content -- */
+
+static void inputs_on_done(void *userdata, int error, const char *message) {
+        MUST(error == 0);
+        loop_uv_stop(userdata);
+}
+
+static InputFiles *inputs_open(const char *folder, UvLoop *loop) {
+        _cleanup_free_ char *credentials = scratch_path(folder, "credentials"),
+                            *config = scratch_path(folder, "config"),
+                            *copies = scratch_path(folder, "copies");
+        InputFiles *files = NULL;
+
+        MUST(input_folder_new(&files, loop_uv_base(loop), credentials, config, copies) == 0);
+        return files;
+}
+
+/* A content of the text 'value' everywhere. */
+static void inputs_put(InputFiles *files, UvLoop *loop, uint64_t number, const char *value) {
+        InputFile credential = { "credential", value, strlen(value) },
+                  file = { "file", value, strlen(value) };
+
+        MUST(files->ops->put(files,
+                             &(InputFileSet) { .folder = "inputs",
+                                               .digest = value,
+                                               .number = number,
+                                               .credentials = &credential,
+                                               .n_credentials = 1,
+                                               .files = &file,
+                                               .n_files = 1,
+                                               .environment = value },
+                             inputs_on_done, loop) == 0);
+        (void) loop_uv_run(loop);
+}
+
+static void load_inputs(const char *folder) {
+        InputFiles *files;
+        UvLoop *loop;
+
+        MUST(loop_uv_new(&loop) == 0);
+        files = inputs_open(folder, loop);
+        inputs_put(files, loop, 1, "one\n");
+        acknowledge(folder, "1");
+        inputs_put(files, loop, 2, "two\n");
+        acknowledge(folder, "2");
+        MUST(input_folder_free(files) == NULL);
+        (void) loop_uv_free(loop);
+}
+
+static void look_at_number(void *userdata, char *line) {
+        *(uint64_t *) userdata = strtoull(line, NULL, 10);
+}
+
+/* What a put has acknowledged is there, or all of the next one; after a boot, in memory again. */
+static void look_inputs(const char *folder, unsigned boot) {
+        static const char *const values[] = { "", "one\n", "two\n", "three\n" };
+        _cleanup_free_ char *config = scratch_path(folder, "config");
+        InputFileState state = {};
+        uint64_t acknowledged = 0;
+        InputFiles *files;
+        UvLoop *loop;
+        int r;
+
+        MUST(loop_uv_new(&loop) == 0);
+        files = inputs_open(folder, loop);
+        each_acknowledged(folder, look_at_number, &acknowledged);
+        if (boot == 1 && acknowledged > 0) /* before fleetd runs again, systemd starts the unit */
+                MUST(holds(config, "inputs/current/file", "\n") && holds(config, "inputs/environment", "\n"));
+        if (boot != 1)
+                MUST(remove_tree_at(AT_FDCWD, config) == 0);
+        r = files->ops->restore(files, "inputs", &state);
+        MUST(r == 0 || (r == -ENOENT && acknowledged == 0));
+        MUST(state.number >= acknowledged && state.number <= acknowledged + 1);
+        for (unsigned i = 0; i < 2; i++) {
+                const char *value = values[state.number];
+
+                if (state.number > 0)
+                        MUST(holds(config, "inputs/current/file", value) &&
+                             holds(config, "inputs/environment", value) && streq(state.digest, value));
+                inputs_put(files, loop, state.number = 3, values[3]);
+        }
+        MUST(input_folder_free(files) == NULL);
+        (void) loop_uv_free(loop);
+}
+
 /* -- The table -- */
 
 typedef struct Load {
@@ -615,6 +701,13 @@ static const Load loads[] = {
           { FILE_POINTS("assignment"), FILE_POINTS("floor"), FILE_POINTS("directory"),
             FILE_POINTS("web.service"), FILE_POINTS("50-cluster.conf"), FILE_POINTS("bad.service.error"),
             "unit-file-before-remove", "unit-file-removed" } },
+        { "inputs",
+          load_inputs,
+          look_inputs,
+          { FILE_POINTS("credential"), FILE_POINTS("inputs"), FILE_POINTS("file"), FILE_POINTS("environment"),
+            "file-renamed current", "file-synced credential#2", "file-renamed credential#2",
+            "file-synced inputs#2", "file-renamed inputs#2", "file-renamed file#2",
+            "file-synced environment#2", "file-renamed environment#2", "file-renamed current#2" } },
 };
 
 /* -- Running it -- */
@@ -739,6 +832,10 @@ static void a_host_dies_at_each_step_of_its_files_and_none_is_torn(void **state)
         die_at_all("host");
 }
 
+static void a_put_of_inputs_dies_at_each_step_and_leaves_one_whole_content(void **state) {
+        die_at_all("inputs");
+}
+
 /* What the loads pass is what the table says: a new point is added to it. */
 static void each_point_that_is_passed_is_in_the_table(void **state) {
         char *scratch = scratch_new();
@@ -798,6 +895,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(a_follower_dies_at_each_step_of_an_install_and_opens),
                 cmocka_unit_test(a_log_dies_at_each_step_and_keeps_entries_terms_and_votes),
                 cmocka_unit_test(a_host_dies_at_each_step_of_its_files_and_none_is_torn),
+                cmocka_unit_test(a_put_of_inputs_dies_at_each_step_and_leaves_one_whole_content),
         };
 
         signal(SIGCHLD,

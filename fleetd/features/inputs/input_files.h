@@ -13,6 +13,8 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "io/loop.h"
+#include "units/hash.h"
 
 #define INPUTS_CREDENTIALS "/var/lib/fleet/credentials"
 #define INPUTS_CONFIG      "/run/fleet/config"
@@ -31,13 +33,13 @@ typedef struct InputFileSet {
         const InputFile *credentials; /* sealed; those that are not named are removed */
         const InputFile *files;
         size_t n_credentials, n_files;
-        const char *environment; /* text of the file */
+        const char *environment; /* text of the file; "": without variables */
 } InputFileSet;
 
 /* What a folder has. */
 typedef struct InputFileState {
         uint64_t number;
-        char digest[41];
+        char digest[UNIT_HASH_SIZE];
 } InputFileState;
 
 typedef struct InputFiles InputFiles;
@@ -47,12 +49,14 @@ typedef void InputFilesDone(void *userdata, int error, const char *message);
 /* Functions return 0 or a negative errno. */
 typedef struct InputFilesOps {
         /* Write all files of a content, each with a temporary name and a rename; the credentials first, then
-         * the copy, durably, then "environment" and "current". Off the loop: the set is copied, and 'done' is
-         * called once, from the loop, unless cancelled. One call at a time. */
+         * the copy, durably, then "environment" and "current". Files that are there already are not written
+         * again. Off the loop: the set is copied, and 'done' is called once, from the loop, unless cancelled.
+         * One call at a time. After an error of 'done', the former content is in force. */
         int (*put)(InputFiles *f, const InputFileSet *set, InputFilesDone *done, void *userdata);
-        void (*cancel)(InputFiles *f);
+        void (*cancel)(InputFiles *f); /* nothing is written afterwards; no effect without a call */
         /* The same for what a former daemon, or boot, has left: make INPUTS_CONFIG/FOLDER from the copy
-         * unless it is complete. -ENOENT: there is no copy. */
+         * unless it is complete. -ENOENT: there is no copy, or not each of its credentials; -EBADMSG: the
+         * copy is damaged. No put of this folder is in flight, nor in remove(). */
         int (*restore)(InputFiles *f, const char *folder, InputFileState *ret);
         int (*list)(InputFiles *f, char ***ret, size_t *ret_n); /* folders; freed by strings_free() */
         int (*remove)(InputFiles *f, const char *folder);       /* all files of a folder */
@@ -61,3 +65,8 @@ typedef struct InputFilesOps {
 struct InputFiles {
         const InputFilesOps *ops;
 };
+
+/* Files on the disk, in folders that are made with the first one. 'loop' is borrowed. 0 or -ENOMEM. */
+int input_folder_new(InputFiles **ret, Loop *loop, const char *credentials, const char *config,
+                     const char *copies);
+InputFiles *input_folder_free(InputFiles *f); /* cancels; NULL allowed; returns NULL */

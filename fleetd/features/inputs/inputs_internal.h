@@ -98,7 +98,7 @@ void provider_changed(Provider *p, const char *unit);
 
 /* Append the sections of fleet-inputs.conf: a function of the text alone. Pure. */
 void inputs_append_drop_in(Text *t, const Unit *text);
-/* The folder of the files of a unit: its name, with other bytes than letters, digits, '.', '_', '-', '@' as
- * "+XX". -ENAMETOOLONG. */
+/* Write the folder of the files of a unit: its name, with other bytes than letters, digits, '.', '_', '-',
+ * '@' as "+XX". Pure. */
 enum { INPUTS_FOLDER_SIZE = 3 * UNIT_NAME_MAX + 1 };
 void inputs_folder(const char *unit, char ret[static INPUTS_FOLDER_SIZE]);

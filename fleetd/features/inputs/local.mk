@@ -1,11 +1,12 @@
 FLEETD_UNITY += fleetd/features/inputs/unity.c
 FLEETD_SOURCES += fleetd/features/inputs/inputs_internal.h fleetd/features/inputs/inputs.c \
 	fleetd/features/inputs/content.h fleetd/features/inputs/content.c fleetd/features/inputs/secrets.c fleetd/features/inputs/secrets_v1.c \
-	fleetd/features/inputs/frames.h fleetd/features/inputs/frames.c fleetd/features/inputs/input_files.h
+	fleetd/features/inputs/frames.h fleetd/features/inputs/frames.c fleetd/features/inputs/input_files.h fleetd/features/inputs/input_copy.h \
+	fleetd/features/inputs/input_copy.c fleetd/features/inputs/input_folder.c fleetd/features/inputs/drop_in.c
 FLEETD_ALONE_SOURCES += fleetd/features/inputs/resolver_call.c
 
 if HAVE_CMOCKA
-FLEETD_INPUTS_TESTS = tests/unit/test-content tests/unit/test-secrets tests/unit/test-inputs_call
+FLEETD_INPUTS_TESTS = tests/unit/test-content tests/unit/test-secrets tests/unit/test-inputs_call tests/unit/test-input_folder tests/unit/test-input_drop_in
 check_PROGRAMS += $(FLEETD_INPUTS_TESTS)
 TESTS += $(FLEETD_INPUTS_TESTS)
 tests_unit_test_content_SOURCES = tests/unit/test-content.c tests/lib/alloc.h tests/lib/alloc.c
@@ -16,6 +17,10 @@ tests_unit_test_secrets_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_inputs_call_SOURCES = tests/unit/test-inputs_call.c $(QUIET_HOST)
 tests_unit_test_inputs_call_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=resolver_read,--wrap=resolver_values_free,--wrap=loop_has_budget,--wrap=peer_queued,--wrap=registry_index
 tests_unit_test_inputs_call_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_input_folder_SOURCES = tests/unit/test-input_folder.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_input_folder_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_input_drop_in_SOURCES = tests/unit/test-input_drop_in.c
+tests_unit_test_input_drop_in_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-content
