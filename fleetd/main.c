@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/table.h"
 #include "fleetd/features/health/probe.h"
+#include "fleetd/features/inputs/input_files.h"
 #include "fleetd/features/services/port_prober.h"
 #include "fleetd/features/services/files.h"
 #include "fleetd/creds.h"
@@ -31,8 +32,8 @@ enum {
 };
 
 /* Threads of libuv, 4 by default. Work that may run at once: two large answers, a checkpoint's copy, the next
- * log file, a save of the assignment records, a write of the log. */
-#define THREADS "6"
+ * log file, a save of the assignment records, a write of the log, the files of a unit. */
+#define THREADS "7"
 
 typedef struct Process {
         UvLoop *uv;
@@ -257,6 +258,21 @@ static int process_open_identity(Process *p, const Settings *s, Error *err) {
         return 0;
 }
 
+/* The files of the contents of units, and what seals them. Drop-ins name fixed paths: a daemon with other
+ * folders has none. */
+static int process_open_inputs(Process *p, const Settings *s) {
+        _cleanup_free_ char *credentials = NULL, *config = NULL, *copies = NULL;
+
+        if (asprintf(&credentials, "%s/credentials", s->state_directory) < 0 ||
+            asprintf(&config, "%s/config", s->runtime_directory) < 0 ||
+            asprintf(&copies, "%s/agent/config", s->state_directory) < 0)
+                return -ENOMEM;
+        if (!streq(credentials, INPUTS_CREDENTIALS) || !streq(config, INPUTS_CONFIG))
+                return 0;
+        TRY(creds_new(&p->io.input_sealer, p->uv));
+        return input_folder_new(&p->io.input_files, p->io.loop, credentials, config, copies);
+}
+
 /* Open what the daemon borrows: signals, network, key, systemd. */
 static int process_open_io(Process *p, const Settings *s, Error *err) {
         static const struct {
@@ -283,6 +299,7 @@ static int process_open_io(Process *p, const Settings *s, Error *err) {
         r = process_open_identity(p, s, err);
         if (r < 0 || !s->agent)
                 return r;
+        TRY(process_open_inputs(p, s));
         TRY(systemd_bus_new(&p->io.systemd, p->io.loop, &(SystemdBusOptions) { .directory = units }, err));
         p->io.ports = &port_prober;
         r = probe_io_new(&p->io.prober, p->io.loop, p->io.network, p->io.systemd);
@@ -321,6 +338,8 @@ static void process_close(Process *p) {
         p->io.service_files = service_folder_free(p->io.service_files);
         p->io.systemd = systemd_bus_free(p->io.systemd);
         p->io.sealer = creds_free(p->io.sealer);
+        p->io.input_sealer = creds_free(p->io.input_sealer);
+        p->io.input_files = input_folder_free(p->io.input_files);
         p->key = tls_key_free(p->key);
         p->credentials = tls_credentials_free(p->credentials);
         p->io.log_disk = disk_real_close(p->io.log_disk);
