@@ -22,6 +22,15 @@ const char *input_path(const char *item, bool *ret_optional) {
         return item + *ret_optional;
 }
 
+const char *input_policy_path(const InputPolicy *p, size_t i) {
+        size_t n = p->environment.n;
+        bool optional;
+
+        if (i >= n + p->files.n)
+                return NULL;
+        return input_path(i < n ? p->environment.items[i] : p->files.items[i - n], &optional);
+}
+
 static bool input_name_is_valid(const char *name, size_t size) {
         if (size == 0 || size > SECRET_NAME_MAX || !isalnum((unsigned char) *name))
                 return false;

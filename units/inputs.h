@@ -53,6 +53,8 @@ static inline bool input_policy_restarts(const InputPolicy *policy) {
 }
 /* Return the path of an item of 'environment' or 'files', without "-"; *ret_optional: it may be absent. */
 const char *input_path(const char *item, bool *ret_optional);
+/* Return a path of the policy by its number, from 0 on; NULL after the last one. */
+const char *input_policy_path(const InputPolicy *policy, size_t i);
 
 /* Add the value of one Secret=, EnvironmentKeys= or ConfigKeys=. -EINVAL with the rule that the value breaks;
  * -ENOMEM. */

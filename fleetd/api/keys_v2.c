@@ -498,7 +498,8 @@ static void write_refuse(Request *request, const KvResult *result) {
                 answer_unavailable(request, result->status);
                 return;
         }
-        if (result->status == KV_FORBIDDEN)
+        /* Of users' keys, the leader's message names the unit that reads one. */
+        if (result->status == KV_FORBIDDEN && (cause.size == 0 || kv_path_is_ours(keys_key(request->state))))
                 cause = keys_cause(KEYS_FORBIDDEN);
         else if (result->status == KV_TOO_LARGE)
                 status = 413;
@@ -539,6 +540,7 @@ static void write_propose(Request *request) {
         const KeysRequest *keys = request->state;
         const KeysQuery *q = &keys->query;
         KvCommand cmd = { .op = KV_DELETE, .key = keys_key(keys), .dir = q->dir };
+        Error err = {};
         int r;
 
         if (method_is(request, "DELETE"))
@@ -554,9 +556,11 @@ static void write_propose(Request *request) {
                 cmd.has_prev_value = q->has_prev_value;
                 cmd.prev_value = q->prev_value;
         }
-        r = request_propose(request, &cmd, write_on_done);
+        r = request_propose(request, &cmd, write_on_done, &err);
         if (r == -EACCES)
                 keys_v2_forbid(request);
+        else if (r == -EPERM)
+                keys_answer_refusal(request, 110, err.message);
         else if (r < 0)
                 keys_answer_refusal(request, 300, strerror(-r));
         else

@@ -143,14 +143,15 @@ void kv_request_read(Request *request, void (*read)(Request *request)) {
 void kv_request_propose(Request *request, void (*done)(Request *request, const KvResult *result)) {
         const KvRequest *kv = request->state;
         char text[PRINCIPAL_TEXT_SIZE];
+        Error err = {};
         int r;
 
-        r = request_propose(request, &kv->command, done);
+        r = request_propose(request, &kv->command, done, &err);
         if (r == -EACCES)
                 kv_refuse_text(request, 403, "%s has no right to write this key",
                                request_sender(request, text));
         else if (r < 0)
-                kv_refuse_text(request, 503, "%s", strerror(-r));
+                kv_refuse_text(request, r == -EPERM ? 403 : 503, "%s", error_text(&err, r));
 }
 
 /* -- /value/KEY: the bytes of one value -- */

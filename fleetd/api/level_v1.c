@@ -54,7 +54,7 @@ unsigned level_handle(Request *request, Error *err) {
         if (level < state.level)
                 return error_set(err, 409, "the feature level is %u, and does not go back", state.level);
         if (request_propose(request, &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = level },
-                            level > state.level ? raising_on_raised : raising_on_done) < 0)
+                            level > state.level ? raising_on_raised : raising_on_done, err) < 0)
                 return error_set(err, 503, "out of memory");
         return 0;
 }

@@ -5,6 +5,7 @@
 
 #include "fleetd/engine/engine.h"
 #include "fleetd/engine/explain.h"
+#include "fleetd/registry/protect.h"
 #include "units/api_json.h"
 
 bool method_is(const Request *request, const char *method) {
@@ -520,15 +521,29 @@ void request_denied(const Request *request) {
                     request->origin ? request->origin->machine : NULL, request->http->method, request->path);
 }
 
+/* Check the keys that units read. While the cluster view is being read, the leader does not know them. */
+static int request_check_inputs(const Request *request, const KvCommand *cmd, Error *err) {
+        const ComponentHost *host = request->api->host;
+        const Sender *sender = request->sender;
+        const Cluster *c = registry_cluster(host->registry);
+
+        if (c->level >= KV_LEVEL_INPUTS && !inputs_permits(&sender->principal, sender->facts.is_restricted) &&
+            kv_leads(host->store) > 0 && !registry_ready(host->registry))
+                return error_set(err, -EAGAIN, "%s", strerror(EAGAIN));
+        return inputs_check_write(c, &sender->principal, sender->facts.is_restricted, cmd, err);
+}
+
 int request_propose(Request *request, const KvCommand *cmd,
-                    void (*done)(Request *request, const KvResult *result)) {
+                    void (*done)(Request *request, const KvResult *result), Error *err) {
         _cleanup_free_ KvCheck *checks = NULL;
         KvCommand limited = *cmd;
         int r = 0;
 
         if (!cmd->internal && !sender_may_write(request->sender, kv_string("/")))
                 r = request_limit(request, &limited, &checks);
-        if (r == -EACCES)
+        if (!cmd->internal && r >= 0)
+                r = request_check_inputs(request, cmd, err);
+        if (r == -EACCES || r == -EPERM)
                 request_denied(request);
         if (r < 0)
                 return r;

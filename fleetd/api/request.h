@@ -267,10 +267,11 @@ const char *request_parameter(const Request *request, const char *name);
 /* -- Work of the store for a request. The callbacks are called at most once: not after its end -- */
 
 void request_sync(Request *request, void (*done)(Request *request, KvStatus status));
-/* Propose a command. -EACCES: the sender may not write one of its keys. Checks of keys that the sender may
- * not read have the result that they have for absent keys. */
+/* Propose a command. -EACCES: the sender may not write one of its keys. -EPERM, and a message: the same,
+ * because a unit reads it (inputs_check_write()). Checks of keys that the sender may not read have the result
+ * that they have for absent keys. */
 int request_propose(Request *request, const KvCommand *cmd,
-                    void (*done)(Request *request, const KvResult *result));
+                    void (*done)(Request *request, const KvResult *result), Error *err);
 /* Log that the sender lacks a right for this request. */
 void request_denied(const Request *request);
 /* Return the registry, for one change on behalf of the sender: the next transaction. */

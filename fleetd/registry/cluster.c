@@ -53,6 +53,7 @@ ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const 
 }
 
 const Names *cluster_rule(const Placement *p, ClusterRule rule) {
+        static const Names none;
         const Names *const names[_CLUSTER_RULE_MAX] = {
                 [CLUSTER_CONFLICTS] = &p->conflicts,
                 [CLUSTER_REPLACES] = &p->replaces,
@@ -61,6 +62,8 @@ const Names *cluster_rule(const Placement *p, ClusterRule rule) {
                 [CLUSTER_PORTS] = &p->ports,
                 [CLUSTER_PUBLISHED] = &p->published,
                 [CLUSTER_SERVICES] = &p->service.names,
+                [CLUSTER_SECRETS] = &p->inputs.secrets,
+                [CLUSTER_PATHS] = &none,
         };
 
         return names[rule];

@@ -134,6 +134,8 @@ typedef enum ClusterRule {
         CLUSTER_PORTS,      /* no units, but ports of Port= that only one unit of a machine can have */
         CLUSTER_PUBLISHED,  /* the same of PublishPort= */
         CLUSTER_SERVICES,   /* Service=, or its default */
+        CLUSTER_SECRETS,    /* Secret= */
+        CLUSTER_PATHS,      /* EnvironmentKeys= and ConfigKeys=: filed by protect.c, without names here */
         _CLUSTER_RULE_MAX,
 } ClusterRule;
 

@@ -11,7 +11,7 @@ FLEETD_SOURCES += fleetd/registry/layout.h fleetd/registry/layout.c fleetd/regis
 	fleetd/registry/adoption.c fleetd/registry/shutdown.h fleetd/registry/shutdown.c fleetd/registry/feature_level.c fleetd/registry/newer_options.h fleetd/registry/newer_options.c \
 	fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/registry/set_health.h fleetd/registry/set_health.c fleetd/registry/policy.h \
 	fleetd/registry/principal.h fleetd/registry/principal.c fleetd/registry/proposal_rights.h fleetd/registry/proposal_rights.c fleetd/registry/rights.h \
-	fleetd/registry/rights.c fleetd/registry/endpoints.h fleetd/registry/endpoints.c fleetd/registry/local_rights.h fleetd/registry/local_rights.c
+	fleetd/registry/rights.c fleetd/registry/endpoints.h fleetd/registry/endpoints.c fleetd/registry/local_rights.h fleetd/registry/local_rights.c fleetd/registry/protect.h fleetd/registry/protect.c
 FLEETD_ALONE_SOURCES += fleetd/registry/view.c
 FLEETD_FAST_SOURCES += fleetd/registry/policy.c
 

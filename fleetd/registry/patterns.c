@@ -13,8 +13,20 @@ size_t pattern_start(const char *text) {
         return strcspn(text, "*?[\\");
 }
 
+/* Return the size of the prefix under which a pattern is filed. */
+static size_t pattern_filed(const char *text) {
+        return MIN(pattern_start(text), (size_t) PATTERNS_NAME_MAX);
+}
+
 Pattern *patterns_find(const Patterns *p, const char *text) {
-        return TABLE_FIND(p->all, text);
+        return patterns_find_bytes(p, text, strlen(text));
+}
+
+Pattern *patterns_find_bytes(const Patterns *p, const char *bytes, size_t size) {
+        Pattern *found;
+
+        HASH_FIND(hh, p->all, bytes, size, found);
+        return found;
 }
 
 static PatternPrefix *patterns_find_prefix(const Patterns *p, const char *bytes, size_t size) {
@@ -56,7 +68,7 @@ static Pattern *patterns_get(Patterns *p, const char *text) {
 
         if (pattern)
                 return pattern;
-        prefix = patterns_get_prefix(p, text, pattern_start(text));
+        prefix = patterns_get_prefix(p, text, pattern_filed(text));
         if (!prefix)
                 return NULL;
         pattern = (Pattern *) NEW0(char, sizeof(*pattern) + strlen(text) + 1);
@@ -74,7 +86,7 @@ static Pattern *patterns_get(Patterns *p, const char *text) {
 }
 
 static void patterns_drop(Patterns *p, Pattern *pattern) {
-        PatternPrefix *prefix = patterns_find_prefix(p, pattern->text, pattern_start(pattern->text));
+        PatternPrefix *prefix = patterns_find_prefix(p, pattern->text, pattern_filed(pattern->text));
 
         LIST_REMOVE(pattern, of_prefix);
         HASH_DEL(p->all, pattern);
@@ -84,11 +96,8 @@ static void patterns_drop(Patterns *p, Pattern *pattern) {
 }
 
 int patterns_add(Patterns *p, const char *text, struct ClusterUnit *unit) {
-        Pattern *pattern;
+        Pattern *pattern = patterns_get(p, text);
 
-        if (pattern_start(text) > PATTERNS_NAME_MAX)
-                return 0;
-        pattern = patterns_get(p, text);
         if (!pattern)
                 return -ENOMEM;
         if (GROW(pattern->units, pattern->capacity, pattern->n + 1) < 0) {

@@ -1,4 +1,5 @@
-/* Index of patterns: the units that name a given unit in their Conflicts=, Replaces= or MachineOf=.
+/* Index of patterns: the units that name a given unit in their Conflicts=, Replaces= or MachineOf=; or, as
+ * patterns without a wildcard, other objects.
  *
  * A pattern is filed under its literal prefix. The search for a name tries each prefix of the name, so that
  * it compares only the patterns with such a prefix, however many others there are. */
@@ -9,7 +10,7 @@
 #include "base/table.h"
 
 enum {
-        PATTERNS_NAME_MAX = 255, /* bytes: a pattern with a longer literal prefix matches no unit */
+        PATTERNS_NAME_MAX = 255, /* bytes of a name, and of the prefixes under which patterns are filed */
         PATTERNS_STEPS = 64,     /* steps of glob_match_counted() that take as long as finding a pattern */
 };
 
@@ -41,6 +42,7 @@ size_t patterns_drain(Patterns *p, size_t n);
 
 /* NULL: no unit has that pattern. */
 Pattern *patterns_find(const Patterns *p, const char *text);
+Pattern *patterns_find_bytes(const Patterns *p, const char *bytes, size_t size); /* the same */
 
 /* Call 'each' for each pattern that matches 'name' until it returns false. Return the work: 1 for each
  * compared pattern, and 1 for each PATTERNS_STEPS steps of the comparisons. */

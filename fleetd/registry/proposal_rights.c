@@ -3,6 +3,7 @@
 #include "fleetd/registry/history.h"
 #include "fleetd/registry/kinds.h"
 #include "fleetd/registry/policy.h"
+#include "fleetd/registry/protect.h"
 #include "fleetd/registry/slice.h"
 
 /* A host that proposes, and for whom. */
@@ -303,6 +304,8 @@ int proposal_check(const Cluster *cluster, const char *relay, const char *machin
         if (allowed && cmd->op == KV_RAISE)
                 return 0;
         if (allowed) {
+                TRY(inputs_check_write(cluster, &p.principal,
+                                       p.facts.is_restricted || p.host_facts.is_restricted, cmd, err));
                 r = proposer_check_reports(&p, cmd, err);
                 return r < 0 ? r : proposer_check_values(&p, cmd, err);
         }

@@ -18,7 +18,7 @@ enum {
 /* Return 0 if the host may propose the command for 'principal', the text of a Principal; size 0: for itself,
  * with all its rights. An ordinary host can claim every right of an operator, because root on it is one.
  * 'relay' is the machine that has sent the command of a host without a replica; NULL: that host itself. Only
- * a replica may relay. -EACCES, -EDQUOT or -EINVAL, and a message; -ENOMEM. */
+ * a replica may relay. -EACCES, -EPERM (inputs_check_write()), -EDQUOT or -EINVAL, and a message; -ENOMEM. */
 int proposal_check(const Cluster *cluster, const char *relay, const char *machine_id, KvBytes principal,
                    const KvCommand *cmd, Error *err);
 

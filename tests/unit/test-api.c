@@ -866,6 +866,47 @@ static void the_kv_api_is_on_both_listeners_with_the_rights_of_v2(void **state) 
         assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/fleet/v1/kv/value/a", "", NULL), 200);
 }
 
+static void keys_that_a_unit_reads_are_not_written_by_anonymous_clients(void **state) {
+        static const char message[] =
+                "a.service reads /config/shop: write it by fleetctl as root or group fleet, "
+                "or with keys-write:/config/shop";
+        static const char txn[] = "{\"writes\":[{\"action\":\"set\",\"key\":\"/free\",\"value\":\"1\"},"
+                                  "{\"action\":\"set\",\"key\":\"/config/shop/a\",\"value\":\"1\"}]}";
+        static const struct {
+                const char *method, *target, *head, *body;
+                unsigned status;
+        } rows[] = {
+                { "PUT", "/v2/keys/config/shop", FORM, "value=1", 401 },
+                { "PUT", "/v2/keys/config/shop/LD_PRELOAD", FORM, "value=1", 401 },
+                { "PUT", "/v2/keys/config/shop/a?prevValue=0", FORM, "value=1", 401 },
+                { "POST", "/v2/keys/config/shop", FORM, "value=1", 401 },
+                { "PUT", "/v2/keys/config", FORM, "dir=true&ttl=1", 401 },
+                { "DELETE", "/v2/keys/config?recursive=true", "", NULL, 401 },
+                { "PUT", "/fleet/v1/kv/value/config/shop/a", "", "1", 403 },
+                { "DELETE", "/fleet/v1/kv/value/config?recursive=true", "", NULL, 403 },
+                { "POST", "/fleet/v1/kv/txn", JSON, txn, 403 },
+        };
+        Fixture *fixture = *state;
+
+        host_raise(fixture->host, KV_LEVEL_INPUTS);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/config/shop/a", FORM, "value=0"), 201);
+        host_unit(fixture->host, "a.service",
+                  "[Service]\nExecStart=/bin/true\n[X-Fleet]\nEnvironmentKeys=/config/shop\n",
+                  TARGET_INACTIVE);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_int_equal(ask(fixture, API_LOOPBACK, rows[i].method, rows[i].target, rows[i].head,
+                                     rows[i].body),
+                                 rows[i].status);
+                assert_says(fixture, message);
+        }
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/config/shop/a", "", NULL), 200);
+        assert_says(fixture, "\"value\":\"0\"");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/free", "", NULL), 404);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/config/b", FORM, "value=1"), 201);
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/v2/keys/config/shop/a", FORM, "value=1"), 200);
+        assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/v2/keys/config?recursive=true", "", NULL), 200);
+}
+
 static void a_body_that_is_not_declared_as_json_is_415(void **state) {
         Fixture *fixture = *state;
 
@@ -2715,6 +2756,7 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(the_registry_is_not_seen_over_tcp),
                 in_a_fixture(the_registry_is_not_written_over_tcp),
                 in_a_fixture(the_kv_api_is_on_both_listeners_with_the_rights_of_v2),
+                in_a_fixture(keys_that_a_unit_reads_are_not_written_by_anonymous_clients),
                 in_a_fixture(a_body_that_is_not_declared_as_json_is_415),
                 in_a_fixture(a_broken_body_is_400_with_its_reason),
                 in_a_fixture(a_bad_name_is_400_and_what_is_no_name_404),

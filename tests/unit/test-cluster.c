@@ -1162,6 +1162,11 @@ static bool note_pattern(void *userdata, const Pattern *pattern) {
         return !streq(pattern->text, "stop*");
 }
 
+static bool never_long(void *userdata, const Pattern *pattern) {
+        assert_true(strlen(pattern->text) <= PATTERNS_NAME_MAX);
+        return true;
+}
+
 /* Patterns with another literal prefix are not compared. */
 static void the_patterns_that_match_a_name_are_found(void **state) {
         static const char *const patterns[] = {
@@ -1192,12 +1197,18 @@ static void the_patterns_that_match_a_name_are_found(void **state) {
                 assert_string_equal(t.chars, rows[i].found);
         }
 
-        /* A pattern whose literal prefix is longer than any name matches none. */
+        /* A pattern whose literal prefix is longer than any name matches none of them. */
         memset(longest, 'x', sizeof(longest));
         longest[PATTERNS_NAME_MAX + 1] = 0;
         assert_int_equal(patterns_add(&p, longest, &u), 0);
-        assert_null(patterns_find(&p, longest));
+        assert_non_null(patterns_find(&p, longest));
+        assert_non_null(patterns_find_bytes(&p, longest, PATTERNS_NAME_MAX + 1));
+        assert_null(patterns_find_bytes(&p, longest, PATTERNS_NAME_MAX));
+        longest[PATTERNS_NAME_MAX] = 0;
+        (void) patterns_match(&p, longest, never_long, NULL);
+        longest[PATTERNS_NAME_MAX] = 'x';
         assert_int_equal(patterns_remove(&p, longest, &u), 0);
+        assert_null(patterns_find(&p, longest));
         longest[PATTERNS_NAME_MAX] = 0;
         assert_int_equal(patterns_add(&p, longest, &u), 0);
         assert_non_null(patterns_find(&p, longest));

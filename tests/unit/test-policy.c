@@ -691,6 +691,139 @@ static void users_keys_are_not_written_by_internal_commands(void **state) {
         }
 }
 
+/* -- Keys that units read -- */
+
+#define LONG "0123456789012345678901234567890123456789012345678901234567890123456789"
+
+static void open_inputs(PolicyTable *t) {
+        char id[MACHINE_ID_SIZE], key[64];
+
+        policy_table_open(t);
+        t->view.cluster.level = KV_LEVEL_INPUTS;
+        snprintf(key, sizeof(key), "/_fleet/cluster/host/%s", cluster_view_id(id, "B"));
+        cluster_view_put(&t->view, key,
+                         "{\"joined\":1,\"pins\":[\"" PIN "\"],\"restricted\":true,\"write\":\"/app\"}");
+        cluster_view_unit(&t->view, "shop@.service", "EnvironmentKeys=/app/shop\nConfigKeys=-/app/files:etc",
+                          TARGET_INACTIVE);
+        cluster_view_unit(&t->view, "long.service", "ConfigKeys=/app/" LONG "/" LONG "/" LONG "/" LONG "/x",
+                          TARGET_INACTIVE);
+}
+
+/* Return the result of each principal, as one word: 'y', '-' without the right, 'P' because a unit reads it.
+ */
+static const char *judge(const PolicyTable *t, const KvCommand *cmd, Error *err) {
+        static const struct {
+                const char *host, *kind, *machine;
+        } principals[] = {
+                { "A", "", "" },
+                { "A", "local:0@", "A" },
+                { "A", "user:alice", "" },
+                { "A", "anonymous@", "A" },
+                { "B", "local:0@", "B" },
+                { "B", "user:alice", "" },
+                { "B", "anonymous@", "B" },
+                { "D", "anonymous@", "A" },
+                { "D", "local:0@", "A" },
+                { "D", "anonymous@", "D" },
+                { "F", "anonymous@", "F" },
+        };
+        static char word[ELEMENTS(principals) + 1];
+        char text[PRINCIPAL_TEXT_SIZE], id[MACHINE_ID_SIZE], host[MACHINE_ID_SIZE];
+
+        for (size_t i = 0; i < ELEMENTS(principals); i++) {
+                int r;
+
+                snprintf(text, sizeof(text), "%s%s", principals[i].kind,
+                         *principals[i].machine ? cluster_view_id(id, principals[i].machine) : "");
+                r = proposal_check(&t->view.cluster, NULL, cluster_view_id(host, principals[i].host),
+                                   kv_string(text), cmd, err);
+                word[i] = r == 0 ? 'y' : r == -EPERM ? 'P' : '-';
+        }
+        return word;
+}
+
+static void keys_that_a_unit_reads_are_written_with_a_right_of_the_sender_only(void **state) {
+        static const char others[] = "yyyyyyyyyyy", read[] = "yyyPPPPPyPP";
+        static const struct {
+                const char *key, *expected;
+        } rows[] = {
+                { "/app/shop", read },
+                { "/app/shop/a", read },
+                { "/app/shop/a/b", read },
+                { "/app", "yyyPPPPPyPP" },
+                { "/app/files", read },
+                { "/app/files/x", read },
+                { "/app/" LONG, read },
+                { "/app/" LONG "/" LONG "/" LONG "/" LONG "/x", read },
+                { "/app/" LONG "/" LONG "/" LONG "/" LONG "/x/y", read },
+                { "/app/" LONG "/" LONG "/" LONG "/" LONG "/z", others },
+                { "/app/" LONG "/" LONG "/" LONG "/x", others },
+                { "/app/shopping", others },
+                { "/app/sho", others },
+                { "/app/other/shop", others },
+                { "/shop", "yy-y---yyyy" },
+        };
+        static const KvCommand commands[] = {
+                { .op = KV_SET },
+                { .op = KV_SET, .dir = true, .has_ttl = true, .ttl_ms = 1 },
+                { .op = KV_SET, .refresh = true, .has_ttl = true },
+                { .op = KV_SET, .has_prev_value = true },
+                { .op = KV_CREATE },
+                { .op = KV_UPDATE },
+                { .op = KV_POST },
+                { .op = KV_DELETE, .recursive = true, .dir = true },
+                { .op = KV_DELETE, .prev_index = 3 },
+        };
+        _cleanup_(policy_table_done) PolicyTable t;
+
+        open_inputs(&t);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                for (size_t k = 0; k < ELEMENTS(commands); k++) {
+                        KvCommand cmd = commands[k],
+                                  two[2] = { { .op = KV_SET, .key = kv_string("/app/x") }, cmd };
+                        KvCommand txn = { .op = KV_TXN, .writes = two, .n_writes = 2 };
+
+                        cmd.key = two[1].key = kv_string(rows[i].key);
+                        if (!streq(judge(&t, &cmd, NULL), rows[i].expected) ||
+                            (cmd.op != KV_POST && !streq(judge(&t, &txn, NULL), rows[i].expected)))
+                                fail_msg("%s, command %zu: %s, not %s", rows[i].key, k, judge(&t, &cmd, NULL),
+                                         rows[i].expected);
+                }
+}
+
+static void keys_are_free_without_a_unit_that_reads_them(void **state) {
+        KvCommand cmd = { .op = KV_SET, .key = kv_string("/app/shop/a") };
+        _cleanup_(policy_table_done) PolicyTable t;
+        Error err = {};
+        char id[MACHINE_ID_SIZE];
+
+        open_inputs(&t);
+        assert_int_equal(proposal_check(&t.view.cluster, NULL, cluster_view_id(id, "D"),
+                                        kv_string("anonymous@dddddddddddddddddddddddddddddddd"), &cmd, &err),
+                         -EPERM);
+        assert_string_equal(err.message,
+                            "shop@.service reads /app/shop: write it by fleetctl as root or group "
+                            "fleet, or with keys-write:/app/shop");
+        t.view.cluster.level = KV_LEVEL_INPUTS - 1;
+        assert_string_equal(judge(&t, &cmd, NULL), "yyyyyyyyyyy");
+        t.view.cluster.level = KV_LEVEL_INPUTS;
+        cluster_view_text(&t.view, "shop@.service", "EnvironmentKeys=/app/shops", "/bin/true");
+        assert_string_equal(judge(&t, &cmd, NULL), "yyyyyyyyyyy");
+        cmd.key = kv_string("/app/shops");
+        assert_string_equal(judge(&t, &cmd, NULL), "yyyPPPPPyPP");
+        cluster_view_unit(&t.view, "other.service", "ConfigKeys=/app/shops/x/y", TARGET_INACTIVE);
+        cluster_view_destroy(&t.view, "shop@.service");
+        assert_string_equal(judge(&t, &cmd, &err), "yyyPPPPPyPP"); /* what is above it */
+        assert_non_null(strstr(err.message, "other.service reads /app/shops/x/y: "));
+        cmd.key = kv_string("/app/shops/a");
+        assert_string_equal(judge(&t, &cmd, NULL), "yyyyyyyyyyy");
+        cluster_view_destroy(&t.view, "other.service");
+        cluster_view_destroy(&t.view, "long.service");
+        cmd.key = kv_string("/app");
+        assert_string_equal(judge(&t, &cmd, NULL), "yyyyyyyyyyy");
+        assert_null(t.view.cluster.rules[CLUSTER_PATHS].all);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_host_without_a_replica_reports_a_limited_number_of_states),
@@ -698,6 +831,8 @@ int main(void) {
                 cmocka_unit_test(a_host_without_a_replica_reports_a_limited_number_of_problems),
                 cmocka_unit_test(a_report_of_a_host_without_a_replica_has_a_limited_size),
                 cmocka_unit_test(users_keys_are_not_written_by_internal_commands),
+                cmocka_unit_test(keys_that_a_unit_reads_are_written_with_a_right_of_the_sender_only),
+                cmocka_unit_test(keys_are_free_without_a_unit_that_reads_them),
                 cmocka_unit_test(a_principal_has_one_text),
                 cmocka_unit_test(any_bytes_are_one_principal_or_none),
                 cmocka_unit_test(a_prefix_covers_itself_and_what_is_below),

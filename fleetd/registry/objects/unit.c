@@ -2,6 +2,7 @@
 
 #include "fleetd/registry/cluster_parts.h"
 #include "fleetd/registry/data.h"
+#include "fleetd/registry/protect.h"
 
 void cluster_owner_remove(Cluster *c, ClusterUnit *u) {
         ClusterOwner *owner = u->owner;
@@ -41,8 +42,10 @@ static void unit_clear_text(Cluster *c, ClusterUnit *u) {
                         c->filed.bytes += sizeof(u) * patterns_remove(&c->rules[rule], names->items[i], u);
                 c->filed.nodes += names->n;
         }
-        if (u->unit)
+        if (u->unit) {
+                (void) protect_file(c, u, false);
                 cluster_update_leads(c, u);
+        }
         cluster_owner_remove(c, u);
         u->unit = unit_free(u->unit);
         u->sticky = false;
@@ -66,7 +69,7 @@ static int unit_set_text(Cluster *c, ClusterUnit *u, Unit *unit) {
                                 return -ENOMEM;
                         }
         }
-        if (unit->owner && owner_add(c, u, unit->owner) < 0) {
+        if (protect_file(c, u, true) < 0 || (unit->owner && owner_add(c, u, unit->owner) < 0)) {
                 unit_clear_text(c, u);
                 return -ENOMEM;
         }
