@@ -74,6 +74,8 @@ static const struct {
         { "report", 41, 1u << REPLICA },
         { "certify", 42, MEMBERS },
         { "certified", 43, 0 },
+        { "inputs", 44, MEMBERS },
+        { "part of inputs", 45, 0 },
         { "forward", 48, MEMBERS },
         { "forwarded head", 49, 0 },
         { "forwarded chunk", 50, 0 },

@@ -15,7 +15,6 @@
 
 #include "fleetd/api/forward_frames.h"
 #include "fleetd/api/remote_command_spec.h"
-#include "fleetd/features/inputs/frames.h"
 #include "peers/frames.h"
 #include "base/text.h"
 #include "io/child_uv.h"
@@ -203,9 +202,11 @@ static void forward_credit(Writer *w, uint64_t i) {
 
 /* Of a unit of another host. */
 static void inputs(Writer *w, uint64_t i) {
-        static char unit[] = "a.service", hash[] = "0123456789abcdef0123456789abcdef01234567";
-
-        inputs_request_write(&(InputsRequest) { .number = (uint32_t) i, .unit = unit, .hash = hash }, w);
+        write_u8(w, 1);
+        write_u32(w, i);
+        write_string(w, "a.service");
+        write_string(w, "0123456789abcdef0123456789abcdef01234567");
+        write_u64(w, 0);
 }
 
 static void renumber(Writer *w, uint64_t i) {

@@ -1,11 +1,11 @@
 #include "fleetd/features/inputs/frames.h"
 
-enum { FRAMES_VERSION = 1, DIGEST_MAX = UNIT_HASH_SIZE - 1, ITEM_OVERHEAD = 8 };
+enum { INPUTS_FRAMES_VERSION = 1, ANSWER_DIGEST_MAX = UNIT_HASH_SIZE - 1, ANSWER_ITEM_HEAD = 8 };
 
 /* -- Requests -- */
 
 void inputs_request_write(const InputsRequest *request, Writer *w) {
-        write_u8(w, FRAMES_VERSION);
+        write_u8(w, INPUTS_FRAMES_VERSION);
         write_u32(w, request->number);
         write_string(w, request->unit);
         write_string(w, request->hash);
@@ -18,9 +18,9 @@ int inputs_request_read(const void *bytes, size_t size, InputsRequest *ret) {
 
         *ret = (InputsRequest) { .number = read_u32(&r) };
         ret->unit = read_string(&r, UNIT_NAME_MAX);
-        ret->hash = read_string(&r, DIGEST_MAX);
+        ret->hash = read_string(&r, ANSWER_DIGEST_MAX);
         ret->index = read_u64(&r);
-        return version == FRAMES_VERSION ? reader_end(&r) : -EBADMSG;
+        return version == INPUTS_FRAMES_VERSION ? reader_end(&r) : -EBADMSG;
 }
 
 void inputs_request_done(InputsRequest *request) {
@@ -32,7 +32,7 @@ void inputs_request_done(InputsRequest *request) {
 /* -- Parts -- */
 
 void inputs_part_write(const InputsPart *part, Writer *w) {
-        write_u8(w, FRAMES_VERSION);
+        write_u8(w, INPUTS_FRAMES_VERSION);
         write_u32(w, part->number);
         write_u32(w, part->left);
         write_raw(w, part->bytes.data, part->bytes.size);
@@ -44,22 +44,23 @@ int inputs_part_read(const void *bytes, size_t size, InputsPart *ret) {
 
         *ret = (InputsPart) { .number = read_u32(&r), .left = read_u32(&r) };
         ret->bytes = (KvBytes) { r.bytes, r.left };
-        return version == FRAMES_VERSION && !r.failed && r.left > 0 && r.left <= INPUTS_PART_MAX ? 0 :
-                                                                                                   -EBADMSG;
+        return version == INPUTS_FRAMES_VERSION && !r.failed && r.left > 0 && r.left <= INPUTS_PART_MAX ?
+                       0 :
+                       -EBADMSG;
 }
 
 /* -- Answers -- */
 
-static bool credential_name_is_valid(const char *name) {
+static bool answer_credential_is_valid(const char *name) {
         return *name && !strchr(name, '/') && !streq(name, ".") && !streq(name, "..");
 }
 
-static bool variable_name_is_valid(const char *name) {
+static bool answer_variable_is_valid(const char *name) {
         return *name && !(*name >= '0' && *name <= '9') &&
                name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")] == 0;
 }
 
-static bool file_name_is_valid(const char *name) {
+static bool answer_file_is_valid(const char *name) {
         for (;;) {
                 size_t n = strcspn(name, "/");
 
@@ -72,24 +73,24 @@ static bool file_name_is_valid(const char *name) {
 }
 
 /* The lists of a content, in their order in an answer. */
-static const struct ContentList {
+static const struct AnswerList {
         size_t items, n; /* offsets in Content */
         size_t n_max, name_max, value_max, size_max;
         bool (*name_is_valid)(const char *name);
-} content_lists[] = {
+} answer_lists[] = {
         { offsetof(Content, credentials), offsetof(Content, n_credentials), INPUT_SECRETS_MAX,
-          INPUT_FILE_NAME_MAX, SECRET_SIZE_MAX, INPUT_SECRETS_SIZE_MAX, credential_name_is_valid },
+          INPUT_FILE_NAME_MAX, SECRET_SIZE_MAX, INPUT_SECRETS_SIZE_MAX, answer_credential_is_valid },
         { offsetof(Content, variables), offsetof(Content, n_variables), INPUT_VARIABLES_MAX, KV_KEY_MAX,
-          INPUT_VARIABLE_SIZE_MAX, INPUT_VARIABLES_SIZE_MAX, variable_name_is_valid },
+          INPUT_VARIABLE_SIZE_MAX, INPUT_VARIABLES_SIZE_MAX, answer_variable_is_valid },
         { offsetof(Content, files), offsetof(Content, n_files), INPUT_FILES_MAX, KV_KEY_MAX,
-          INPUT_FILES_SIZE_MAX, INPUT_FILES_SIZE_MAX, file_name_is_valid },
+          INPUT_FILES_SIZE_MAX, INPUT_FILES_SIZE_MAX, answer_file_is_valid },
 };
 
-static ContentItem **list_items(Content *content, const struct ContentList *list) {
+static ContentItem **answer_items(Content *content, const struct AnswerList *list) {
         return (ContentItem **) ((char *) content + list->items);
 }
 
-static size_t *list_size(Content *content, const struct ContentList *list) {
+static size_t *answer_count(Content *content, const struct AnswerList *list) {
         return (size_t *) ((char *) content + list->n);
 }
 
@@ -98,11 +99,11 @@ void inputs_answer_write(InputsStatus status, const Resolved *resolved, Writer *
         size_t size = 2 * VERDICT_ARGS_SIZE + UNIT_HASH_SIZE;
         _cleanup_text_ Text problem = {};
 
-        for (size_t l = 0; l < ELEMENTS(content_lists); l++)
-                for (size_t i = 0; i < *list_size(&content, &content_lists[l]); i++) {
-                        const ContentItem *item = &(*list_items(&content, &content_lists[l]))[i];
+        for (size_t l = 0; l < ELEMENTS(answer_lists); l++)
+                for (size_t i = 0; i < *answer_count(&content, &answer_lists[l]); i++) {
+                        const ContentItem *item = &(*answer_items(&content, &answer_lists[l]))[i];
 
-                        size += strlen(item->name) + item->size + ITEM_OVERHEAD;
+                        size += strlen(item->name) + item->size + ANSWER_ITEM_HEAD;
                 }
         (void) text_reserve(w, size);
         write_u8(w, status);
@@ -114,9 +115,9 @@ void inputs_answer_write(InputsStatus status, const Resolved *resolved, Writer *
         write_string(w, content.digest);
         write_string(w, text_chars(&problem));
         write_u8(w, content.waits);
-        for (size_t l = 0; l < ELEMENTS(content_lists); l++) {
-                const ContentItem *items = *list_items(&content, &content_lists[l]);
-                size_t n = *list_size(&content, &content_lists[l]);
+        for (size_t l = 0; l < ELEMENTS(answer_lists); l++) {
+                const ContentItem *items = *answer_items(&content, &answer_lists[l]);
+                size_t n = *answer_count(&content, &answer_lists[l]);
 
                 write_varint(w, n);
                 for (size_t i = 0; i < n; i++) {
@@ -126,13 +127,13 @@ void inputs_answer_write(InputsStatus status, const Resolved *resolved, Writer *
         }
 }
 
-static int answer_read_list(Reader *r, const struct ContentList *list, Content *ret) {
-        size_t n = read_varint(r), sum = 0, *n_read = list_size(ret, list);
+static int answer_read_list(Reader *r, const struct AnswerList *list, Content *ret) {
+        size_t n = read_varint(r), sum = 0, *n_read = answer_count(ret, list);
         ContentItem *items;
 
         if (n > list->n_max || n > r->left)
                 return -EBADMSG;
-        items = *list_items(ret, list) = n > 0 ? NEW0(ContentItem, n) : NULL;
+        items = *answer_items(ret, list) = n > 0 ? NEW0(ContentItem, n) : NULL;
         if (n > 0 && !items)
                 return -ENOMEM;
         while (*n_read < n) {
@@ -151,15 +152,15 @@ static int answer_read(Reader *r, Resolved *ret) {
         _cleanup_free_ char *digest = NULL, *problem = NULL;
 
         ret->index = read_u64(r);
-        digest = read_string(r, DIGEST_MAX);
+        digest = read_string(r, ANSWER_DIGEST_MAX);
         problem = read_string(r, 2 * VERDICT_ARGS_SIZE);
         ret->content.waits = read_u8(r);
         if (r->failed)
                 return -EBADMSG;
         snprintf(ret->content.digest, sizeof(ret->content.digest), "%s", digest);
         verdict_set_code(&ret->content.problem, problem);
-        for (size_t l = 0; l < ELEMENTS(content_lists); l++)
-                TRY(answer_read_list(r, &content_lists[l], &ret->content));
+        for (size_t l = 0; l < ELEMENTS(answer_lists); l++)
+                TRY(answer_read_list(r, &answer_lists[l], &ret->content));
         return reader_end(r);
 }
 

@@ -1,10 +1,9 @@
 /* The content of a unit of this host: from its own tree, or from a replica, which reads it in the same way
  * for the host of a session. The text of the assignment decides what the unit names, not the host that asks.
  *
- * A replica opens the secrets, and sends values only to the host to which the unit is assigned. Sealed
- * secrets do not leave the replicas. The session protects the values, as it does the cluster key
- * (key_distribution.c): it is authenticated and encrypted by certificates or by the key file, and without TLS
- * in simulation only. */
+ * A replica opens the secrets, and sends values only to the host to which the unit is assigned. The session
+ * protects them, as it does the cluster key (key_distribution.c): it is authenticated and encrypted by
+ * certificates or by the key file, and without TLS in simulation only. */
 #include "base/pace.h"
 #include "fleetd/features/inputs/frames.h"
 
