@@ -546,7 +546,7 @@ int main(int argc, char *argv[]) {
                 { "replicas", no_argument, NULL, 'N' },
                 {},
         };
-        Options o = { .seed = 1, .runs = 5, .seconds = 60 };
+        Options o = { .seed = 1, .runs = 6, .seconds = 60 };
         uint64_t acknowledged = 0;
         bool seed_given = false;
         int c;

@@ -15,6 +15,7 @@ enum {
         FAULTS = 25,
         DRIFT_PPM = 9000, /* of each clock: the clocks of two hosts differ by less than 2 percent */
         STOP_S = 4,
+        ISOLATED_MS = 120000, /* longer than a loss, a lease and an election take */
 };
 
 static const char name[] = "single.service";
@@ -343,8 +344,22 @@ static void singleton_of_a_failed_replica(void) {
         }
 }
 
+/* No message reaches a host or leaves it: its guard ends the unit before that starts elsewhere. */
+static void singleton_of_an_isolated_host(void) {
+        SimMachine *m;
+
+        form(0);
+        UNTIL("a-majority-is-left", n_voters() == 3);
+        request("", NULL);
+        UNTIL("a-singleton-starts", running());
+        m = running();
+        isolate(m, ISOLATED_MS, true, true);
+        UNTIL("a-singleton-moves", running() && running() != m);
+}
+
 int main(int argc, char *argv[]) {
-        static void (*const scenarios[])(void) = { singleton_of_a_failed_replica, singleton_lease };
+        static void (*const scenarios[])(void) = { singleton_of_a_failed_replica,
+                                                   singleton_of_an_isolated_host, singleton_lease };
         unsigned long long runs = worlds_run("tests/sim/test-singleton",
                                              (Seeds) { .seed = 1, .runs = test_size(5, 10, 10) },
                                              trace_message, scenarios, ELEMENTS(scenarios), argc, argv);
