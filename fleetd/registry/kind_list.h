@@ -4,10 +4,10 @@
 #pragma once
 
 /* One record of a unit: members of ClusterUnit. */
-#define KINDS_OF_UNITS(X)                         \
-        X(LAYOUT_ROLLOUT, rollout, RolloutRecord) \
-        X(LAYOUT_MOVE, move, MoveRecord)          \
-        X(LAYOUT_DATA, data, DataRecord)          \
+#define KINDS_OF_UNITS(X)                            \
+        X(LAYOUT_ROLLOUT, rollout, RolloutRecord)    \
+        X(LAYOUT_MOVE, move, MoveRecord)             \
+        X(LAYOUT_DATA, data, DataRecord)             \
         X(LAYOUT_REPLICAS, replicas, ReplicasRecord) \
         X(LAYOUT_INPUTS, inputs, InputsRecord)
 
@@ -31,7 +31,7 @@
         X(LAYOUT_TOKEN, token, TokenRecord)             \
         X(LAYOUT_DENIED, denied, DeniedRecord)          \
         X(LAYOUT_PRINCIPAL, principal, PrincipalRecord) \
-        X(LAYOUT_LINEAGE, lineage, LineageRecord) \
+        X(LAYOUT_LINEAGE, lineage, LineageRecord)       \
         X(LAYOUT_SECRET, secret, SecretRecord)
 
 /* Of the view itself, by functions of the kind. The last one matches many names. */

@@ -199,6 +199,44 @@ void host_order_text(Host *h, const char *name, AssignmentKind kind, uint64_t re
                 KV_OK);
 }
 
+static void host_on_key(void *userdata, const KvResult *result) {
+        host_on_done(userdata, result->status, "", result->index);
+}
+
+/* 'value' without bytes: delete the key. */
+static void host_write_key(Host *h, LayoutKind kind, const char *name, const Text *value) {
+        char key[LAYOUT_KEY_MAX];
+        KvCommand cmd = { .op = value->size > 0 ? KV_SET : KV_DELETE,
+                          .key = kv_string(layout_key(key, kind, name, h->id)),
+                          .value = kv_string(text_chars(value)),
+                          .internal = true };
+        uint64_t number;
+
+        assert_int_equal(host_wait(h, kv_propose(h->store, &cmd, host_on_key, h, &number)), KV_OK);
+}
+
+void host_assign_inputs(Host *h, const char *name, uint64_t number) {
+        const ClusterAssignment *there = cluster_assignment(registry_cluster(h->registry), h->id, name);
+        Assignment record;
+        _cleanup_text_ Text value = {};
+
+        assert_non_null(there);
+        record = there->record;
+        record.inputs = number;
+        stored_assignment_write(&value, &record);
+        host_write_key(h, LAYOUT_ASSIGNMENT, name, &value);
+}
+
+void host_inputs(Host *h, const char *name, uint64_t number, VerdictCode problem) {
+        InputsRecord record = { .number = number, .waits = problem != VERDICT_NONE };
+        _cleanup_text_ Text value = {};
+
+        verdict_set(&record.problem, problem, "%s", "pw");
+        if (number > 0 || problem != VERDICT_NONE)
+                stored_inputs_write(&value, &record);
+        host_write_key(h, LAYOUT_INPUTS, name, &value);
+}
+
 void host_machine(Host *h) {
         const ClusterMachine *there = cluster_machine(registry_cluster(h->registry), h->id);
         PresenceChange presence = { .presence = PRESENCE_UP,

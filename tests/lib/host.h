@@ -60,6 +60,10 @@ void host_raise(Host *h, unsigned level);
 void host_order(Host *h, const char *name, AssignmentKind kind);
 /* The same, of a text with this number and hash. */
 void host_order_text(Host *h, const char *name, AssignmentKind kind, uint64_t revision, const char *hash);
+/* Write the number of the content that the assignment of this machine has. */
+void host_assign_inputs(Host *h, const char *name, uint64_t number);
+/* Write the key with the number of the content of the unit, and with why there is none; 0: remove the key. */
+void host_inputs(Host *h, const char *name, uint64_t number, VerdictCode problem);
 /* Publish this machine as known and up. */
 void host_machine(Host *h);
 

@@ -45,6 +45,26 @@ static int toy_stopping(void *self, const char *unit, bool at_once) {
         return delays_stops && !at_once ? -EAGAIN : 0;
 }
 
+static VerdictCode withheld; /* why there is no content; VERDICT_NONE: there is one */
+
+static int toy_provide(void *self, const Unit *text, uint64_t number, Verdict *why) {
+        verdict_set(why, withheld, "pw" VERDICT_NEXT "%s", "no reason");
+        return withheld != VERDICT_NONE ? -EAGAIN : 0;
+}
+
+static Systemd *toy_systemd;
+
+/* Without its drop-in, the file of a unit with inputs is not in force. */
+static int toy_stage(void *self, const Unit *text, RecordPorts *ports, bool runs, Error *err) {
+        return input_policy_is_set(&text->placement.inputs) ?
+                       toy_systemd->ops->put_drop_in(toy_systemd, text->name, DROP_IN_INPUTS, "[Service]\n") :
+                       0;
+}
+
+static uint64_t toy_provided(void *self, const char *unit) {
+        return 7;
+}
+
 /* What was published last, and with what. */
 static DutyUnit shown;
 static bool shown_with_state;
@@ -59,9 +79,13 @@ static void toy_gone(void *self, const char *unit) {
 }
 
 static void agent_open(Fixture *fixture) {
-        static const Duty duty = {
-                .prepare = toy_prepare, .stopping = toy_stopping, .publish = toy_publish, .gone = toy_gone
-        };
+        static const Duty duty = { .provide = toy_provide,
+                                   .provided = toy_provided,
+                                   .stage = toy_stage,
+                                   .prepare = toy_prepare,
+                                   .stopping = toy_stopping,
+                                   .publish = toy_publish,
+                                   .gone = toy_gone };
         static const Component toy = { "toy", .duty = &duty }, other = { "other" };
         static const Component *const components[] = { &other, &toy, NULL };
         static void *const selves[] = { NULL, &duties };
@@ -74,6 +98,7 @@ static void agent_open(Fixture *fixture) {
                                                                 .links = fixture->links },
                                          &err),
                          0);
+        toy_systemd = fixture->systemd;
         host->components = components;
         host->selves = selves;
         host->io.systemd = fixture->systemd;
@@ -295,6 +320,40 @@ static void a_duty_delays_an_assigned_stop_which_may_end_meanwhile(void **state)
         agent_wake_unit(fixture->agent, "web.service");
         UNTIL(fixture, strstr(duties.chars, "gone"));
         assert_int_equal(fixture->fake->stops, 1);
+}
+
+static void a_unit_starts_when_its_content_is_there(void **state) {
+        Fixture *fixture = *state;
+
+        withheld = VERDICT_AWAITS_SECRET;
+        log_begin();
+        host_unit(fixture->host, "web.service", ONE "[X-Fleet]\nSecret=pw\n", TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, has_logged("write waits: waiting for secret pw: not set"));
+        text_clear(&logged);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        assert_string_equal(reason_of(fixture, "web.service"), ""); /* the cause is shown elsewhere */
+        withheld = VERDICT_SECRET_UNSEALED;
+        agent_wake_unit(fixture->agent, "web.service");
+        UNTIL(fixture, streq(reason_of(fixture, "web.service"), "cannot seal pw: no reason"));
+        text_clear(&logged);
+        host_pause(fixture->host, QUIET_MS);
+        assert_false(has_logged("waits")); /* once */
+        log_end();
+        assert_false(has_file(fixture, "web.service", ""));
+        assert_int_equal(fixture->fake->starts, 0);
+
+        withheld = VERDICT_NONE;
+        agent_wake_unit(fixture->agent, "web.service");
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_string_equal(reason_of(fixture, "web.service"), "");
+        assert_int_equal(fixture->fake->starts, 1);
+        assert_true(records_contain(fixture, "\"inputs\":7"));
+
+        withheld = VERDICT_AWAITS_SECRET; /* an assigned stop needs none */
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
+        withheld = VERDICT_NONE;
 }
 
 static void a_loaded_unit_is_not_started(void **state) {
@@ -2523,6 +2582,7 @@ int main(int argc, char *argv[]) {
                 in_fixture(an_assigned_unit_is_written_linked_started_and_published),
                 in_fixture(the_duties_of_components_go_with_a_unit),
                 in_fixture(a_duty_delays_an_assigned_stop_which_may_end_meanwhile),
+                in_fixture(a_unit_starts_when_its_content_is_there),
                 in_fixture(a_loaded_unit_is_not_started),
                 in_fixture(a_unit_is_not_published_before_systemd_has_its_file),
                 in_fixture(a_unit_that_waits_for_the_write_of_another_is_not_published_before_its_own),

@@ -86,13 +86,12 @@ ResolverValues *resolver_values_free(ResolverValues *v); /* wipes secrets; NULL 
 
 int provider_new(Provider **ret, ComponentHost *host, Resolver *resolver); /* 0 or -ENOMEM */
 Provider *provider_free(Provider *p);                                      /* NULL allowed; returns NULL */
-/* Duty.provide, Duty.stage, Duty.publish, Duty.gone */
+/* Duty.provide, Duty.provided, Duty.stage, Duty.publish, Duty.gone */
 int provider_provide(Provider *p, const Unit *text, uint64_t number, Verdict *why);
+uint64_t provider_provided(const Provider *p, const char *unit);
 int provider_stage(Provider *p, const Unit *text, Error *err);
-void provider_publish(Provider *p, const DutyUnit *unit, StateChange *change);
+void provider_publish(Provider *p, const DutyUnit *unit);
 void provider_gone(Provider *p, const char *unit);
-/* The content of a unit of this host may have changed (LAYOUT_INPUTS). */
-void provider_changed(Provider *p, const char *unit);
 
 /* -- drop_in.c -- */
 

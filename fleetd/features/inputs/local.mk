@@ -1,4 +1,5 @@
 FLEETD_UNITY += fleetd/features/inputs/unity.c
+<<<<<<< HEAD
 FLEETD_SOURCES += fleetd/features/inputs/inputs_internal.h fleetd/features/inputs/inputs.c \
 	fleetd/features/inputs/content.h fleetd/features/inputs/content.c fleetd/features/inputs/secrets.c fleetd/features/inputs/secrets_v1.c \
 	fleetd/features/inputs/frames.h fleetd/features/inputs/frames.c fleetd/features/inputs/input_files.h fleetd/features/inputs/input_copy.h \
@@ -30,3 +31,15 @@ tests_fuzz_fuzz_content_LDADD = $(FLEETD_LIBS)
 FUZZERS += tests/fuzz/fuzz-inputs_frames
 tests_fuzz_fuzz_inputs_frames_SOURCES = tests/fuzz/inputs_frames.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_inputs_frames_LDADD = $(FLEETD_LIBS)
+=======
+FLEETD_SOURCES += fleetd/features/inputs/inputs_internal.h fleetd/features/inputs/inputs.c fleetd/features/inputs/provider.c fleetd/features/inputs/content.h fleetd/features/inputs/input_files.h
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test-provider
+TESTS += tests/unit/test-provider
+tests_unit_test_provider_SOURCES = tests/unit/test-provider.c fleetd/features/inputs/inputs.c fleetd/features/inputs/provider.c tests/lib/fake_sealer.h \
+	tests/lib/fake_sealer.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
+tests_unit_test_provider_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
+tests_unit_test_provider_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
+endif
+>>>>>>> a18c0aa0 (Inputs: a host brings the contents of its units into files)
