@@ -61,16 +61,6 @@ static const Duty inputs_duty = { .provide = inputs_provide,
                                   .publish = inputs_publish,
                                   .gone = inputs_gone };
 
-<<<<<<< HEAD
-const Component inputs_component = { "inputs",
-                                     inputs_open,
-                                     inputs_close,
-                                     .routes = secrets_routes,
-                                     .n_routes = SECRETS_ROUTES,
-                                     .write_why = inputs_write_why,
-                                     .problems = inputs_problems,
-                                     .reseal = secrets_reseal };
-=======
 static const Controller inputs_controller = { "inputs", watcher_step };
 
 const Component inputs_component = { "inputs",
@@ -81,5 +71,5 @@ const Component inputs_component = { "inputs",
                                      .routes = secrets_routes,
                                      .n_routes = SECRETS_ROUTES,
                                      .write_why = inputs_write_why,
-                                     .problems = inputs_problems };
->>>>>>> a18c0aa0 (Inputs: a host brings the contents of its units into files)
+                                     .problems = inputs_problems,
+                                     .reseal = secrets_reseal };

@@ -1,13 +1,12 @@
 FLEETD_UNITY += fleetd/features/inputs/unity.c
-<<<<<<< HEAD
 FLEETD_SOURCES += fleetd/features/inputs/inputs_internal.h fleetd/features/inputs/inputs.c \
 	fleetd/features/inputs/content.h fleetd/features/inputs/content.c fleetd/features/inputs/secrets.c fleetd/features/inputs/secrets_v1.c \
-	fleetd/features/inputs/frames.h fleetd/features/inputs/frames.c fleetd/features/inputs/input_files.h fleetd/features/inputs/input_copy.h \
-	fleetd/features/inputs/input_copy.c fleetd/features/inputs/input_folder.c fleetd/features/inputs/drop_in.c
+	fleetd/features/inputs/frames.h fleetd/features/inputs/frames.c fleetd/features/inputs/provider.c fleetd/features/inputs/input_files.h \
+	fleetd/features/inputs/input_copy.h fleetd/features/inputs/input_copy.c fleetd/features/inputs/input_folder.c fleetd/features/inputs/drop_in.c
 FLEETD_ALONE_SOURCES += fleetd/features/inputs/resolver_call.c
 
 if HAVE_CMOCKA
-FLEETD_INPUTS_TESTS = tests/unit/test-content tests/unit/test-secrets tests/unit/test-inputs_call tests/unit/test-input_folder tests/unit/test-input_drop_in
+FLEETD_INPUTS_TESTS = tests/unit/test-content tests/unit/test-secrets tests/unit/test-inputs_call tests/unit/test-input_folder tests/unit/test-input_drop_in tests/unit/test-provider
 check_PROGRAMS += $(FLEETD_INPUTS_TESTS)
 TESTS += $(FLEETD_INPUTS_TESTS)
 tests_unit_test_content_SOURCES = tests/unit/test-content.c tests/lib/alloc.h tests/lib/alloc.c
@@ -22,6 +21,9 @@ tests_unit_test_input_folder_SOURCES = tests/unit/test-input_folder.c tests/lib/
 tests_unit_test_input_folder_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_input_drop_in_SOURCES = tests/unit/test-input_drop_in.c
 tests_unit_test_input_drop_in_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_provider_SOURCES = tests/unit/test-provider.c fleetd/features/inputs/inputs.c fleetd/features/inputs/provider.c tests/lib/fake_sealer.h tests/lib/fake_sealer.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
+tests_unit_test_provider_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
+tests_unit_test_provider_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-content
@@ -31,15 +33,3 @@ tests_fuzz_fuzz_content_LDADD = $(FLEETD_LIBS)
 FUZZERS += tests/fuzz/fuzz-inputs_frames
 tests_fuzz_fuzz_inputs_frames_SOURCES = tests/fuzz/inputs_frames.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_inputs_frames_LDADD = $(FLEETD_LIBS)
-=======
-FLEETD_SOURCES += fleetd/features/inputs/inputs_internal.h fleetd/features/inputs/inputs.c fleetd/features/inputs/provider.c fleetd/features/inputs/content.h fleetd/features/inputs/input_files.h
-
-if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/test-provider
-TESTS += tests/unit/test-provider
-tests_unit_test_provider_SOURCES = tests/unit/test-provider.c fleetd/features/inputs/inputs.c fleetd/features/inputs/provider.c tests/lib/fake_sealer.h \
-	tests/lib/fake_sealer.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
-tests_unit_test_provider_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
-tests_unit_test_provider_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
-endif
->>>>>>> a18c0aa0 (Inputs: a host brings the contents of its units into files)
