@@ -62,6 +62,7 @@ static const struct {
         { "rollout", "", "", true },
         { "move", "", "", true },
         { "secret", "secret", " ", true },
+        { "content", "", "", false },
 };
 
 static void append_happening(Text *t, const char *kind, const char *machine, const char *reason,

@@ -476,6 +476,11 @@ static void engine_on_again(void *userdata) {
         engine_wake(userdata, false);
 }
 
+void engine_wake_controllers(Engine *e) {
+        if (e && e->leading)
+                engine_wake(e, false);
+}
+
 static void engine_on_replan(void *userdata) {
         engine_mark_all(userdata);
 }

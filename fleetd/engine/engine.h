@@ -29,3 +29,5 @@ bool engine_brakes(const Engine *engine);
 /* Change it, also of a brake that is on. */
 void engine_set_brake(Engine *engine, uint64_t brake_ms);
 void engine_state_changed(void *engine); /* the store's on_state */
+/* Let the controllers look again: something has changed that is no change of the registry. NULL allowed. */
+void engine_wake_controllers(Engine *engine);

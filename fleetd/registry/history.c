@@ -26,7 +26,7 @@ const char *const history_kind_names[_HISTORY_KIND_MAX] = {
         [HISTORY_DENIED] = "denied",       [HISTORY_WAITING] = "waiting",
         [HISTORY_LEADER] = "leader",       [HISTORY_MAINTENANCE] = "maintenance",
         [HISTORY_ROLLOUT] = "rollout",     [HISTORY_MOVE] = "move",
-        [HISTORY_SECRET] = "secret",
+        [HISTORY_SECRET] = "secret",       [HISTORY_CONTENT] = "content",
 };
 
 static const char *const message_ids[_HISTORY_KIND_MAX] = {

@@ -46,6 +46,8 @@ typedef enum HistoryKind {
         HISTORY_ROLLOUT, /* of the set of a unit or template; reason: the revision, and what happens to it */
         HISTORY_MOVE,    /* of a unit to a machine, by a request; reason: its begin, or how it ended */
         HISTORY_SECRET,  /* reason: its name, and what happened to it */
+        HISTORY_CONTENT, /* of a unit or template with inputs; reason: the number and the input that changed,
+                            or the problem that keeps the former one in force */
         _HISTORY_KIND_MAX,
         _HISTORY_KIND_INVALID = -EINVAL,
 } HistoryKind;

@@ -7,7 +7,7 @@ FLEETD_SOURCES += fleetd/registry/layout.h fleetd/registry/layout.c fleetd/regis
 	fleetd/registry/kind_list.h fleetd/registry/kinds.h fleetd/registry/kinds.c fleetd/registry/cluster_parts.h fleetd/registry/cluster_lists.c fleetd/registry/presence.h fleetd/registry/presence.c \
 	fleetd/registry/registry.h fleetd/registry/view.h fleetd/registry/slice.h fleetd/registry/slice.c fleetd/registry/transaction.h fleetd/registry/transaction_parts.h fleetd/registry/transaction.c \
 	fleetd/registry/history.h fleetd/registry/history.c fleetd/registry/units.c fleetd/registry/revisions.c \
-	fleetd/registry/rollouts.c fleetd/registry/moves.c fleetd/registry/replicas.c fleetd/registry/schedule.c fleetd/registry/states.c fleetd/registry/machines.c \
+	fleetd/registry/rollouts.c fleetd/registry/moves.c fleetd/registry/replicas.c fleetd/registry/inputs.c fleetd/registry/schedule.c fleetd/registry/states.c fleetd/registry/machines.c \
 	fleetd/registry/adoption.c fleetd/registry/shutdown.h fleetd/registry/shutdown.c fleetd/registry/feature_level.c fleetd/registry/newer_options.h fleetd/registry/newer_options.c \
 	fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/registry/set_health.h fleetd/registry/set_health.c fleetd/registry/policy.h \
 	fleetd/registry/principal.h fleetd/registry/principal.c fleetd/registry/proposal_rights.h fleetd/registry/proposal_rights.c fleetd/registry/rights.h \

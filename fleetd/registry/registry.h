@@ -155,6 +155,23 @@ int registry_replicate(Registry *r, uint64_t term, const ReplicasWrite *w, Regis
 int registry_scale(Registry *r, const ClusterUnit *head, const ReplicasRecord *record, const char *user,
                    RegistryDone done, void *userdata);
 
+/* -- inputs.c: the contents of units, on the leader -- */
+
+enum { INPUTS_WRITES_MAX = 100 };
+
+/* Borrowed for the call. */
+typedef struct InputsWrite {
+        const ClusterUnit *unit;    /* it may have no unit key: its content is deleted */
+        const InputsRecord *record; /* NULL: delete the key */
+        const char *noted;          /* the unit or template of the row in the history; NULL: no row */
+        bool begins;                /* the row states the problem, instead of the number */
+} InputsWrite;
+
+/* Write contents, decided on the present cluster view: *ret_n of them, at least one, and all that fit into
+ * one transaction. KV_COMPARE_FAILED: the unit or its content has changed. */
+int registry_write_inputs(Registry *r, uint64_t term, const InputsWrite *writes, size_t n, size_t *ret_n,
+                          RegistryDone done, void *userdata);
+
 /* -- states.c: changes by the agent -- */
 
 /* What becomes of the endpoint of a unit on this host. */

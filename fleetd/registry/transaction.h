@@ -1,5 +1,5 @@
 /* Transactions of the registry, for the files that build them: units.c, schedule.c, states.c, machines.c,
- * adoption.c, feature_level.c, revisions.c, rollouts.c and identities.c. */
+ * adoption.c, feature_level.c, revisions.c, rollouts.c, inputs.c and identities.c. */
 #pragma once
 
 #include "base/text.h"

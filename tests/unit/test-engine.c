@@ -435,6 +435,8 @@ static void a_follower_plans_nothing(void **state) {
         fixture.state.role = KV_ROLE_LEADER;
         fixture.state.ready = false;
         engine_state_changed(fixture.engine);
+        engine_wake_controllers(fixture.engine);
+        engine_wake_controllers(NULL);
         assert_int_equal(fixture.n_wakes, 0);
         assert_int_equal(counts().leader_since_s, 0);
         assert_false(fixture.resync.armed);
@@ -448,6 +450,8 @@ static void a_follower_plans_nothing(void **state) {
         n = fixture.n_wakes;
         engine_state_changed(fixture.engine);
         assert_int_equal(fixture.n_wakes, n);
+        engine_wake_controllers(fixture.engine);
+        assert_int_equal(fixture.n_wakes, n + 1);
 
         fixture.state.term = TERM + 1;
         engine_state_changed(fixture.engine);
