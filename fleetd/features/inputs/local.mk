@@ -1,12 +1,13 @@
 FLEETD_UNITY += fleetd/features/inputs/unity.c
 FLEETD_SOURCES += fleetd/features/inputs/inputs_internal.h fleetd/features/inputs/inputs.c \
 	fleetd/features/inputs/content.h fleetd/features/inputs/content.c fleetd/features/inputs/secrets.c fleetd/features/inputs/secrets_v1.c \
-	fleetd/features/inputs/frames.h fleetd/features/inputs/frames.c fleetd/features/inputs/provider.c fleetd/features/inputs/input_files.h \
-	fleetd/features/inputs/input_copy.h fleetd/features/inputs/input_copy.c fleetd/features/inputs/input_folder.c fleetd/features/inputs/drop_in.c
+	fleetd/features/inputs/watcher.c fleetd/features/inputs/resolver.c fleetd/features/inputs/frames.h fleetd/features/inputs/frames.c \
+	fleetd/features/inputs/provider.c fleetd/features/inputs/input_files.h fleetd/features/inputs/input_copy.h fleetd/features/inputs/input_copy.c \
+	fleetd/features/inputs/input_folder.c fleetd/features/inputs/drop_in.c
 FLEETD_ALONE_SOURCES += fleetd/features/inputs/resolver_call.c
 
 if HAVE_CMOCKA
-FLEETD_INPUTS_TESTS = tests/unit/test-content tests/unit/test-secrets tests/unit/test-inputs_call tests/unit/test-input_folder tests/unit/test-input_drop_in tests/unit/test-provider
+FLEETD_INPUTS_TESTS = tests/unit/test-content tests/unit/test-secrets tests/unit/test-inputs_call tests/unit/test-watcher tests/unit/test-input_folder tests/unit/test-input_drop_in tests/unit/test-provider
 check_PROGRAMS += $(FLEETD_INPUTS_TESTS)
 TESTS += $(FLEETD_INPUTS_TESTS)
 tests_unit_test_content_SOURCES = tests/unit/test-content.c tests/lib/alloc.h tests/lib/alloc.c
@@ -17,6 +18,8 @@ tests_unit_test_secrets_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_inputs_call_SOURCES = tests/unit/test-inputs_call.c $(QUIET_HOST)
 tests_unit_test_inputs_call_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=resolver_read,--wrap=resolver_values_free,--wrap=loop_has_budget,--wrap=peer_queued,--wrap=registry_index
 tests_unit_test_inputs_call_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_watcher_SOURCES = tests/unit/test-watcher.c tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_HOST)
+tests_unit_test_watcher_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_input_folder_SOURCES = tests/unit/test-input_folder.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_input_folder_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_input_drop_in_SOURCES = tests/unit/test-input_drop_in.c
