@@ -617,7 +617,8 @@ static void look_inputs(const char *folder, unsigned boot) {
                 if (state.number > 0)
                         MUST(holds(config, "inputs/current/file", value) &&
                              holds(config, "inputs/environment", value) && streq(state.digest, value));
-                inputs_put(files, loop, state.number = 3, values[3]);
+                inputs_put(files, loop, 3, values[3]);
+                MUST(files->ops->restore(files, "inputs", &state) == 0 && state.number == 3);
         }
         MUST(input_folder_free(files) == NULL);
         (void) loop_uv_free(loop);
