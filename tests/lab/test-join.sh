@@ -54,14 +54,13 @@ no_service_was_restarted() {
 
 # systemd-creds runs in the sandbox of fleetd.service: it reads the key of the host, and cannot create it; ExecStartPre= does.
 the_cluster_key_is_sealed_in_the_sandbox() {
-        local key=$LAB/beta/up/var/lib/fleet/secrets/key.1 drop_in=$LAB/beta/up/etc/systemd/system/fleetd.service.d
+        local key=$LAB/beta/up/var/lib/fleet/secrets/key.1 drop_in=/run/systemd/system/fleetd.service.d
         wait_for 10 test -s "$key" || fail "beta has no cluster key"
         printf '[Fleetd]\nSealWith=host\n' >"$LAB/beta/up/etc/fleet/fleetd.conf.d/seal.conf"
-        mkdir -p "$drop_in" && printf '[Service]\nExecStartPre=\n' >"$drop_in/no-key.conf"
-        host_exec beta rm -f /var/lib/systemd/credential.secret
+        host_exec beta sh -c "mkdir -p $drop_in && printf '[Service]\nExecStartPre=\n' >$drop_in/no-key.conf && rm /var/lib/systemd/credential.secret"
         host_exec beta systemctl daemon-reload && host_exec beta systemctl restart fleetd
         wait_for 10 eval "fleetctl alpha status | grep -q 'cluster key not sealed: secrets/key.1 is on disk as it is'" || fail "$(fleetctl alpha status)"
-        rm -r "$drop_in"
+        host_exec beta rm -r "$drop_in"
         host_exec beta systemctl daemon-reload && host_exec beta systemctl restart fleetd
         wait_for 10 grep -q "fleet sealed cluster key 1 host" "$key" || fail "$(host_exec beta journalctl -u fleetd --no-pager -n 3)"
         wait_for 10 eval "host_exec beta fleetctl token | grep -q fleet1-" || fail "beta does not sign"
