@@ -33,7 +33,8 @@ static const ClusterAssignment *reconnect_other(const ClusterUnit *u, size_t *re
 }
 
 /* Return whether the unit goes on where it ran before: it fits there, has been there for longer than
- * elsewhere, passes its checks, has the text and the content that it has elsewhere, and is not being moved or updated. */
+ * elsewhere, passes its checks, has the text and the content that it has elsewhere, and is not being moved or
+ * updated. */
 static bool reconnect_keeps(Pass *pass, const ClusterUnit *u, const ClusterAssignment *o,
                             const UnitState *state, const ClusterAssignment *other, size_t n_others) {
         Position p = { .assignment = o };
