@@ -334,6 +334,25 @@ static void an_instance_on_a_lost_host_gets_the_content_after_its_return(void **
         assert_int_equal(starts(&play), 6);
 }
 
+/* The first step begins the rollout, and judges the instances as the next one does. */
+static void a_host_that_was_lost_with_a_former_content_is_skipped_from_the_first_step_on(void **state) {
+        _cleanup_rollout_set_ RolloutSet before = {}, set = {};
+        _cleanup_(end) Play play;
+
+        begin_contents(&play, RESTARTS "UpdateMaxFailures=1");
+        change_content(&play, 2);
+        second(&play);
+        cluster_view_presence(&play.p, "A", PRESENCE_LOST);
+        assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &before), 0);
+        assert_int_equal(before.instances[0].state, INSTANCE_FAILED);
+        put_content(&play, "web@5.service", 3); /* the number of web@1.service is that of before */
+        assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
+        assert_int_equal(set.instances[0].state, INSTANCE_UNREACHABLE);
+        assert_int_equal(step(&play), ROLLOUT_WRITE);
+        assert_label(&play, "content 3");
+        assert_int_equal(step(&play), ROLLOUT_NOTHING);
+}
+
 /* A job that has finished, and an instance that is loaded only, get the number at once, and do not run. */
 static void what_does_not_run_gets_the_content_and_is_not_started(void **state) {
         char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE], value[256];
@@ -429,6 +448,8 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(the_first_content_restarts_nothing),
                 cmocka_unit_test(a_global_unit_restarts_machine_after_machine),
                 cmocka_unit_test(an_instance_on_a_lost_host_gets_the_content_after_its_return),
+                cmocka_unit_test(
+                        a_host_that_was_lost_with_a_former_content_is_skipped_from_the_first_step_on),
                 cmocka_unit_test(what_does_not_run_gets_the_content_and_is_not_started),
                 cmocka_unit_test(a_content_starts_what_has_failed),
                 cmocka_unit_test(a_set_is_due_for_its_content),
