@@ -1,5 +1,5 @@
 #!/bin/bash
-# Planted values: the secrets of tokens, the keys of hosts and the cluster keys of two daemons appear in no log, command line, environment,
+# Planted values: the secrets of tokens and of units, the keys of hosts and the cluster keys of two daemons appear in no log, command line, environment,
 # message, answer, log of the store, tree, backup or core file. Takes 20 s.
 set -u
 n_ports=6
@@ -20,6 +20,9 @@ start() { # HOST
 }
 put() { curl -sf -m 10 -X PUT "http://127.0.0.1:${ports[$1]}/v2/keys$2" -d value="$3"; }
 token() { ctl 1 token "$@" 2>>"$scratch/said" | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1; }
+sealed_with() { # NUMBER: both secrets
+        [ "$(curl -s --unix-socket "$scratch/sock1" 'http://fleet/v2/keys/_fleet/secret?recursive=true' | grep -o 'clusterKey[^,]*' | sort | uniq -c | tr -dc '0-9 ')" = "      2 $1" ]
+}
 cluster_key() { grep -q "\"clusterKey\":$1" < <(ctl 1 ca --output=json); }
 
 for host in 1 2; do start $host; done
@@ -44,13 +47,22 @@ check the_argument_of_a_join_is_wiped wait_for 10 wiped
 wait $join
 check a_host_joins [ $? -eq 0 ]
 cp "$scratch/state1/secrets/key.1" "$scratch/planted.key.1"
+# Secrets of units: by the leader, by the other member, and by that one without its cluster key.
+value() { head -c 96 /dev/urandom | tee -a "$scratch/planted.values" | "$fleetctl" --endpoint="unix://$scratch/sock$1" secret set "$2" --output=json 2>>"$scratch/said"; }
+is_of() { grep -q "\"version\":$1" <<<"$2" && echo "$2" >>"$scratch/said"; } # VERSION ANSWER
+check a_secret_is_set is_of 1 "$(value 1 db)"
+check a_member_sets_a_secret wait_for 30 is_of 2 "$(value 2 db)"
+check the_leader_seals_for_a_member_without_the_key is_of 1 "$(mv "$scratch/state2/secrets" "$scratch/away" && value 2 key; mv "$scratch/away" "$scratch/state2/secrets")"
 check the_cluster_key_changes ctl 1 cluster rekey
 check the_cluster_key_has_changed wait_for 60 cluster_key 2
+check secrets_are_sealed_again wait_for 30 sealed_with 2
 check the_former_key_is_deleted wait_for 30 test ! -e "$scratch/state1/secrets/key.1"
 check a_host_gets_another_key ctl 2 machine rekey
 ctl 1 token --replace=unknown >>"$scratch/said" 2>&1
 ctl 1 token ls --output=json >>"$scratch/said" 2>&1
 ctl 1 ca --output=json >>"$scratch/said" 2>&1
+ctl 1 secret ls --output=json >>"$scratch/said" 2>&1
+curl -s --unix-socket "$scratch/sock1" 'http://fleet/v2/keys/_fleet?recursive=true' >>"$scratch/said"
 ctl 1 events --since=1970-01-01 >>"$scratch/said" 2>&1
 curl -s --unix-socket "$scratch/sock1" http://fleet/metrics >>"$scratch/said"
 check a_backup_is_written ctl 1 backup "$scratch/backup"
@@ -61,9 +73,12 @@ done
 
 # -- Memory of the daemons: texts of tokens, and former cluster keys as text, are wiped after use --
 python3 - "$scratch" "${pids[1]}" "${pids[2]}" <<'END'
-import re, sys
+import base64, re, sys
 values = [("token", text) for text in open(sys.argv[1] + "/planted").read().split()]
 values.append(("cluster_key", open(sys.argv[1] + "/planted.key.1").read().strip()))
+planted = open(sys.argv[1] + "/planted.values", "rb").read()
+values = [(name, text.encode()) for name, text in values] + [("secret %d" % (i // 96), form) for i in range(0, len(planted), 96)
+          for form in (planted[i:i + 64], base64.b64encode(planted[i:i + 96])[:64])]
 control, found = 0, []
 try:
     open("/proc/%s/mem" % sys.argv[2], "rb").close()
@@ -82,7 +97,7 @@ for pid in sys.argv[2:]:
             except OSError:
                 continue
             control += part.count(b"h" + b"1\0")
-            found += [name + " in " + pid for name, text in values if text.encode() in part]
+            found += [name + " in " + pid for name, text in values if text in part]
 if not control:
     print("not ok the_memory_of_the_daemons_is_read: their names are not in it")
 else:
@@ -137,10 +152,14 @@ for path in glob.glob(scratch + "/state*/secrets/key.*") + [scratch + "/planted.
 for path in glob.glob(scratch + "/state*/identity/key*"):
     lines = open(path).read().split("\n")[1:-2]
     values[path] = [line.encode() for line in lines] + [base64.b64decode("".join(lines))[36:60]]
+planted = open(scratch + "/planted.values", "rb").read()
+for i in range(0, len(planted), 96):
+    value = planted[i:i + 96]
+    values["secret %d of units" % (i // 96)] = [value[:48], value.hex().encode()[:96], base64.b64encode(value)[:96]]
 values["a private key"] = [b"PRIVATE KEY"]
 files = [p for name in ("log*", "said", "cmdline*", "environ*", "backup", "conf*", "state*/raft/*", "state*/tree/*", "state*/agent/*",
                         "state*/identity/[cr]*", "cores.*/*") for p in glob.glob(scratch + "/" + name) if os.path.isfile(p)]
-print("%s %d_values_are_planted" % ("ok" if len(values) >= 11 else "not ok", len(values)))
+print("%s %d_values_are_planted" % ("ok" if len(values) >= 14 else "not ok", len(values)))
 print("%s %d_files_are_searched" % ("ok" if len(files) >= 14 else "not ok", len(files)))
 for value in sorted(values):
     found = [os.path.basename(p) for p in files if any(len(form) > 8 and form in open(p, "rb").read() for form in values[value])]
