@@ -1,7 +1,7 @@
 #include "fleetd/registry/protect.h"
 
-/* What is above a path is filed with a '/' at its end, which no path has. The root is not filed: nobody
- * writes it. */
+/* What is above a path is filed with a '/' at its end, which no path has. The root is not filed: the store
+ * rejects its changes. */
 static int protect_file_one(Cluster *c, ClusterUnit *u, const char *text, bool add) {
         Patterns *paths = &c->rules[CLUSTER_PATHS];
 

@@ -97,7 +97,7 @@ static void propose(World *w, const KvCommand *cmd) {
 }
 
 /* Wait until the registry, or the watches, have what was proposed. */
-static void settle(World *w, bool ours) {
+static void await(World *w, bool ours) {
         HOST_UNTIL(w->host, w->answered == w->asked);
         assert_int_equal(w->status, KV_OK);
         HOST_UNTIL(w->host, (ours ? registry_cluster(w->host->registry)->index : w->seen) >= w->index);
@@ -105,17 +105,17 @@ static void settle(World *w, bool ours) {
 
 static void put(World *w, const char *key, const char *value) {
         propose(w, &SET(key, value));
-        settle(w, false);
+        await(w, false);
 }
 
 static void drop(World *w, const char *key) {
         propose(w, &COMMAND(KV_DELETE, key, .recursive = true, .dir = true));
-        settle(w, false);
+        await(w, false);
 }
 
 static void put_ours(World *w, const char *key, const char *value) {
         propose(w, &SET(key, value, .internal = true));
-        settle(w, true);
+        await(w, true);
 }
 
 static void put_secret(World *w, const char *name, unsigned version, const char *units) {
@@ -319,7 +319,7 @@ static void a_change_is_looked_at_after_200_ms_and_once_in_2_s(void **state) {
                 snprintf(value, sizeof(value), "%u", 2 + i);
                 propose(w, &SET("/config/shop/a", value));
         }
-        settle(w, false);
+        await(w, false);
         assert_int_equal(step_after(w, LOOK_MS), 0);
         assert_int_equal(step_after(w, PAUSE_MS - LOOK_MS - 1), 0);
         assert_int_equal(step_after(w, 1), 1);
@@ -374,7 +374,7 @@ static void a_change_of_the_text_alone_takes_no_number(void **state) {
         assert_string_equal(content(w, "shop.service")->what, "/config/more");
 
         host_unit(w->host, "shop.service", RESTARTS, TARGET_LAUNCHED);
-        put(w, "/config/shop/a", "2"); /* both: nobody knows what an instance has */
+        put(w, "/config/shop/a", "2"); /* both: which content an instance has is open */
         assert_int_equal(step_after(w, PAUSE_MS), 1);
         assert_int_equal(content(w, "shop.service")->number, 3);
         put(w, "/config/shop/a", "3");
@@ -387,7 +387,7 @@ static void a_change_of_the_text_alone_takes_no_number(void **state) {
         host_unit(w->host, "shop.service", RESTARTS, TARGET_LAUNCHED);
         assert_int_equal(step(w), 1);
         assert_int_equal(content(w, "shop.service")->number, 4);
-        put(w, "/config/more", "3"); /* nobody names it */
+        put(w, "/config/more", "3"); /* no unit names it */
         assert_int_equal(step_after(w, PAUSE_MS), 0);
         assert_int_equal(w->again_ms, UINT64_MAX);
 }
@@ -567,7 +567,7 @@ static void a_new_leader_looks_at_all_units_once(void **state) {
         assert_int_equal(step(w), 0); /* nothing has changed */
         assert_numbers(w, 3, 1);
         succeed(w);
-        put(w, "/config/shop/a", "2"); /* nobody watches */
+        put(w, "/config/shop/a", "2"); /* without a leader */
         destroy(w, "shop@3.service");
         assert_int_equal(step(w), 1);
         assert_numbers(w, 2, 2);
@@ -592,7 +592,7 @@ static void the_first_look_of_a_leader_has_steps_of_limited_work(void **state) {
                 snprintf(key, sizeof(key), "/config/shop/%u", i);
                 propose(w, &SET(key, value));
         }
-        settle(w, false);
+        await(w, false);
         for (unsigned i = 0; i < 20; i++) { /* no two have equal inputs */
                 snprintf(name, sizeof(name), "a%u.service", i);
                 snprintf(text, sizeof(text),
@@ -641,7 +641,7 @@ static void a_rejected_write_is_decided_again(void **state) {
         propose(w, &SET("/_fleet/unit/shop.service", "{\"text\":\"[Service]\\n\"}", .internal = true));
         assert_int_equal(step_once(w), 1);
         assert_int_equal(host_wait(w->host, 0), KV_COMPARE_FAILED);
-        settle(w, true);
+        await(w, true);
         assert_int_equal(content(w, "shop.service")->number, 1);
         host_unit(w->host, "shop.service", RESTARTS, TARGET_LAUNCHED);
         assert_int_equal(step(w), 1);
@@ -679,7 +679,7 @@ static void put_many(World *w, const char *prefix, unsigned n, const char *value
                 snprintf(key, sizeof(key), "%s%u", prefix, i);
                 propose(w, &SET(key, value));
         }
-        settle(w, false);
+        await(w, false);
 }
 
 static void a_path_is_read_up_to_the_limits(void **state) {
@@ -715,7 +715,7 @@ static void a_path_is_read_up_to_the_limits(void **state) {
         assert_string_equal(problem.args, "/large" VERDICT_NEXT "more than 131072 bytes");
 
         propose(w, &(KvCommand) { .op = KV_SET, .key = { "/nul/a\0b", 8 }, .value = kv_string("x") });
-        settle(w, false);
+        await(w, false);
         problem = resolve(w, "ConfigKeys=/nul\n", &n);
         assert_string_equal(problem.args, "/nul" VERDICT_NEXT "a key with NUL");
 }

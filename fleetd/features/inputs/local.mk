@@ -1,9 +1,9 @@
 FLEETD_UNITY += fleetd/features/inputs/unity.c
 FLEETD_SOURCES += fleetd/features/inputs/inputs_internal.h fleetd/features/inputs/inputs.c \
 	fleetd/features/inputs/content.h fleetd/features/inputs/content.c fleetd/features/inputs/secrets.c fleetd/features/inputs/secrets_v1.c \
-	fleetd/features/inputs/watcher.c fleetd/features/inputs/resolver.c fleetd/features/inputs/frames.h fleetd/features/inputs/frames.c \
-	fleetd/features/inputs/provider.c fleetd/features/inputs/input_files.h fleetd/features/inputs/input_copy.h fleetd/features/inputs/input_copy.c \
-	fleetd/features/inputs/input_folder.c fleetd/features/inputs/drop_in.c
+	fleetd/features/inputs/watched.h fleetd/features/inputs/watched.c fleetd/features/inputs/watcher.c fleetd/features/inputs/resolver.c \
+	fleetd/features/inputs/frames.h fleetd/features/inputs/frames.c fleetd/features/inputs/provider.c fleetd/features/inputs/input_files.h \
+	fleetd/features/inputs/input_copy.h fleetd/features/inputs/input_copy.c fleetd/features/inputs/input_folder.c fleetd/features/inputs/drop_in.c
 FLEETD_ALONE_SOURCES += fleetd/features/inputs/resolver_call.c
 
 if HAVE_CMOCKA

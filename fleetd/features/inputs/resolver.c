@@ -4,9 +4,6 @@
  * what a unit may have (units/inputs.h): a path with more is a problem, and not read to its end. */
 #include "fleetd/features/inputs/inputs_internal.h"
 
-#include "io/tls_roles.h"
-#include "kvstore/kvstore.h"
-
 enum { RESOLVER_VISITS_MAX = 10000 }; /* keys and directories at one path, hidden ones included */
 
 typedef struct ResolverListing {
