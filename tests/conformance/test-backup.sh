@@ -65,6 +65,7 @@ P
 
 a_backup_under_writes_is_verified() {
         local host
+        printf planted | fleetctl one secret set backed >"$scratch/why" 2>&1 || { cat "$scratch/why"; return 1; }
         for host in one two three; do
                 cp "$scratch/acknowledged" "$scratch/before.$host"
                 fleetctl $host backup "$scratch/$host.backup" >"$scratch/why" 2>&1 || { cat "$scratch/why"; return 1; }
@@ -125,6 +126,7 @@ tokens_of_a_backup_are_void_with_its_cluster_key() {
         fleetctl one token ls --output=json | grep -q '"id"' && offline one --backup-cluster-key="$scratch/keys" || return 1
         offline keyed --restore="$scratch/two.backup" --cluster-key="$scratch/keys" && start keyed && wait_for voters keyed 1 || return 1
         wait_for eval 'fleetctl keyed token | grep -q fleet1-' && after=$(fleetctl keyed ca --output=json | grep -o '"id":"[0-9a-f]*"')
+        fleetctl keyed secret ls --output=json | grep -q '{"by":"[^"]*","name":"backed"' || return 1 # it is not lost
         [ -n "$before" ] && [ "$after" = "$before" ] && [ "$(fleetctl keyed token ls --output=json | grep -o '"id"' | wc -l)" = 1 ] && end TERM keyed
 }
 
@@ -139,7 +141,8 @@ a_host_without_state_listens_after_a_restore() {
 a_host_that_knew_others_listens_after_a_restore() { a_host_without_state_listens_after_a_restore "Join=${peers[two]}" --cluster-key="$scratch/keys"; }
 # It gets no certificate of the former CA, which no host can open: the new CA must not wait for its listener.
 a_host_without_state_and_cluster_key_listens_after_a_restore() {
-        a_host_without_state_listens_after_a_restore "" && [ ! -e "$scratch/one/secrets/key.1" ] && [ -s "$scratch/one/secrets/key.2" ]
+        a_host_without_state_listens_after_a_restore "" && [ ! -e "$scratch/one/secrets/key.1" ] && [ -s "$scratch/one/secrets/key.2" ] &&
+                wait_for eval 'fleetctl one status | grep -q "1 secret cannot be opened: backed"'
 }
 another_host_joins_the_restored_one() {
         : >"$scratch/third.conf"
