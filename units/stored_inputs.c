@@ -1,7 +1,11 @@
 #include "units/stored_inputs.h"
 
-static bool secret_pattern_is_valid(const char *s) {
-        return *s != 0;
+bool secret_pattern_is_valid(const char *s) {
+        size_t size = 0;
+
+        while (s[size] > ' ' && s[size] <= '~')
+                size++;
+        return size > 0 && size <= UNIT_NAME_MAX && s[size] == 0;
 }
 
 static const JsonList secret_units = { NULL,

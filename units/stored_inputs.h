@@ -42,5 +42,7 @@ typedef struct InputsRecord {
 
 STORED(inputs, InputsRecord)
 
+/* Return whether this may be a pattern of the units of a secret: visible ASCII, as in names of units. */
+bool secret_pattern_is_valid(const char *s);
 /* Return whether the secret is for this unit. */
 bool secret_is_for(const SecretRecord *secret, const char *unit);

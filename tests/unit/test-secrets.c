@@ -243,10 +243,11 @@ static void what_cannot_be_a_secret_is_rejected(void **state) {
                 { "a", "{\"value\":\"a b\"}", "value: expected" },
                 { "-a", "{\"value\":\"YQ==\"}", "the name of a secret has 1 to 64" },
                 { "a%20b", "{\"value\":\"YQ==\"}", "the name of a secret has" },
-                { "a", "{\"units\":\"x\",\"value\":\"YQ==\"}", "units: expected at most 16" },
-                { "a", "{\"units\":[\"\"],\"value\":\"YQ==\"}", "units: expected names or patterns" },
-                { "a", "{\"units\":[\"a b\"],\"value\":\"YQ==\"}", "units: expected names or patterns" },
-                { "a", "{\"units\":[1],\"value\":\"YQ==\"}", "units: expected names or patterns" },
+                { "a", "{\"units\":\"x\",\"value\":\"YQ==\"}",
+                  "units: expected a list of at most 16 strings" },
+                { "a", "{\"units\":[\"\"],\"value\":\"YQ==\"}", "units: an item is invalid" },
+                { "a", "{\"units\":[\"a b\"],\"value\":\"YQ==\"}", "units: an item is invalid" },
+                { "a", "{\"units\":[1],\"value\":\"YQ==\"}", "units: an item is invalid" },
         };
         Fixture *f = *state;
         char *large = malloc(SECRET_SIZE_MAX + 2);
@@ -483,13 +484,11 @@ static void a_secret_that_a_unit_names_is_not_removed(void **state) {
         assert_int_equal(ask(f, "DELETE", "/fleet/v1/secrets/a?force=true", ""), 204);
 }
 
-static void put_inputs(Fixture *f, const char *code, const char *argument, unsigned number) {
-        char value[256];
-        KvCommand write = { .op = KV_SET, .internal = true, .key = kv_string("/_fleet/inputs/web.service") };
+static void put(Fixture *f, const char *key, const char *value) {
+        KvCommand write = {
+                .op = KV_SET, .internal = true, .key = kv_string(key), .value = kv_string(value)
+        };
 
-        snprintf(value, sizeof(value), "{\"number\":%u,\"verdict\":{\"args\":[\"%s\"],\"code\":\"%s\"}}",
-                 number, argument, code);
-        write.value = kv_string(value);
         f->host->asked++;
         assert_int_equal(
                 registry_propose(
@@ -498,7 +497,34 @@ static void put_inputs(Fixture *f, const char *code, const char *argument, unsig
                         host_on_done, f->host),
                 0);
         HOST_UNTIL(f->host, f->host->answered == f->host->asked && registry_is_current(f->host->registry));
+}
+
+static void put_inputs(Fixture *f, const char *code, const char *argument, unsigned number) {
+        char value[256];
+
+        snprintf(value, sizeof(value), "{\"number\":%u,\"verdict\":{\"args\":[\"%s\"],\"code\":\"%s\"}}",
+                 number, argument, code);
+        put(f, "/_fleet/inputs/web.service", value);
         assert_int_equal(ask(f, "GET", "/fleet/v1/why/web.service", ""), 200);
+}
+
+/* Of a later version: it is neither replaced nor removed, and keeps all cluster keys. */
+static void a_secret_that_cannot_be_read_stays(void **state) {
+        Fixture *f = *state;
+        Error err = {};
+
+        assert_int_equal(set_value(f, "good", VALUE, NULL), 200);
+        put(f, "/_fleet/secret/later", "{\"version\":\"x\"}");
+        assert_int_equal(set_value(f, "later", VALUE, NULL), 409);
+        assert_says(f, "upgrade the host");
+        assert_int_equal(ask(f, "DELETE", "/fleet/v1/secrets/later", ""), 409);
+        assert_int_equal(set_value(f, "good", VALUE, NULL), 200);
+        assert_int_equal(
+                host_wait(f->host, authority_rekey(f->authority, "root", host_on_done, f->host, &err)),
+                KV_OK);
+        HOST_UNTIL(f->host, all_sealed_with(f, 2));
+        authority_tick(f->authority);
+        assert_true(has_key(f, 1));
 }
 
 static void why_names_what_a_unit_waits_for_and_the_command(void **state) {
@@ -567,6 +593,7 @@ int main(void) {
                 TEST(a_change_of_the_cluster_key_seals_secrets_again),
                 TEST(a_secret_whose_key_is_lost_is_a_problem),
                 TEST(a_secret_that_a_unit_names_is_not_removed),
+                TEST(a_secret_that_cannot_be_read_stays),
                 TEST(why_names_what_a_unit_waits_for_and_the_command),
                 TEST(a_value_is_in_no_key_answer_or_message),
         };

@@ -154,17 +154,13 @@ typedef struct SecretSet {
         uint64_t version;
 } SecretSet;
 
-static void secret_set_free(SecretSet *set) {
-        if (!set)
-                return;
+static void secret_set_on_end(Request *request) {
+        SecretSet *set = request->state;
+
+        authority_cancel(request->api->host->authority, request);
         tls_secret_free(set->value, set->size);
         free(set->units);
         free(set);
-}
-
-static void secret_set_on_end(Request *request) {
-        authority_cancel(request->api->host->authority, request);
-        secret_set_free(request->state);
 }
 
 /* Overwrite bytes of a request, which no one else reads. */
@@ -188,44 +184,17 @@ static int secret_read_value(const JsonValue *member, void *field, Error *err) {
                        error_set(err, -EINVAL, "value: expected 1 byte to 64 KiB in base64");
 }
 
-static bool secret_pattern_is_text(const char *s) {
-        size_t size = s ? strlen(s) : 0;
-
-        for (size_t i = 0; i < size; i++)
-                if (s[i] <= ' ' || s[i] > '~')
-                        return false;
-        return size > 0 && size <= UNIT_NAME_MAX;
-}
-
-static int secret_read_units(const JsonValue *member, void *field, Error *err) {
-        SecretSet *set = container_of((char(**)[UNIT_NAME_MAX + 1]) field, SecretSet, units);
-        size_t n = json_value_count(member);
-
-        if (!member)
-                return 0;
-        set->has_units = true;
-        if (json_value_type(member) != JSON_VALUE_ARRAY || n > SECRET_UNITS_MAX)
-                return error_set(err, -EINVAL, "units: expected at most %d names or patterns of units",
-                                 SECRET_UNITS_MAX);
-        set->units = calloc(n + 1, sizeof(*set->units));
-        if (!set->units)
-                return -ENOMEM;
-        for (; set->n_units < n; set->n_units++) {
-                const char *text = json_value_string(json_value_item(member, set->n_units));
-
-                if (!secret_pattern_is_text(text))
-                        return error_set(err, -EINVAL,
-                                         "units: expected names or patterns of units, for example shop*");
-                snprintf(set->units[set->n_units], sizeof(*set->units), "%s", text);
-        }
-        return 0;
-}
-
 /* Read and wipe the body. Return 0, or the status of an error. */
 static unsigned secret_set_begin(Request *request, Error *err) {
+        static const JsonList units = { .size = UNIT_NAME_MAX + 1,
+                                        .max = SECRET_UNITS_MAX,
+                                        .n = offsetof(SecretSet, n_units),
+                                        .owned = true,
+                                        .is_valid = secret_pattern_is_valid };
         static const JsonField fields[] = {
-                { "units", JSON_FIELD_OTHER, offsetof(SecretSet, units), .read = secret_read_units },
+                /* The first one: it is wiped in any case. */
                 { "value", JSON_FIELD_OTHER, offsetof(SecretSet, value), .read = secret_read_value },
+                { "units", JSON_FIELD_LIST, offsetof(SecretSet, units), .list = &units },
         };
         SecretSet *set = NEW0(SecretSet, 1);
         _cleanup_json_ JsonValue *root = NULL;
@@ -244,6 +213,7 @@ static unsigned secret_set_begin(Request *request, Error *err) {
                 r = json_object_parse(request->http->body, request->http->body_size, &root, err);
         if (r >= 0)
                 r = json_read_fields(root, JSON_FIELDS(fields), set, err);
+        set->has_units = json_value_member(root, "units");
         secret_wipe(request->http->body, request->http->body_size);
         return r < 0 ? request_body_refused(r, err) : 0;
 }
@@ -320,10 +290,13 @@ static bool secret_set_is_for_leader(const Request *request) {
 
 /* Refuse what this program may not change. */
 static bool secret_is_refused(const Request *request, Error *err) {
+        const ClusterUnreadable *u;
+
         if (request_is_below(request, KV_LEVEL_INPUTS, "secrets require", err))
                 return true;
-        if (cluster_has_unreadable(request_cluster(request), LAYOUT_SECRET))
-                error_set(err, 409, "secret %.64s: %s", request->rest, CLUSTER_UNREADABLE);
+        LIST_FOREACH(u, &request_cluster(request)->unreadable, of_owner)
+                if (u->key.kind == LAYOUT_SECRET && streq(u->key.unit, request->rest))
+                        error_set(err, 409, "secret %s: %s", u->key.unit, CLUSTER_UNREADABLE);
         return err->message[0];
 }
 
