@@ -188,10 +188,45 @@ static void a_content_supersedes_one_that_is_rolling(void **state) {
         assert_string_equal(why.message,
                             "it still has its former content; its host is about to start it again");
         change_content(&play, 3);
+        assert_int_equal(step(&play), ROLLOUT_WRITE);
+        assert_int_equal(assignment_of(&play, 0)->inputs, 3); /* what is published is of neither */
         seconds(&play, 40);
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_int_equal(starts(&play), 6);
         assert_int_equal(play.max_unavailable, 1);
+}
+
+/* It is published after the step: the process that ends is of the former content. */
+static void what_fails_or_is_skipped_with_the_former_content_is_being_updated(void **state) {
+        static const char *const rest[] = { "\"health\":\"failing\"", "\"job\":\"condition\"",
+                                            "\"job\":\"failed\"", "\"health\":\"passing\",\"lapsed\":true" };
+
+        for (size_t i = 0; i < ELEMENTS(rest); i++) {
+                _cleanup_rollout_set_ RolloutSet set = {}, after = {};
+                char key[LAYOUT_KEY_MAX], value[256];
+                const ClusterAssignment *a;
+                _cleanup_(end) Play play;
+
+                begin_contents(&play, RESTARTS);
+                change_content(&play, 2);
+                assert_int_equal(step(&play), ROLLOUT_WRITE);
+                a = assignment_of(&play, 0);
+                layout_key(key, LAYOUT_STATE, a->unit, a->machine->id);
+                for (unsigned number = 1; number <= 2; number++) {
+                        snprintf(value, sizeof(value),
+                                 "{\"active\":\"inactive\",\"hash\":\"%s\",\"inputs\":%u,\"load\":\"loaded\","
+                                 "%s,"
+                                 "\"sub\":\"dead\"}",
+                                 a->hash, number, rest[i]);
+                        cluster_view_put(&play.p, key, value);
+                        assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play),
+                                                          number == 1 ? &set : &after),
+                                         0);
+                }
+                assert_int_equal(set.instances[0].state, INSTANCE_UPDATING);
+                assert_int_equal(after.instances[0].state,
+                                 strstr(rest[i], "condition") ? INSTANCE_SKIPPED : INSTANCE_FAILED);
+        }
 }
 
 static void a_text_and_a_content_are_one_step(void **state) {
@@ -292,6 +327,10 @@ static void the_first_content_restarts_nothing(void **state) {
         assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &failed), 0);
         assert_int_equal(failed.instances[0].state, INSTANCE_FAILED);
         change_content(&play, 2); /* also of one that has failed with the first one */
+        assert_int_equal(step(&play), ROLLOUT_WRITE);
+        assert_true(!rollout_record_outcome(record_of(&play), head_of(&play)->unit->hash) ||
+                    rollout_record_outcome(record_of(&play), head_of(&play)->unit->hash)->result ==
+                            ROLLOUT_COMPLETED); /* the text has not failed */
         seconds(&play, 20);
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_int_equal(count_content(&play, 2), 2);
@@ -409,6 +448,7 @@ static void a_content_starts_what_has_failed(void **state) {
 }
 
 static void a_set_is_due_for_its_content(void **state) {
+        _cleanup_rollout_ RolloutRecord record = {};
         const ClusterUnit *u;
         _cleanup_(end) Play play;
 
@@ -430,6 +470,12 @@ static void a_set_is_due_for_its_content(void **state) {
         assert_int_equal(step(&play), ROLLOUT_WRITE);
         assert_int_equal(record_of(&play)->to.inputs, 3);
         assert_int_equal(step(&play), ROLLOUT_NOTHING);
+        assert_int_equal(record_of(&play)->completed.inputs, 3);
+        /* It is not completed: the instance was away when the rollout ended. */
+        assert_int_equal(json_record_copy(&rollout_record, record_of(&play), &record), 0);
+        record.completed.inputs = 2;
+        write_record(&play, &record);
+        assert_true(rollout_is_due(u, head_of(&play)));
 }
 
 int main(int argc, char *argv[]) {
@@ -441,6 +487,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(after_resume_a_failed_content_is_tried_again),
                 cmocka_unit_test(a_content_that_a_host_cannot_provide_pauses_the_rollout),
                 cmocka_unit_test(a_content_supersedes_one_that_is_rolling),
+                cmocka_unit_test(what_fails_or_is_skipped_with_the_former_content_is_being_updated),
                 cmocka_unit_test(a_text_and_a_content_are_one_step),
                 cmocka_unit_test(a_text_that_fails_is_reverted_with_the_present_content),
                 cmocka_unit_test(after_a_revert_a_content_is_an_update),

@@ -141,6 +141,7 @@ static void a_surge_instance_starts_before_the_former_one_stops(void **state) {
 
 /* One that fails ends where it was started, and its former instance runs on. The next one continues. */
 static void a_content_starts_on_another_machine_first(void **state) {
+        const ClusterAssignment *surge;
         UnitPosition at = {};
         ClusterUnit *u;
         _cleanup_(end) Play play;
@@ -151,6 +152,15 @@ static void a_content_starts_on_another_machine_first(void **state) {
         surge_seconds(&play, 40, 3);
         play.contents[2] = FAILS;
         change_content(&play, 2);
+        assert_int_equal(surge_step(&play), ROLLOUT_WRITE);
+        surge = LIST_FIRST(&cluster_unit(&play.p.cluster, "web@1.service")->assignments);
+        while (surge && !rollout_replaced(surge))
+                surge = LIST_NEXT(surge, of_unit);
+        assert_non_null(surge);
+        assert_true(rollout_surges(&play.p.cluster, surge));
+        put_content(&play, "web@1.service", 3); /* it is not wanted any more */
+        assert_false(rollout_surges(&play.p.cluster, surge));
+        put_content(&play, "web@1.service", 2);
         surge_seconds(&play, 40, 3);
         assert_rollout(&play, ROLLOUT_PAUSED, 1);
         change_content(&play, 3);
