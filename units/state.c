@@ -108,5 +108,6 @@ bool unit_state_equal(const UnitState *a, const UnitState *b) {
                (a->invocation[0] || !b->invocation[0]) && same_string(a->hash, b->hash) &&
                a->done == b->done && streq(a->job, b->job) && same_string(a->reason, b->reason) &&
                a->health == b->health && same_string(a->why, b->why) && a->available == b->available &&
-               a->kept == b->kept && a->inputs == b->inputs && a->lapsed == b->lapsed && a->unchecked == b->unchecked;
+               a->kept == b->kept && a->inputs == b->inputs && a->lapsed == b->lapsed &&
+               a->unchecked == b->unchecked;
 }

@@ -160,8 +160,8 @@ struct Agent {
 
 /* Return the number of the content that the files of the unit have; 0: none, or it needs none. */
 uint64_t agent_content(const Agent *a, const Unit *text);
-/* Return whether the files of the unit have what the step requires; if not, why is in u->last_error. */
-bool agent_is_provided(Agent *a, AgentUnit *u, AgentStep s);
+/* Bring the content that a text with inputs is to have: as Duty.provide. */
+int agent_provide(const Agent *a, const Unit *text, uint64_t number, Verdict *why);
 /* Write what goes with the file of the unit, which is to have this text: as Duty.stage. */
 int agent_stage_duties(Agent *a, AgentUnit *u, const Unit *text, Error *err);
 /* Begin what goes with a start or an assigned stop of the unit. 0, or a negative errno: it is not started. */
@@ -224,6 +224,8 @@ void agent_find_triggered(Agent *a);
  * unit for that of its trigger. The last one waits for TRIGGER_MS only: the engine may leave the trigger here
  * (Move=no), or be of a version that does not let it follow. */
 bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s);
+/* Return whether the files of the unit have what the step requires; if not, why is in u->last_error. */
+bool agent_is_provided(Agent *a, AgentUnit *u, AgentStep s);
 /* Return agent_plan() for the present state. */
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason);
 

@@ -1,6 +1,5 @@
 /* What this host does around a unit, beside its steps: the agent first, then the components in the order of
  * their table. */
-#include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
 
 /* In the order of the calls. NULL: nothing. */
@@ -31,42 +30,13 @@ uint64_t agent_content(const Agent *a, const Unit *text) {
         return content;
 }
 
-/* Return whether the step begins, or leads to, a run of the unit with what its files have. */
-static bool agent_requires_content(const Agent *a, const AgentUnit *u, AgentStep s) {
-        const ClusterAssignment *assignment = agent_assignment(a, u->name);
-
-        if (s == AGENT_STOP) /* a replacement */
-                return a->fresh && assignment && assignment->kind == ASSIGNMENT_RUN;
-        return s == AGENT_WRITE || s == AGENT_START || s == AGENT_RELOAD;
-}
-
-bool agent_is_provided(Agent *a, AgentUnit *u, AgentStep s) {
-        const Unit *text = agent_unit_text(a, u);
-        const ClusterAssignment *assignment = a->fresh ? agent_assignment(a, u->name) : NULL;
-        /* Without the cluster any content will do, and so it does for the file of a unit that runs on. */
-        bool any = !assignment || (s == AGENT_WRITE && agent_is_started(&u->seen));
-        _cleanup_text_ Text message = {};
-        Verdict why = {};
+int agent_provide(const Agent *a, const Unit *text, uint64_t number, Verdict *why) {
         int r = 0;
 
-        if (!text || !input_policy_is_set(&text->placement.inputs) || !agent_requires_content(a, u, s))
-                return true;
         for (size_t i = 0; a->host->components && a->host->components[i] && r == 0; i++)
                 if (agent_duty(a, i) && agent_duty(a, i)->provide)
-                        r = agent_duty(a, i)->provide(a->host->selves[i], text, any ? 0 : assignment->inputs,
-                                                      &why);
-        if (r == 0)
-                return true;
-        if (r != -EAGAIN)
-                agent_retry_soon(a);
-        verdict_append(&message, &why);
-        if (message.chars && !same_string(u->last_error, message.chars)) {
-                log_info(((LogFields) { .unit = u->name }), "%s: %s waits: %s", u->name,
-                         agent_step_to_string(s), message.chars);
-                text_format(u->last_error, sizeof(u->last_error), "%s", message.chars);
-        }
-        u->waits = verdict_rows[why.code].bad; /* what others cause is shown with the cause */
-        return false;
+                        r = agent_duty(a, i)->provide(a->host->selves[i], text, number, why);
+        return r;
 }
 
 int agent_stage_duties(Agent *a, AgentUnit *u, const Unit *text, Error *err) {

@@ -1,4 +1,6 @@
-/* The next step of a unit: the plan for what is known about it, and the units that it waits for. */
+/* The next step of a unit: the plan for what is known about it, and the units and the content that it
+ * waits for. */
+#include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
 
 enum { TRIGGER_MS = 10000 }; /* a trigger that follows is stopped within a few turns of the engine */
@@ -110,6 +112,44 @@ bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s) {
         return other && (!assignment || assignment->kind != ASSIGNMENT_STOP) &&
                (!other->observed || streq(other->seen.load, "not-found")) &&
                agent_awaits(u, other->name, "to be loaded");
+}
+
+/* Return whether the step begins, or leads to, a run of the unit with what its files have. */
+static bool agent_requires_content(const Agent *a, const AgentUnit *u, AgentStep s) {
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
+
+        if (s == AGENT_STOP) /* a replacement */
+                return a->fresh && assignment && assignment->kind == ASSIGNMENT_RUN;
+        return s == AGENT_WRITE || s == AGENT_START || s == AGENT_RELOAD;
+}
+
+bool agent_is_provided(Agent *a, AgentUnit *u, AgentStep s) {
+        const Unit *text = agent_unit_text(a, u);
+        const ClusterAssignment *assignment = a->fresh ? agent_assignment(a, u->name) : NULL;
+        /* Without the cluster any content will do, and so it does for the file of a unit that runs on. */
+        bool any = !assignment || (s == AGENT_WRITE && agent_is_started(&u->seen));
+        _cleanup_text_ Text message = {};
+        Verdict why = {};
+        int r;
+
+        if (!text || !input_policy_is_set(&text->placement.inputs) || !agent_requires_content(a, u, s))
+                return true;
+        r = agent_provide(a, text, any ? 0 : assignment->inputs, &why);
+        /* After a boot, the former content is in force while the assigned one has a problem. */
+        if (r == -ENODATA && s != AGENT_STOP && !agent_has_started(a, u))
+                r = agent_provide(a, text, 0, &why);
+        if (r == 0)
+                return true;
+        if (r == -ENOMEM)
+                agent_retry_soon(a);
+        verdict_append(&message, &why);
+        if (message.chars && !same_string(u->last_error, message.chars)) {
+                log_info(((LogFields) { .unit = u->name }), "%s: %s waits: %s", u->name,
+                         agent_step_to_string(s), message.chars);
+                text_format(u->last_error, sizeof(u->last_error), "%s", message.chars);
+        }
+        u->waits = verdict_rows[why.code].bad; /* what others cause is shown with the cause */
+        return false;
 }
 
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason) {

@@ -101,8 +101,8 @@ typedef struct DutyUnit {
 typedef struct Duty {
         /* Of a text with inputs (units/inputs.h): bring the content that it is to have into files, before its
          * file is put in force, before a stop that replaces its text or content, and before its start or
-         * reload by the agent. 'number': the content has at least this one; 0: any. 0; -EAGAIN: not yet, with
-         * the reason, and agent_wake_unit() follows; or -ENOMEM. */
+         * reload by the agent. 'number': the content has at least this one; 0: any. 0; with the reason, and
+         * agent_wake_unit() follows: -EAGAIN: not yet; -ENODATA: the last attempt failed; or -ENOMEM. */
         int (*provide)(void *self, const Unit *text, uint64_t number, Verdict *why);
         /* Return the number of the content that its files have; 0: none. */
         uint64_t (*provided)(void *self, const char *unit);

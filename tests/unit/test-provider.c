@@ -57,6 +57,7 @@ static struct {
         VerdictCode problem;
         bool unreadable;    /* it cannot be read for now */
         int refused;        /* what resolver_begin() returns */
+        uint64_t ms;        /* that it takes */
         unsigned n;         /* calls */
         uint64_t index;     /* of the last one */
         char secrets[64];   /* names in its text */
@@ -102,7 +103,7 @@ int resolver_begin(Resolver *r, const Unit *text, uint64_t index, ResolverDone *
         source.done = done;
         source.userdata = userdata;
         source.timer = TIMER(on_source, NULL);
-        return timer_start(&source.timer, world_loop(running->loop), RESOLVE_MS);
+        return timer_start(&source.timer, world_loop(running->loop), source.ms);
 }
 
 void resolver_cancel(Resolver *r, const char *unit) {
@@ -275,7 +276,7 @@ static void reopen(void) {
 static int setup(void **state) {
         int r = faulty_fixture_setup(state);
 
-        source = (typeof(source)) { .digest = "a", .secret = "hunter2" };
+        source = (typeof(source)) { .digest = "a", .secret = "hunter2", .ms = RESOLVE_MS };
         memset(&disk, 0, sizeof(disk));
         disk.base.ops = &disk_ops;
         fake_sealer_init(&sealer, world_loop(running->loop), 0x80); /* it changes no byte */
@@ -426,6 +427,21 @@ static void a_new_content_restarts_a_unit_once_and_not_before_it_is_there(void *
         assert_int_equal(n_stops, 1);
 }
 
+static void a_start_waits_for_a_content_that_is_assigned_while_its_record_is_saved(void **state) {
+        host_inputs(running->host, WEB, 1, VERDICT_NONE);
+        world_loop_set_work_ms(running->loop, WRITE_MS, WRITE_MS);
+        submit(WEB, TEXT("web", INPUTS("restart")), 1);
+        AWAIT(world_loop_is_working(running->loop));
+        source.ms = 8000;
+        change_content("b", 2);
+        host_assign_inputs(running->host, WEB, 2);
+        rest();
+        assert_int_equal(n_starts, 0);
+        AWAIT(is_published(running, WEB, "active"));
+        assert_int_equal(state_of(running, WEB)->inputs, 2);
+        assert_int_equal(n_starts, 1);
+}
+
 static void an_equal_content_is_not_written_again(void **state) {
         run_web(TEXT("web", INPUTS("restart")));
         change_content("a", 2);
@@ -538,16 +554,20 @@ static void the_former_content_stays_in_force_while_there_is_a_problem(void **st
         assert_int_equal(source.n, 1);
 }
 
-static void a_host_that_boots_alone_starts_units_with_the_content_that_it_has(void **state) {
-        run_web(TEXT("web", INPUTS("restart")));
+static void boot(void) {
         close_host();
         sim_systemd_power_cut(running->systemd);
         for (size_t i = 0; i < FOLDERS_MAX; i++)
                 disk.folders[i].state = (InputFileState) {};
         change_record(running, "\"startedBoot\":\"", "b0000000000000000000000000000000");
         drop_in[0] = 0;
-        leader.gone = true;
         open_host();
+}
+
+static void a_host_that_boots_alone_starts_units_with_the_content_that_it_has(void **state) {
+        run_web(TEXT("web", INPUTS("restart")));
+        leader.gone = true;
+        boot();
         run_ms(running, FIXTURE_BOOT_WAIT_MS + START_MS);
         AWAIT(n_starts == 2);
         assert_int_equal(source.n, 1);
@@ -557,6 +577,28 @@ static void a_host_that_boots_alone_starts_units_with_the_content_that_it_has(vo
         rest();
         assert_int_equal(state_of(running, WEB)->inputs, 1);
         assert_int_equal(n_starts, 2);
+}
+
+/* It starts once, also if it fails. */
+static void after_a_boot_a_unit_has_its_former_content_while_the_assigned_one_has_a_problem(void **state) {
+        run_web(TEXT("web", INPUTS("restart")));
+        source.problem = VERDICT_AWAITS_KEYS;
+        change_content("b", 2);
+        host_assign_inputs(running->host, WEB, 2);
+        AWAIT(source.n == 2);
+        rest();
+        assert_int_equal(n_stops, 0);
+        boot();
+        AWAIT(n_starts == 2);
+        AWAIT(is_published(running, WEB, "active"));
+        assert_int_equal(state_of(running, WEB)->inputs, 1);
+        sim_systemd_end(running->systemd, WEB);
+        AWAIT(is_published(running, WEB, "failed"));
+        rest();
+        assert_int_equal(n_starts, 2);
+        source.problem = VERDICT_NONE;
+        AWAIT(n_starts == 3);
+        AWAIT(state_of(running, WEB)->inputs == 2);
 }
 
 static void the_files_of_a_unit_are_removed_with_it(void **state) {
@@ -653,6 +695,7 @@ int main(int argc, char *argv[]) {
                 TEST(what_this_host_cannot_do_is_published_and_tried_again),
                 TEST(without_a_sealer_or_files_no_unit_with_secrets_starts),
                 TEST(a_new_content_restarts_a_unit_once_and_not_before_it_is_there),
+                TEST(a_start_waits_for_a_content_that_is_assigned_while_its_record_is_saved),
                 TEST(an_equal_content_is_not_written_again),
                 TEST(a_new_daemon_touches_no_unit_and_writes_nothing),
                 TEST(files_of_a_unit_that_is_not_restarted_are_replaced_at_once),
@@ -662,6 +705,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_unit_runs_on_until_its_next_text_has_its_own_content),
                 TEST(the_former_content_stays_in_force_while_there_is_a_problem),
                 TEST(a_host_that_boots_alone_starts_units_with_the_content_that_it_has),
+                TEST(after_a_boot_a_unit_has_its_former_content_while_the_assigned_one_has_a_problem),
                 TEST(the_files_of_a_unit_are_removed_with_it),
                 TEST(a_unit_is_removed_while_its_content_is_brought),
                 TEST(a_daemon_ends_while_a_content_is_brought),

@@ -2,14 +2,11 @@
  * all is written, one unit at a time. The agent asks for what a step requires; what changes without a step
  * follows the key of the unit. A content is tagged with the number that the key has before it is read, so
  * that it is at least as new. */
-#include <sys/queue.h>
-
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/agent/agent.h"
 #include "fleetd/agent/records.h"
 #include "fleetd/features/inputs/inputs_internal.h"
-#include "io/tls_roles.h"
 
 enum {
         PROVIDER_RETRY_MIN_MS = 1000,
@@ -358,15 +355,16 @@ int provider_provide(Provider *p, const Unit *text, uint64_t number, Verdict *wh
                 return 0;
         if (!p->files) {
                 verdict_set(why, VERDICT_INPUTS_UNWRITTEN, "%s", strerror(EOPNOTSUPP));
-                return -EAGAIN;
+                return -ENODATA;
         }
         TRY(provider_want(p, own, text));
         if (own->problem.code != VERDICT_NONE)
                 *why = own->problem;
-        else if (key && key->problem.code != VERDICT_NONE)
+        else if (key)
                 *why = key->problem;
-        else
-                verdict_set(why, VERDICT_AWAITS_CONTENT, "%s", "");
+        if (why->code != VERDICT_NONE)
+                return -ENODATA;
+        verdict_set(why, VERDICT_AWAITS_CONTENT, "%s", "");
         return -EAGAIN;
 }
 
