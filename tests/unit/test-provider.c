@@ -442,6 +442,21 @@ static void a_start_waits_for_a_content_that_is_assigned_while_its_record_is_sav
         assert_int_equal(n_starts, 1);
 }
 
+/* So it needs no reload for that. */
+static void a_start_has_the_content_that_came_while_its_record_was_saved(void **state) {
+        host_inputs(running->host, WEB, 1, VERDICT_NONE);
+        world_loop_set_work_ms(running->loop, WRITE_MS, WRITE_MS);
+        submit(WEB, TEXT("web", INPUTS("reload")), 1);
+        AWAIT(world_loop_is_working(running->loop));
+        change_content("b", 2);
+        AWAIT(on_disk(WEB) == 2);
+        assert_int_equal(n_starts, 0);
+        AWAIT(is_published(running, WEB, "active"));
+        rest();
+        assert_int_equal(state_of(running, WEB)->inputs, 2);
+        assert_int_equal(n_reloads, 0);
+}
+
 static void an_equal_content_is_not_written_again(void **state) {
         run_web(TEXT("web", INPUTS("restart")));
         change_content("a", 2);
@@ -696,6 +711,7 @@ int main(int argc, char *argv[]) {
                 TEST(without_a_sealer_or_files_no_unit_with_secrets_starts),
                 TEST(a_new_content_restarts_a_unit_once_and_not_before_it_is_there),
                 TEST(a_start_waits_for_a_content_that_is_assigned_while_its_record_is_saved),
+                TEST(a_start_has_the_content_that_came_while_its_record_was_saved),
                 TEST(an_equal_content_is_not_written_again),
                 TEST(a_new_daemon_touches_no_unit_and_writes_nothing),
                 TEST(files_of_a_unit_that_is_not_restarted_are_replaced_at_once),
