@@ -1,7 +1,7 @@
 /* The units of a plan as they would be. It uses the table of rules of the engine, and changes nothing. */
 
 #include "fleetd/api/plan_v1.h"
-#include "fleetd/engine/rollout_set.h"
+#include "fleetd/engine/rollout_budget.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/registry/unit_order.h"
 

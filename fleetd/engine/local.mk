@@ -1,7 +1,7 @@
 FLEETD_UNITY += fleetd/engine/unity.c
 FLEETD_SOURCES += fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan_state.c fleetd/engine/plan_change.c fleetd/engine/position.c \
 	fleetd/engine/drain.h fleetd/engine/drain.c fleetd/engine/controller.h fleetd/engine/drain_write.c \
-	fleetd/engine/rollout_set.h fleetd/engine/rollout_set.c fleetd/engine/rollout_budget.c fleetd/engine/move.c fleetd/engine/move_end.c \
+	fleetd/engine/rollout_set.h fleetd/engine/rollout_set.c fleetd/engine/rollout_budget.h fleetd/engine/rollout_budget.c fleetd/engine/move.c fleetd/engine/move_end.c \
 	fleetd/engine/move_start.c fleetd/engine/reconnect.c fleetd/engine/global.c fleetd/engine/singleton.c fleetd/engine/affected.c \
 	fleetd/engine/bound.c fleetd/engine/explain.h fleetd/engine/explain.c fleetd/engine/move_request.h fleetd/engine/move_request.c \
 	fleetd/engine/reported.c fleetd/engine/brake.c fleetd/engine/waits.h fleetd/engine/waits.c fleetd/engine/engine.h fleetd/engine/engine.c

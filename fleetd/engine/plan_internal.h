@@ -2,7 +2,7 @@
 #pragma once
 
 #include "fleetd/engine/plan.h"
-#include "fleetd/engine/rollout_set.h"
+#include "fleetd/engine/rollout_budget.h"
 #include "fleetd/scheduler/scheduler.h"
 
 /* A unit to plan, after the units that its placement depends on. */

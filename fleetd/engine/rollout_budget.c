@@ -1,5 +1,4 @@
-/* How many instances of a set may be unavailable. */
-#include "fleetd/engine/rollout_set.h"
+#include "fleetd/engine/rollout_budget.h"
 
 size_t rollout_unavailable(const RolloutSet *set, const RolloutRecord *record) {
         const size_t *n = set->n_of;

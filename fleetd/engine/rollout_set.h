@@ -1,4 +1,4 @@
-/* The instances of a set, as the cluster view shows them, and the budget of those that may be unavailable.
+/* The instances of a set, as the cluster view shows them. rollout_budget.h has how many may be unavailable.
  *
  * With OnChange=restart, an instance has the wanted text only if it has the content of its unit, too: a
  * former content is as a former text.
@@ -101,22 +101,6 @@ bool rollout_starts_again(const Unit *text, const RolloutInstance *instance);
 /* The hash by which the set of this head knows the text of an assignment. */
 const char *rollout_hash_of(const ClusterUnit *head, const ClusterAssignment *a);
 
-/* How many instances of a set may be unavailable. */
-typedef struct RolloutBudget {
-        const char *name; /* of the set; borrowed */
-        size_t n, available;
-        unsigned max, min; /* MaxUnavailable=, MinAvailable= */
-} RolloutBudget;
-
-/* Return the policy of the rollout of the wanted text: that of the unit, and what was requested with the
- * text. It borrows all. */
-UpdatePolicy rollout_policy(const ClusterUnit *head);
-/* 0 or -ENOMEM. */
-int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, RolloutBudget *ret);
-/* Return whether an available instance of the set may be stopped although it does not run elsewhere first; if
- * not, state why. 'n_stopping': instances that are stopped at the same time, and still available in the view.
- */
-bool rollout_permits(const RolloutBudget *budget, size_t n_stopping, Error *ret_why);
 /* Return whether the budget counts the instance as available: another one may always be stopped. */
 bool rollout_is_counted(const Cluster *cluster, const ClusterAssignment *assignment);
 
@@ -179,15 +163,8 @@ bool rollout_failed_before(const RolloutRecord *record, const RolloutInstance *i
 /* Return how many instances have joined, for which an ended rollout begins again. One that failed on another
  * machine, and runs on with its former text, has not. */
 size_t rollout_joining(const RolloutSet *set, const RolloutRecord *record);
-/* Return how many instances of those that run, or are to run, are unavailable, or in an unfinished step.
- * Their number is the sum with those that are available. 'record' of the set, or NULL. */
-size_t rollout_unavailable(const RolloutSet *set, const RolloutRecord *record);
-size_t rollout_available(const RolloutSet *set);
 /* Return how many instances were available when the text of the record was begun, and do not run because a
  * condition of it is not met; 0 after 'resume', which accepts that. */
 size_t rollout_lost(const RolloutSet *set, const RolloutRecord *record);
 
 #define _cleanup_rollout_set_ _cleanup_(rollout_set_done)
-
-/* Return whether the record is paused for a failure of this instance. */
-bool rollout_is_paused_by(const RolloutRecord *record, const char *unit, const char *machine);

@@ -1,7 +1,7 @@
 /* Problems of units: of their states, of files that have none, and of those that wait for a machine. */
 
 #include "fleetd/engine/explain.h"
-#include "fleetd/engine/rollout_set.h"
+#include "fleetd/engine/rollout_budget.h"
 #include "fleetd/problems/problems_internal.h"
 
 enum {

@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan.h"
-#include "fleetd/engine/rollout_set.h"
+#include "fleetd/engine/rollout_budget.h"
 
 enum { REBOOT_LOOK_MS = 1000 };
 

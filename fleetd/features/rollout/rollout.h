@@ -9,7 +9,7 @@
  * A set without an instance that runs gets its wanted text at once, without a rollout. */
 #pragma once
 
-#include "fleetd/engine/rollout_set.h"
+#include "fleetd/engine/rollout_budget.h"
 
 typedef struct RolloutConditions {
         uint64_t leads_ms; /* cluster time since which this host leads: deadlines count from then on at the
