@@ -266,7 +266,8 @@ static void each_kind_has_a_name_of_its_own(void **state) {
         assert_int_equal(HISTORY_MAINTENANCE, 29);
         assert_int_equal(HISTORY_ROLLOUT, 30);
         assert_int_equal(HISTORY_MOVE, 31);
-        assert_int_equal(HISTORY_CONTENT, 32);
+        assert_int_equal(HISTORY_SECRET, 32);
+        assert_int_equal(HISTORY_CONTENT, 33);
 }
 
 static void each_message_id_is_in_the_manual(void **state) {

@@ -19,35 +19,41 @@ extern const Component inputs_component;
 
 /* -- Doubles of the other parts of the component -- */
 
-int watcher_new(Watcher **ret, ComponentHost *host) {
+int __wrap_watcher_new(Watcher **ret, ComponentHost *host);
+Watcher *__wrap_watcher_free(Watcher *w);
+int __wrap_watcher_step(Control *control);
+void __wrap_inputs_append_drop_in(Text *t, const Unit *text);
+void __wrap_inputs_folder(const char *unit, char ret[static INPUTS_FOLDER_SIZE]);
+void __wrap_content_append_environment(Text *t, const Content *content, bool container);
+int __wrap_resolver_new(Resolver **ret, ComponentHost *host);
+Resolver *__wrap_resolver_free(Resolver *r);
+int __wrap_resolver_begin(Resolver *r, const Unit *text, uint64_t index, ResolverDone *done, void *userdata);
+void __wrap_resolver_cancel(Resolver *r, const char *unit);
+
+int __wrap_watcher_new(Watcher **ret, ComponentHost *host) {
         return 0;
 }
 
-Watcher *watcher_free(Watcher *w) {
+Watcher *__wrap_watcher_free(Watcher *w) {
         return NULL;
 }
 
-int watcher_step(Control *control) {
+int __wrap_watcher_step(Control *control) {
         return 0;
 }
 
-const Route secrets_routes[SECRETS_ROUTES];
-const ProblemRow inputs_problems[1];
-
-void inputs_write_why(Text *t, const Request *request, const ClusterUnit *u) {}
-
-void inputs_append_drop_in(Text *t, const Unit *text) {
+void __wrap_inputs_append_drop_in(Text *t, const Unit *text) {
         text_printf(t, "[Service]\n# %zu secrets\n", text->placement.inputs.secrets.n);
 }
 
-void inputs_folder(const char *unit, char ret[static INPUTS_FOLDER_SIZE]) {
+void __wrap_inputs_folder(const char *unit, char ret[static INPUTS_FOLDER_SIZE]) {
         const char *colon = strchr(unit, ':');
 
         snprintf(ret, INPUTS_FOLDER_SIZE, "%.*s%s%s", (int) (colon ? colon - unit : INPUTS_FOLDER_SIZE), unit,
                  colon ? "+3A" : "", colon ? colon + 1 : "");
 }
 
-void content_append_environment(Text *t, const Content *content, bool container) {
+void __wrap_content_append_environment(Text *t, const Content *content, bool container) {
         text_printf(t, "%s %zu", container ? "raw" : "quoted", content->n_variables);
 }
 
@@ -82,15 +88,15 @@ static void on_source(void *timer) {
         done(source.userdata, source.unreadable ? NULL : &r);
 }
 
-int resolver_new(Resolver **ret, ComponentHost *host) {
+int __wrap_resolver_new(Resolver **ret, ComponentHost *host) {
         return 0;
 }
 
-Resolver *resolver_free(Resolver *r) {
+Resolver *__wrap_resolver_free(Resolver *r) {
         return NULL;
 }
 
-int resolver_begin(Resolver *r, const Unit *text, uint64_t index, ResolverDone *done, void *userdata) {
+int __wrap_resolver_begin(Resolver *r, const Unit *text, uint64_t index, ResolverDone *done, void *userdata) {
         const Names *secrets = &text->placement.inputs.secrets;
 
         assert_null(source.done);
@@ -106,7 +112,7 @@ int resolver_begin(Resolver *r, const Unit *text, uint64_t index, ResolverDone *
         return timer_start(&source.timer, world_loop(running->loop), source.ms);
 }
 
-void resolver_cancel(Resolver *r, const char *unit) {
+void __wrap_resolver_cancel(Resolver *r, const char *unit) {
         assert_non_null(source.done);
         timer_stop(&source.timer);
         source.done = NULL;
