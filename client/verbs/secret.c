@@ -221,11 +221,13 @@ void secrets_print_all(Client *c) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text names = {};
 
-        if (client_get_json(c, "/fleet/v1/secrets", &root, NULL) < 0)
-                return; /* an older daemon has none */
+        int r = client_get_json(c, "/fleet/v1/secrets", &root, NULL); /* an older daemon has none */
+
         JSON_EACH(item, json_value_member(root, "secrets"))
                 text_printable(&names, "%s%s", item_i > 0 ? ", " : "", member_text(item, "name"));
-        if (names.size > 0)
+        if (r == -ENOMEM || names.error < 0)
+                printf("Set all secrets again, which it could read: fleetctl secret ls (out of memory)\n");
+        else if (names.size > 0)
                 printf("Set these secrets again, which it could read: %s (fleetctl secret set)\n",
                        names.chars);
 }
