@@ -2560,9 +2560,9 @@ static void the_feature_level_is_raised_by_order_and_never_too_far(void **state)
 
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
         assert_says(fixture, "\"level\":1,\"levelKnown\":13");
-        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":13}"),
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":14}"),
                          409);
-        assert_says(fixture, "this fleetd supports 12 at most");
+        assert_says(fixture, "this fleetd supports 13 at most");
         assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{}"), 400);
         assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"),
                          403);

@@ -3102,7 +3102,7 @@ static void a_plan_of_a_template_has_the_instances_that_its_new_text_stops_or_le
 static void a_plan_judges_drafts_by_requests_and_siblings(void **state) {
 #define UNIT(name, text) \
         "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/a\\n[X-Fleet]\\n" text "\"}"
-#define CAPACITY "\"capacity\":{\"cpu\":400,\"memory\":1024},\"level\":12"
+#define CAPACITY "\"capacity\":{\"cpu\":400,\"memory\":1024},\"level\":13"
         static const Record records[] = {
                 { "machine/" BETA "/facts", "{" CAPACITY ",\"name\":\"beta\"}" },
                 { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
@@ -5057,7 +5057,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":\"1\"}", 400, JSON SERVER,
                   ERROR(400, "expected {\\\"level\\\":N}: level: expected a whole number") },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1000}", 409, JSON SERVER,
-                  ERROR(409, "feature level 1000: this fleetd supports 12 at most") },
+                  ERROR(409, "feature level 1000: this fleetd supports 13 at most") },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 409, JSON SERVER,
