@@ -18,7 +18,7 @@ top = os.path.realpath(f"{here}/../..")
 PAGES = ["README.md", "HACKING.md", "docs/FROM-FLEET.md", "docs/OPERATING.md"] + sorted(os.path.relpath(p, top) for p in glob.glob(f"{top}/man/*.scd"))
 PROMPT = re.compile(r"^([a-z]*)([#$]) (?=\S)")
 HOST_NAME = r"\b(alpha|beta|gamma|delta)\b"
-READS = re.compile(r"(./quickstart )?(fleetctl (list-|status|why|events|cluster$|directory$|kv (get|ls)|journal|log|rollout [\w@]+\.service$)|curl -s )")
+READS = re.compile(r"(./quickstart )?(fleetctl (list-|status|why|events|cluster$|directory$|kv (get|ls)|secret ls|journal|log|rollout [\w@]+\.service$)|curl -s )")
 
 
 class Example:

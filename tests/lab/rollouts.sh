@@ -43,12 +43,12 @@ instance_events() { local h; for h in $LAB_HOSTS; do ! host_is_on "$h" || host_e
 # The time of the first line of instance_events after $1 ms that matches $2.
 event_after() { instance_events | awk -v after="$1" -v pattern="$2" '$1 > after && $0 ~ pattern { print $1; exit }'; }
 
-# Let the client send requests to $1 instances.
+# Let the client send requests to $1 instances, whose first port is $2.
 client_start() {
-        local h addresses
+        local h addresses first=${2:-8011}
         rm -f "$LAB/client-stop"
         addresses=$(for h in $LAB_HOSTS; do host_address "$h"; done | paste -sd,)
-        in_lab python3 - "$LAB/client-stop" "$addresses" "$(seq -s, 8011 $((8010 + ${1:-6})))" <"$here/client.py" >"$LAB/client" 2>&1 &
+        in_lab python3 - "$LAB/client-stop" "$addresses" "$(seq -s, $first $((first + ${1:-6} - 1)))" <"$here/client.py" >"$LAB/client" 2>&1 &
         CLIENT=$!
 }
 # client_stop WHAT LEAST: no request has failed, and no round had fewer than LEAST instances.
