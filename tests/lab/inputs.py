@@ -9,7 +9,7 @@
 
 On the machine of the lab:
 
-    inputs.py capture FILE           write all frames of the bridge, until the end of standard input
+    inputs.py capture FILE           write all frames of the bridge, until the lab ends
     inputs.py search VALUE PATH...   print the files at these paths that have the value, as it is, in hex or in base64
 
 "read" writes: env, as env -0 prints it; files/..., all of $FLEET_CONFIG; secrets, a line "NAME SHA256" for each file of $CREDENTIALS_DIRECTORY;
@@ -210,19 +210,9 @@ def registry(address, user, password):
 def capture(path):
     frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     frames.bind(("br0", 0))
-    frames.settimeout(0.2)
-    os.set_blocking(0, False)
     with open(path, "wb", 0) as f:
         while True:
-            try:
-                f.write(frames.recv(65536))
-            except TimeoutError:
-                pass
-            try:
-                if os.read(0, 1) == b"":
-                    return
-            except BlockingIOError:
-                pass
+            f.write(frames.recv(65536))
 
 
 def forms(value):

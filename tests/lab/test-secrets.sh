@@ -64,7 +64,7 @@ value_is_nowhere() {
                 host_exec "$h" systemctl show --all '*' >"$LAB/shown/properties.$h" 2>&1
                 host_exec "$h" journalctl -o export --no-pager >"$LAB/shown/journal.$h" 2>&1
         done
-        [ -s "$LAB/shown/tree.alpha" ] && [ -s "$LAB/shown/journal.alpha" ] && [ -s "$LAB/shown/properties.alpha" ] || fail "$1: nothing is searched"
+        [ -s "$LAB/traffic" ] && [ -s "$LAB/shown/tree.alpha" ] && [ -s "$LAB/shown/journal.alpha" ] && [ -s "$LAB/shown/properties.alpha" ] || fail "$1: nothing is searched"
         found=$("$here/inputs.py" search "$LAB/value" "${paths[@]}" "$LAB/shown" "$LAB/traffic" /proc/[0-9]*/cmdline /proc/[0-9]*/environ)
         [ "$(sed -n 's/^searched //p' <<<"$found")" -gt 100 ] || fail "$1: $found"
         ! grep -v '^searched ' <<<"$found" >"$LAB/found" || fail "$1: the value is in $(head -n 5 "$LAB/found" | tr '\n' ' ')"
@@ -83,7 +83,7 @@ hosts_have_the_programs() {
                 printf '[Fleetd]\nBootWaitSec=3s\n' | host_exec "$h" sh -c 'cat >/etc/fleet/fleetd.conf.d/20-test.conf && systemctl reload fleetd' || fail "no configuration of $h"
         done
         head -c 32 /dev/urandom >"$LAB/value"
-        in_lab python3 "$here/inputs.py" capture "$LAB/traffic" < <(sleep infinity) >"$LAB/out" 2>&1 &
+        in_lab python3 "$here/inputs.py" capture "$LAB/traffic" >"$LAB/capture" 2>&1 &
 }
 
 the_manual_uses_a_secret_in_a_service() {
