@@ -22,6 +22,7 @@ import io
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -122,6 +123,7 @@ def read_pair(config):
 
 
 def read(folder):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # process 1 of a container has no default action
     subprocess.run(["rm", "-rf", f"{folder}/files"], check=True)
     config, secrets = os.environ.get("FLEET_CONFIG"), os.environ.get("CREDENTIALS_DIRECTORY")
     for top, _, names in os.walk(config) if config else ():
