@@ -2,7 +2,7 @@
 #pragma once
 
 #include "fleetd/engine/plan.h"
-#include "fleetd/engine/rollout_budget.h"
+#include "fleetd/engine/rollout_set.h"
 #include "fleetd/scheduler/scheduler.h"
 
 /* A unit to plan, after the units that its placement depends on. */
@@ -37,15 +37,6 @@ typedef struct Drains {
         size_t n_total;
 } Drains;
 
-/* How many instances of a set may stop. */
-typedef struct PlanBudget {
-        const ClusterUnit *head;
-        RolloutBudget budget;
-        size_t n_stopping; /* instances that the first 'n_counted' changes of the plan stop */
-        size_t n_counted;
-        UT_hash_handle hh;
-} PlanBudget;
-
 /* One plan in the making. */
 typedef struct Pass {
         const Cluster *cluster;
@@ -54,7 +45,7 @@ typedef struct Pass {
         EnginePlan *plan;
         Brake brake;
         Drains drains;
-        PlanBudget *budgets; /* table by head; read when first needed */
+        struct PlanBudget *budgets; /* table by head; read when first needed */
         PlanItem *items;     /* table by unit; in the order of the plan when 'sorted' */
         bool sorted;
         size_t n_planned;

@@ -1,6 +1,7 @@
 /* A position: one machine of a unit that may have several, and why the unit leaves it. */
 
 #include "fleetd/engine/plan_internal.h"
+#include "fleetd/engine/rollout_budget.h"
 
 void position_judge(Pass *pass, Position *p) {
         const ClusterAssignment *o = p->assignment;
@@ -114,6 +115,15 @@ void position_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) 
         else
                 plan_wait(pass, u, position_cause(p), "%s" VERDICT_NEXT "%s", name, why.message);
 }
+
+/* How many instances of a set may stop. */
+typedef struct PlanBudget {
+        const ClusterUnit *head;
+        RolloutBudget budget;
+        size_t n_stopping; /* instances that the first 'n_counted' changes of the plan stop */
+        size_t n_counted;
+        UT_hash_handle hh;
+} PlanBudget;
 
 /* Count the instances of the set that this plan stops, since the last time. */
 static void position_count_stopping(const Pass *pass, PlanBudget *b) {

@@ -23,7 +23,6 @@ int __wrap_watcher_new(Watcher **ret, ComponentHost *host);
 Watcher *__wrap_watcher_free(Watcher *w);
 int __wrap_watcher_step(Control *control);
 void __wrap_inputs_append_drop_in(Text *t, const Unit *text);
-void __wrap_inputs_folder(const char *unit, char ret[static INPUTS_FOLDER_SIZE]);
 void __wrap_content_append_environment(Text *t, const Content *content, bool container);
 int __wrap_resolver_new(Resolver **ret, ComponentHost *host);
 Resolver *__wrap_resolver_free(Resolver *r);
@@ -44,13 +43,6 @@ int __wrap_watcher_step(Control *control) {
 
 void __wrap_inputs_append_drop_in(Text *t, const Unit *text) {
         text_printf(t, "[Service]\n# %zu secrets\n", text->placement.inputs.secrets.n);
-}
-
-void __wrap_inputs_folder(const char *unit, char ret[static INPUTS_FOLDER_SIZE]) {
-        const char *colon = strchr(unit, ':');
-
-        snprintf(ret, INPUTS_FOLDER_SIZE, "%.*s%s%s", (int) (colon ? colon - unit : INPUTS_FOLDER_SIZE), unit,
-                 colon ? "+3A" : "", colon ? colon + 1 : "");
 }
 
 void __wrap_content_append_environment(Text *t, const Content *content, bool container) {

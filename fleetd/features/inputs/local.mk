@@ -1,10 +1,10 @@
 FLEETD_UNITY += fleetd/features/inputs/unity.c
 FLEETD_SOURCES += fleetd/features/inputs/inputs_internal.h \
 	fleetd/features/inputs/content.h fleetd/features/inputs/content.c fleetd/features/inputs/secrets.c fleetd/features/inputs/secrets_v1.c \
-	fleetd/features/inputs/watched.h fleetd/features/inputs/watched.c fleetd/features/inputs/watcher.c fleetd/features/inputs/resolver.c \
-	fleetd/features/inputs/frames.h fleetd/features/inputs/frames.c fleetd/features/inputs/input_files.h fleetd/features/inputs/input_copy.h \
-	fleetd/features/inputs/input_copy.c fleetd/features/inputs/input_folder.c fleetd/features/inputs/drop_in.c
-FLEETD_ALONE_SOURCES += fleetd/features/inputs/inputs.c fleetd/features/inputs/provider.c fleetd/features/inputs/resolver_call.c
+	fleetd/features/inputs/watched.h fleetd/features/inputs/watched.c fleetd/features/inputs/watcher.c fleetd/features/inputs/frames.h \
+	fleetd/features/inputs/frames.c fleetd/features/inputs/input_files.h fleetd/features/inputs/input_copy.h fleetd/features/inputs/input_copy.c \
+	fleetd/features/inputs/input_folder.c fleetd/features/inputs/drop_in.c
+FLEETD_ALONE_SOURCES += fleetd/features/inputs/inputs.c fleetd/features/inputs/provider.c fleetd/features/inputs/resolver.c fleetd/features/inputs/resolver_call.c
 
 if HAVE_CMOCKA
 FLEETD_INPUTS_TESTS = tests/unit/test-content tests/unit/test-secrets tests/unit/test-inputs_call tests/unit/test-watcher tests/unit/test-input_folder tests/unit/test-input_drop_in tests/unit/test-provider
@@ -25,7 +25,7 @@ tests_unit_test_input_folder_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_input_drop_in_SOURCES = tests/unit/test-input_drop_in.c
 tests_unit_test_input_drop_in_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_provider_SOURCES = tests/unit/test-provider.c tests/lib/fake_sealer.h tests/lib/fake_sealer.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
-tests_unit_test_provider_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=watcher_new,--wrap=watcher_free,--wrap=watcher_step,--wrap=inputs_append_drop_in,--wrap=inputs_folder,--wrap=content_append_environment,--wrap=resolver_new,--wrap=resolver_free,--wrap=resolver_begin,--wrap=resolver_cancel
+tests_unit_test_provider_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=watcher_new,--wrap=watcher_free,--wrap=watcher_step,--wrap=inputs_append_drop_in,--wrap=content_append_environment,--wrap=resolver_new,--wrap=resolver_free,--wrap=resolver_begin,--wrap=resolver_cancel
 tests_unit_test_provider_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif
 
