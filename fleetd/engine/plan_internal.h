@@ -46,7 +46,7 @@ typedef struct Pass {
         Brake brake;
         Drains drains;
         struct PlanBudget *budgets; /* table by head; read when first needed */
-        PlanItem *items;     /* table by unit; in the order of the plan when 'sorted' */
+        PlanItem *items;            /* table by unit; in the order of the plan when 'sorted' */
         bool sorted;
         size_t n_planned;
         ClusterMachine **machines; /* by ID; read when first needed */
