@@ -20,11 +20,12 @@ secret() { printf %s "$2" | fleetctl alpha secret set "$1" "${@:3}" >"$LAB/out" 
 key() { fleetctl alpha kv set "$1" "$2" >"$LAB/out" 2>&1 || fail "kv set $1: $(cat "$LAB/out")"; }
 
 # What a container needs here beside the file of the manual: a root directory that has the /usr of its host, a folder to write to, and a program.
+# podman leaves the places of its mounts in a root directory: each unit has its own.
 # Network=none: the hosts have no firewall for podman.
 CGROUPS=
 [ -z "$LAB_CG1" ] || [ ! -d "${LAB_CG1%/*}" ] || CGROUPS="PodmanArgs=--cgroups=disabled --pids-limit=0"
 in_lab_container() { # FOLDER [PROGRAM]: on standard input the file
-        sed "s|^Image=.*|Rootfs=/srv/root|; s|^\[Container\]|&\nUser=1000\nNetwork=none\n$CGROUPS\nVolume=/usr:/usr:ro\nVolume=/srv/seen/$1:/seen\nExec=${2:-/usr/bin/python3 /usr/local/bin/inputs.py read /seen}|"
+        sed "s|^Image=.*|Rootfs=/srv/$1|; s|^\[Container\]|&\nUser=1000\nNetwork=none\n$CGROUPS\nVolume=/usr:/usr:ro\nVolume=/srv/seen/$1:/seen\nExec=${2:-/usr/bin/python3 /usr/local/bin/inputs.py read /seen}|"
 }
 # What a container has written on a host; the hosts on which it has.
 seen() { cat "/proc/$(host_init "$1")/root/srv/seen/$2/$3" 2>/dev/null; }
@@ -58,15 +59,17 @@ all_have() {
 }
 
 hosts_have_podman() {
-        local h u
+        local h u root
         needs_podman
         for h in $LAB_HOSTS; do
                 host_make "$h" || fail "no disk for $h"
                 u=$LAB/$h/up
                 install -D -m 755 "$here/inputs.py" "$u/usr/local/bin/inputs.py"
-                mkdir -p "$u"/srv/root/{usr,proc,sys,dev,run,tmp,etc} "$u"/srv/seen/{shop,reader,pair,private} "$u/etc/containers/storage.conf.d" "$u/etc/containers/containers.conf.d"
-                ln -s usr/bin usr/sbin usr/lib usr/lib64 "$u/srv/root/"
-                chmod 1777 "$u"/srv/seen/* "$u/srv/root/tmp"
+                mkdir -p "$u"/srv/{shop,reader,pair}/{usr,proc,sys,dev,run,tmp,etc} "$u"/srv/seen/{shop,reader,pair,private} "$u/etc/containers/containers.conf.d"
+                for root in shop reader pair; do
+                        ln -s usr/bin usr/sbin usr/lib usr/lib64 "$u/srv/$root/"
+                done
+                chmod 1777 "$u"/srv/seen/* "$u"/srv/*/tmp
                 printf '[storage]\ndriver = "vfs"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n' >"$u/etc/containers/storage.conf"
                 printf '[containers]\ndefault_sysctls = []\n[engine]\ncgroup_manager = "cgroupfs"\n' >"$u/etc/containers/containers.conf.d/lab.conf"
         done

@@ -99,16 +99,17 @@ the_manual_uses_a_secret_in_a_service() {
 }
 
 the_manual_gives_a_new_value_one_by_one() {
-        local before
+        local before examples=pass
         fleetctl alpha start shop@{4..6}.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
         wait_shops 6
         before=$(invocations '^shop@')
         client_start 6 8081
-        follow "GIVE A NEW VALUE (restart, reload, none)"
+        (follow "GIVE A NEW VALUE (restart, reload, none)") || examples=fail # the rollout goes on
         wait_content done 1 30
         client_stop "a rotation" 5
         [ "$(ended_since "$before" | wc -l)" = 6 ] && [ "$(invocations '^shop@' | wc -l)" = 6 ] || fail "not six were restarted: $(ended_since "$before")"
         [ "$(instance_events | grep -c ' start ')" = 12 ] || fail "$(instance_events | grep -c ' start ') starts of six instances"
+        [ $examples = pass ] || fail "see above"
 }
 
 a_bad_value_stops_at_one_and_the_next_one_continues() {
@@ -142,6 +143,25 @@ a_secret_and_a_key_that_change_together_are_one_restart() {
         starts=$(($(instance_events | grep -c ' start ') - starts))
         [ "$starts" = 6 ] || fail "$starts starts of six instances"
 }
+
+# Each instance is restarted once for the text, and at most once more: the content may be seen after the first step.
+a_text_and_a_content_that_change_together_reach_all() {
+        local before starts
+        is_steady
+        before=$(invocations '^shop@')
+        instance_events >"$LAB/events.before"
+        file_of_the_manual shop@.service | sed 's/^Type=exec/&\nEnvironment=TEXT=2/' | unit_file shop@.service
+        key /config/shop/color white
+        fleetctl alpha submit --replace --no-block shop@.service >"$LAB/out" 2>&1 || fail "submit: $(cat "$LAB/out")"
+        wait_for 90 all_are_new "$before" || fail "not all were restarted: $(fleetctl alpha rollout shop@.service 2>&1)"
+        wait_for 60 answers white || fail "they answer $(answer 1) to $(answer 6): $(fleetctl alpha rollout shop@.service 2>&1)"
+        is_steady
+        starts=$(instance_events | comm -13 "$LAB/events.before" - | grep -c ' start 808')
+        [ "$starts" -le 7 ] || fail "$starts starts of six instances"
+        key /config/shop/color blue
+        wait_for 90 answers blue || fail "they answer $(answer 1) to $(answer 6)"
+}
+all_are_new() { [ "$(ended_since "$1" | wc -l)" = 6 ] && [ "$(invocations '^shop@' | wc -l)" = 6 ]; }
 
 keys_of_which_no_content_can_be_made_leave_the_former_one_in_force() {
         local out number
@@ -377,7 +397,7 @@ secrets_that_units_name_stay() {
 
 exec 3>&1
 scenario hosts_have_the_programs the_manual_uses_a_secret_in_a_service the_manual_gives_a_new_value_one_by_one a_bad_value_stops_at_one_and_the_next_one_continues \
-        a_secret_and_a_key_that_change_together_are_one_restart keys_of_which_no_content_can_be_made_leave_the_former_one_in_force \
+        a_secret_and_a_key_that_change_together_are_one_restart a_text_and_a_content_that_change_together_reach_all keys_of_which_no_content_can_be_made_leave_the_former_one_in_force \
         others_do_not_write_where_a_unit_reads a_service_has_200_variables_and_files_byte_for_byte a_new_content_waits_for_the_next_start \
         a_reload_touches_no_invocation the_manual_makes_a_file_from_a_template a_reader_never_sees_two_versions \
         with_all_daemons_stopped_20_kills_end_with_its_content a_host_that_boots_without_a_quorum_starts_it_with_its_content \
