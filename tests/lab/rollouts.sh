@@ -36,8 +36,8 @@ available() { [ "$(fleetctl "${AT:-${LAB_HOSTS%% *}}" list-units --no-legend --f
 wait_available() { wait_for "${2:-30}" available "$1" || fail "not $1 are available: $(fleetctl "${AT:-${LAB_HOSTS%% *}}" list-units --fields=unit,machine,active,sub,health,available,why 2>&1)"; }
 # "UNIT INVOCATION" of each instance that has a process, sorted; of units whose names match a pattern. systemctl prints MainPID and NRestarts first.
 invocations() { identities | awk -v name="${1:-^web@}" '$2 ~ name && $5 == "active" { print $2, $6 }' | sort; }
-# Of the invocations $1, those that have ended.
-ended_since() { comm -23 <(echo "$1") <(invocations); }
+# Of the invocations $1 of units with names of pattern $2, those that have ended.
+ended_since() { comm -23 <(echo "$1") <(invocations "${2:-}"); }
 # The events of all instances on hosts that are on, in their order: MILLISECONDS EVENT PORT REVISION HOST.
 instance_events() { local h; for h in $LAB_HOSTS; do ! host_is_on "$h" || host_exec "$h" cat /run/instances 2>/dev/null | sed "s/\$/ $h/"; done | sort -n; }
 # The time of the first line of instance_events after $1 ms that matches $2.

@@ -107,7 +107,7 @@ the_manual_gives_a_new_value_one_by_one() {
         (follow "GIVE A NEW VALUE (restart, reload, none)") || examples=fail # the rollout goes on
         wait_content done 1 30
         client_stop "a rotation" 5
-        [ "$(ended_since "$before" | wc -l)" = 6 ] && [ "$(invocations '^shop@' | wc -l)" = 6 ] || fail "not six were restarted: $(ended_since "$before")"
+        [ "$(ended_since "$before" '^shop@' | wc -l)" = 6 ] && [ "$(invocations '^shop@' | wc -l)" = 6 ] || fail "not six were restarted: $(ended_since "$before" '^shop@')"
         [ "$(instance_events | grep -c ' start ')" = 12 ] || fail "$(instance_events | grep -c ' start ') starts of six instances"
         [ $examples = pass ] || fail "see above"
 }
@@ -119,7 +119,7 @@ a_bad_value_stops_at_one_and_the_next_one_continues() {
         before=$(invocations '^shop@')
         secret db-password bad-one
         wait_content paused "$number" 40
-        [ "$(ended_since "$before" | wc -l)" = 1 ] || fail "touched: $(ended_since "$before")"
+        [ "$(ended_since "$before" '^shop@' | wc -l)" = 1 ] || fail "touched: $(ended_since "$before" '^shop@')"
         shops 5 || fail "not five are available: $(fleetctl alpha list-units --fields=unit,available 2>&1)"
         out=$(fleetctl alpha status 2>&1)
         grep -q 'shop@.*fleetctl \(journal\|rollout\) shop@' <<<"$out" || fail "status: $out"
@@ -161,7 +161,7 @@ a_text_and_a_content_that_change_together_reach_all() {
         key /config/shop/color blue
         wait_for 90 answers blue || fail "they answer $(answer 1) to $(answer 6)"
 }
-all_are_new() { [ "$(ended_since "$1" | wc -l)" = 6 ] && [ "$(invocations '^shop@' | wc -l)" = 6 ]; }
+all_are_new() { [ "$(ended_since "$1" '^shop@' | wc -l)" = 6 ] && [ "$(invocations '^shop@' | wc -l)" = 6 ]; }
 
 keys_of_which_no_content_can_be_made_leave_the_former_one_in_force() {
         local out number
@@ -361,7 +361,7 @@ a_hundred_restarts_of_fleetd_restart_nothing_else() {
         cluster_whole
         wait_content done "$number" 90
         wait_shops 6
-        [ "$(ended_since "$before" | wc -l)" = 6 ] || fail "restarted: $(ended_since "$before")"
+        [ "$(ended_since "$before" '^shop@' | wc -l)" = 6 ] || fail "restarted: $(ended_since "$before" '^shop@')"
         starts=$(instance_events | comm -13 "$LAB/events.before" - | grep ' start 808')
         [ "$(wc -l <<<"$starts")" = 6 ] || fail "not six starts: $starts"
         [ "$(reader_invocation)" = "$reader" ] || fail "the unit that waits for a start was restarted"
