@@ -19,6 +19,7 @@ static const char
         text_content[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nSecret=pw\nOnChange=restart\n",
         text_content_two[] = "[Service]\nExecStart=/bin/two\n[X-Fleet]\nSecret=pw\nOnChange=restart\n",
         text_files[] = RELOADS "ConfigKeys=/shop\nOnChange=reload\n",
+        text_unable[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConfigKeys=/shop\nOnChange=reload\n",
         text_passive[] = RELOADS "ConfigKeys=/shop\n",
         text_job[] = "[Service]\nType=oneshot\nExecStart=/bin/one\n[X-Fleet]\nSecret=pw\nOnChange=restart\n";
 static const char text_two[] = "[Service]\nExecStart=/bin/two\n";
@@ -30,7 +31,8 @@ typedef struct Scene {
         AssignmentRecord record;
         SystemdUnit seen;
         AgentView view;
-        Unit *one, *tuned, *two, *live, *former, *reload, *content, *content_two, *files, *passive, *job;
+        Unit *one, *tuned, *two, *live, *former, *reload, *content, *content_two, *files, *unable, *passive,
+                *job;
 } Scene;
 
 static Unit *unit_of(const char *text) {
@@ -53,6 +55,8 @@ static int scene_setup(void **state) {
         s->content_two = unit_of(text_content_two);
         s->files = unit_of(text_files);
         s->passive = unit_of(text_passive);
+        /* Stored by another version: none accepts it. */
+        assert_int_equal(unit_read("web.service", text_unable, strlen(text_unable), &s->unable, NULL), 0);
         s->job = unit_of(text_job);
         *state = s;
         return 0;
@@ -71,6 +75,7 @@ static int scene_teardown(void **state) {
         unit_free(s->content_two);
         unit_free(s->files);
         unit_free(s->passive);
+        unit_free(s->unable);
         unit_free(s->job);
         free(s);
         return 0;
@@ -2013,6 +2018,10 @@ static void other_units_are_not_stopped_for_a_content(void **state) {
         s->record.index = 21;
         assert_step(s, AGENT_NOTHING);
         s = with_content(state, ((Scene *) *state)->one, "active");
+        assert_step(s, AGENT_RECORD);
+        s->record.index = 21;
+        assert_step(s, AGENT_NOTHING);
+        s = with_content(state, ((Scene *) *state)->unable, "active");
         assert_step(s, AGENT_RECORD);
         s->record.index = 21;
         assert_step(s, AGENT_NOTHING);
