@@ -286,6 +286,7 @@ static int setup(void **state) {
         bent.start = start_checked;
         bent.reload_unit = reload_counted;
         close_host();
+        host_raise(running->host, KV_LEVEL_INPUTS);
         open_host();
         run_pending(running);
         return r;
@@ -355,6 +356,36 @@ static void a_unit_starts_when_its_content_is_in_files(void **state) {
         assert_string_equal(drop_in, "[Service]\n# 1 secrets\n");
         assert_true(records_contain(running, "\"inputs\":1"));
         assert_int_equal(state_of(running, WEB)->inputs, 1);
+}
+
+/* The assignment is older than the key. */
+static void a_new_unit_with_restarts_starts_once(void **state) {
+        submit(WEB, TEXT("web", INPUTS("restart")), 0);
+        rest();
+        host_inputs(running->host, WEB, 1, VERDICT_NONE);
+        AWAIT(is_published(running, WEB, "active"));
+        assert_int_equal(state_of(running, WEB)->inputs, 1);
+        host_assign_inputs(running->host, WEB, 1);
+        rest();
+        assert_int_equal(n_starts, 1);
+        assert_int_equal(n_stops, 0);
+}
+
+/* It was destroyed, and submitted again before its host has seen that: its files have another content. */
+static void a_unit_of_a_former_name_starts_with_its_own_content(void **state) {
+        run_web(TEXT("web", INPUTS("restart")));
+        host_order(running->host, WEB, ASSIGNMENT_LOAD);
+        AWAIT(is_published(running, WEB, "inactive"));
+        host_inputs(running->host, WEB, 0, VERDICT_NONE);
+        submit(WEB, TEXT("web", INPUTS("restart")), 0);
+        rest();
+        assert_int_equal(n_starts, 1);
+        change_content("b", 2);
+        AWAIT(is_published(running, WEB, "active"));
+        rest();
+        assert_int_equal(state_of(running, WEB)->inputs, 2);
+        assert_int_equal(disk.n_puts, 2);
+        assert_int_equal(n_starts, 2);
 }
 
 static void a_secret_that_is_set_starts_the_unit_at_once(void **state) {
@@ -552,6 +583,10 @@ static void a_unit_runs_on_until_its_next_text_has_its_own_content(void **state)
         assert_string_equal(drop_in, "[Service]\n# 2 secrets\n");
         rest();
         assert_int_equal(n_stops, 1);
+        submit(WEB, TEXT("web", INPUTS("none")), 1); /* and back */
+        AWAIT(n_starts == 3);
+        assert_string_equal(source.secrets, "pw");
+        assert_int_equal(disk.n_puts, 3);
 }
 
 static void the_former_content_stays_in_force_while_there_is_a_problem(void **state) {
@@ -590,6 +625,27 @@ static void a_host_that_boots_alone_starts_units_with_the_content_that_it_has(vo
         rest();
         assert_int_equal(state_of(running, WEB)->inputs, 1);
         assert_int_equal(n_starts, 2);
+}
+
+/* The next text names no inputs, so that the unit has no key any more. */
+static void after_a_boot_a_unit_has_its_content_until_it_gets_a_text_without_inputs(void **state) {
+        const ClusterUnit *u;
+        Unit *text = NULL;
+
+        run_web(TEXT("web", INPUTS("restart")));
+        u = cluster_unit(registry_cluster(running->host->registry), WEB);
+        assert_int_equal(unit_read(WEB, u->unit->text, u->unit->text_size, &text, NULL), 0);
+        host_unit(running->host, WEB, TEXT("web", ""), TARGET_LAUNCHED);
+        host_inputs(running->host, WEB, 0, VERDICT_NONE);
+        host_order_text(running->host, WEB, ASSIGNMENT_RUN, 1, text->hash);
+        rest();
+        unit_free(text);
+        assert_int_equal(n_stops, 0);
+        boot();
+        AWAIT(n_starts == 2);
+        rest();
+        assert_int_equal(source.n, 1);
+        assert_int_equal(state_of(running, WEB)->inputs, 1);
 }
 
 /* It starts once, also if it fails. */
@@ -704,6 +760,8 @@ int main(int argc, char *argv[]) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
                 TEST(a_unit_starts_when_its_content_is_in_files),
+                TEST(a_new_unit_with_restarts_starts_once),
+                TEST(a_unit_of_a_former_name_starts_with_its_own_content),
                 TEST(a_secret_that_is_set_starts_the_unit_at_once),
                 TEST(what_this_host_cannot_do_is_published_and_tried_again),
                 TEST(without_a_sealer_or_files_no_unit_with_secrets_starts),
@@ -719,6 +777,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_unit_runs_on_until_its_next_text_has_its_own_content),
                 TEST(the_former_content_stays_in_force_while_there_is_a_problem),
                 TEST(a_host_that_boots_alone_starts_units_with_the_content_that_it_has),
+                TEST(after_a_boot_a_unit_has_its_content_until_it_gets_a_text_without_inputs),
                 TEST(after_a_boot_a_unit_has_its_former_content_while_the_assigned_one_has_a_problem),
                 TEST(the_files_of_a_unit_are_removed_with_it),
                 TEST(a_unit_is_removed_while_its_content_is_brought),

@@ -345,12 +345,25 @@ static void provider_cancel(Provider *p) {
 
 /* -- The duty -- */
 
+/* Return whether the leader is about to write the first content of the unit: a number in files is of a unit
+ * of that name that was destroyed. */
+static bool provider_awaits_key(const Provider *p, const char *unit) {
+        const Cluster *c = registry_cluster(p->host->registry);
+        const ClusterUnit *u = cluster_unit(c, unit);
+
+        return u && c->level >= KV_LEVEL_INPUTS && agent_is_fresh(p->host->agent) &&
+               input_policy_is_set(&u->unit->placement.inputs) && u->inputs_index == 0 &&
+               !cluster_unit_has_unreadable(u, LAYOUT_INPUTS);
+}
+
 int provider_provide(Provider *p, const Unit *text, uint64_t number, Verdict *why) {
         ProvidedUnit *own = named_get(&p->units, text->name, sizeof(*own));
         const InputsRecord *key = own ? provider_key(p, own) : NULL;
 
         if (!own)
                 return -ENOMEM;
+        if (provider_awaits_key(p, text->name))
+                own->has.number = 0;
         if (own->has.number > 0 && own->has.number >= number && provider_is_for(own, text))
                 return 0;
         if (!p->files) {
