@@ -127,13 +127,27 @@ static void put_secret(World *w, const char *name, unsigned version, const char 
         put_ours(w, key, value);
 }
 
-static void roll(World *w, const char *head, RolloutState rollout_state) {
-        RolloutRecord record = { .state = rollout_state, .to = { .number = 1, .hash = "abc" } };
+static void roll_content(World *w, const char *head, RolloutState rollout_state, uint64_t number) {
+        RolloutRecord record = { .state = rollout_state,
+                                 .to = { .number = 1, .hash = "abc", .inputs = number } };
         char key[LAYOUT_KEY_MAX];
         _cleanup_text_ Text t = {};
 
         stored_rollout_write(&t, &record);
         put_ours(w, layout_key(key, LAYOUT_ROLLOUT, head, NULL), t.chars);
+}
+
+static void roll(World *w, const char *head, RolloutState rollout_state) {
+        roll_content(w, head, rollout_state, 0);
+}
+
+/* A machine has the unit with this number: in its assignment, or as published. */
+static void put_number(World *w, LayoutKind kind, const char *unit, uint64_t number) {
+        char key[LAYOUT_KEY_MAX], value[64];
+
+        snprintf(value, sizeof(value), "{\"%s\",\"inputs\":%llu}",
+                 kind == LAYOUT_STATE ? "active\":\"active" : "order\":\"run", (unsigned long long) number);
+        put_ours(w, layout_key(key, kind, unit, w->host->id), value);
 }
 
 /* An instance as the API creates it from its template. */
@@ -353,6 +367,25 @@ static void a_secret_counts_by_its_version_and_its_patterns(void **state) {
                        "shop.service: secret db is not for shop.service: its units are web*\n");
 }
 
+static void a_unit_without_a_content_is_looked_at_at_once(void **state) {
+        World *w = *state;
+
+        put(w, "/config/shop/a", "1");
+        host_unit(w->host, "shop.service", RESTARTS, TARGET_LAUNCHED);
+        assert_int_equal(step(w), 1);
+        put(w, "/config/shop/a", "2");
+        host_unit(w->host, "new.service", RESTARTS, TARGET_LAUNCHED);
+        assert_int_equal(step(w), 1); /* although the path is not due */
+        assert_int_equal(w->again_ms, LOOK_MS);
+        assert_int_equal(content(w, "new.service")->number, 1);
+        assert_int_equal(content(w, "shop.service")->number, 1);
+        assert_string_not_equal(content(w, "new.service")->digest, content(w, "shop.service")->digest);
+        assert_int_equal(step_after(w, LOOK_MS), 1);
+        assert_int_equal(content(w, "new.service")->number, 1);
+        assert_int_equal(content(w, "shop.service")->number, 2);
+        assert_string_equal(content(w, "new.service")->digest, content(w, "shop.service")->digest);
+}
+
 /* A rollout gives the text to the instances, and the present content with it. */
 static void a_change_of_the_text_alone_takes_no_number(void **state) {
         static const char more[] = RESTARTS "EnvironmentKeys=/config/more\n";
@@ -534,6 +567,51 @@ static void a_number_waits_for_a_rollout_that_rolls_and_not_for_others(void **st
                 assert_int_equal(step(w), 1);
                 assert_numbers(w, 2, ++number);
         }
+}
+
+/* After the restore of a backup, or of members that were destroyed. */
+static void a_number_is_above_those_that_hosts_have(void **state) {
+        World *w = *state;
+
+        put(w, "/config/shop/a", "first");
+        submit_set(w, 3);
+        assert_int_equal(step(w), 1);
+        roll_content(w, SET_NAME, ROLLOUT_DONE, 7);
+        put(w, "/config/shop/a", "1");
+        assert_int_equal(step_after(w, PAUSE_MS), 1);
+        assert_numbers(w, 3, 8);
+        put_number(w, LAYOUT_ASSIGNMENT, "shop@1.service", 10);
+        put(w, "/config/shop/a", "2");
+        assert_int_equal(step_after(w, PAUSE_MS), 1);
+        assert_numbers(w, 3, 11);
+        put_number(w, LAYOUT_STATE, "shop@2.service", 20);
+        put(w, "/config/shop/a", "3");
+        assert_int_equal(step_after(w, PAUSE_MS), 1);
+        assert_numbers(w, 3, 21);
+        put_number(w, LAYOUT_STATE, "shop@3.service", 30);
+        destroy(w, "shop@3.service");
+        put(w, "/config/shop/a", "4");
+        assert_int_equal(step_after(w, PAUSE_MS), 1);
+        assert_numbers(w, 2, 31);
+        follow(w, "shop@4.service", RESTARTS);
+        assert_int_equal(step(w), 1);
+        assert_int_equal(content(w, "shop@4.service")->number, 31);
+}
+
+/* Nobody knows its digest, so that the present one takes another number. */
+static void a_content_whose_key_is_lost_is_not_taken_for_the_present_one(void **state) {
+        World *w = *state;
+
+        put(w, "/config/shop/a", "1");
+        host_unit(w->host, "shop.service", RESTARTS, TARGET_LAUNCHED);
+        assert_int_equal(step(w), 1);
+        put_number(w, LAYOUT_ASSIGNMENT, "shop.service", 5);
+        host_unit(w->host, "shop.service", "[Service]\nExecStart=/bin/true\n", TARGET_LAUNCHED);
+        assert_int_equal(step(w), 1);
+        assert_false(has_content(w, "shop.service"));
+        host_unit(w->host, "shop.service", RESTARTS, TARGET_LAUNCHED);
+        assert_int_equal(step(w), 1);
+        assert_int_equal(content(w, "shop.service")->number, 6);
 }
 
 static void without_restarts_no_number_waits(void **state) {
@@ -741,6 +819,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_change_is_looked_at_after_200_ms_and_once_in_2_s, begin,
                                                 end),
                 cmocka_unit_test_setup_teardown(a_secret_counts_by_its_version_and_its_patterns, begin, end),
+                cmocka_unit_test_setup_teardown(a_unit_without_a_content_is_looked_at_at_once, begin, end),
                 cmocka_unit_test_setup_teardown(a_change_of_the_text_alone_takes_no_number, begin, end),
                 cmocka_unit_test_setup_teardown(the_content_ends_with_the_inputs_and_with_the_unit, begin,
                                                 end),
@@ -750,6 +829,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(
                         more_than_100_members_of_a_set_take_one_number_in_two_transactions, begin, end),
                 cmocka_unit_test_setup_teardown(a_number_waits_for_a_rollout_that_rolls_and_not_for_others,
+                                                begin, end),
+                cmocka_unit_test_setup_teardown(a_number_is_above_those_that_hosts_have, begin, end),
+                cmocka_unit_test_setup_teardown(a_content_whose_key_is_lost_is_not_taken_for_the_present_one,
                                                 begin, end),
                 cmocka_unit_test_setup_teardown(without_restarts_no_number_waits, begin, end),
                 cmocka_unit_test_setup_teardown(a_new_leader_looks_at_all_units_once, begin, end),

@@ -92,7 +92,25 @@ static int watcher_read(Watcher *w, WatcherStep *step, const ClusterUnit *u) {
         return 0;
 }
 
-/* Return the number of the set, and what this look has done with it; NULL without memory. */
+/* Return the highest number that an instance of the unit was assigned, or has; 0: none. */
+static uint64_t watcher_number_in_use(const ClusterUnit *u) {
+        const ClusterAssignment *a;
+        const ClusterState *s;
+        uint64_t number = 0;
+
+        LIST_FOREACH(a, &u->assignments, of_unit)
+                number = MAX(number, a->inputs);
+        LIST_FOREACH(s, &u->states, of_unit)
+                number = MAX(number, s->state.inputs);
+        return number;
+}
+
+static void watcher_set_add(WatchedSet *set, const ClusterUnit *u) {
+        set->highest = MAX(set->highest, MAX(u->inputs ? u->inputs->number : 0, watcher_number_in_use(u)));
+}
+
+/* Return the number of the set, and what this look has done with it; NULL without memory. Keys may be of a
+ * backup, or gone with their units: the numbers that hosts have count, too. */
 static WatchedSet *watcher_set(Watcher *w, const Cluster *c, const ClusterUnit *head, uint64_t look) {
         WatchedSet *set = named_get(&w->sets, head->name, sizeof(WatchedSet));
         UnitPosition at = {};
@@ -102,25 +120,29 @@ static WatchedSet *watcher_set(Watcher *w, const Cluster *c, const ClusterUnit *
                 return set;
         set->look = look;
         set->raised = set->noted = set->noted_problem = false;
-        set->highest = MAX(set->highest, head->inputs ? head->inputs->number : 0);
+        set->highest = MAX(set->highest, head->rollout ? head->rollout->to.inputs : 0);
+        watcher_set_add(set, head);
         if (unit_name_is_template(head->name))
                 left = unit_order_instances(&c->by_name, head->name, &at);
         loop_count(w->host->io.loop, left / 16, 0);
         for (; left > 0; left--) {
                 const ClusterUnit *u = unit_order_next(&c->by_name, &at);
 
-                if (u->inputs && rollout_head(c, u) == head)
-                        set->highest = MAX(set->highest, u->inputs->number);
+                if (!u->unit || rollout_head(c, u) == head)
+                        watcher_set_add(set, u);
         }
         return set;
 }
 
-/* Decide the number of a content without a problem. Return false if it has to wait. */
-static bool watcher_number(WatchedUnit *u, WatchedSet *set, const Content *content, bool holds,
+/* Decide the number of a content without a problem. Return false if it has to wait. 'lost': instances have a
+ * content that is not known any more. */
+static bool watcher_number(WatchedUnit *u, WatchedSet *set, const Content *content, bool lost, bool holds,
                            InputsRecord *next) {
-        if (next->number == 0) /* a new member */
+        if (next->number == 0) { /* a new member */
+                set->highest += lost && !set->raised;
+                set->raised |= lost;
                 next->number = set->highest = MAX(set->highest, (uint64_t) 1);
-        else if (u->values && !streq(next->digest, content->digest)) {
+        } else if (u->values && !streq(next->digest, content->digest)) {
                 if (holds && !set->raised)
                         return false;
                 set->highest += !set->raised || next->number == set->highest;
@@ -160,6 +182,7 @@ static void watcher_note(WatcherStep *step, WatchedSet *set, const ClusterUnit *
 /* Compare the content of a unit with its record. 0 or a negative errno. */
 static int watcher_compare(Watcher *w, WatcherStep *step, WatchedUnit *u, const ClusterUnit *cu) {
         static const InputsRecord none;
+        const InputPolicy *policy = &cu->unit->placement.inputs;
         const ClusterUnit *head = rollout_head(step->cluster, cu);
         const InputsRecord *was = cu->inputs ?: &none;
         InputsRecord next = *was;
@@ -173,9 +196,8 @@ static int watcher_compare(Watcher *w, WatcherStep *step, WatchedUnit *u, const 
         next.problem = step->read.problem;
         next.waits = step->read.waits;
         if (next.problem.code == VERDICT_NONE)
-                waits = !watcher_number(
-                        u, set, &step->read,
-                        input_policy_restarts(&cu->unit->placement.inputs) && watched_set_rolls(head), &next);
+                waits = !watcher_number(u, set, &step->read, watcher_number_in_use(cu) > 0,
+                                        input_policy_restarts(policy) && watched_set_rolls(head), &next);
         if (json_record_equal(&inputs_record, was, &next)) {
                 if (waits)
                         watched_unit_move(w, u, WATCHED_HELD);
