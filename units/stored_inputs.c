@@ -49,6 +49,7 @@ static const JsonField inputs_fields[] = {
         { "number", JSON_FIELD_U64, offsetof(InputsRecord, number) },
         { "problem", JSON_FIELD_OTHER, offsetof(InputsRecord, problem), .size = sizeof(Verdict),
           .write = verdict_add_said, .read = verdict_read_said },
+        { "secrets", JSON_FIELD_U64, offsetof(InputsRecord, secrets) },
         { "since", JSON_FIELD_U64, offsetof(InputsRecord, since_ms) },
         { "verdict", JSON_FIELD_OTHER, offsetof(InputsRecord, problem), .size = sizeof(Verdict),
           .write = verdict_write, .read = verdict_read },

@@ -28,13 +28,14 @@ typedef struct SecretRecord {
 
 STORED(secret, SecretRecord)
 
-/* {"digest","number","problem","since","verdict","waits","what"}: the content of a unit, as the leader last
- * built it; "problem" is a message without a code */
+/* {"digest","number","problem","secrets","since","verdict","waits","what"}: the content of a unit, as the
+ * leader last built it; "problem" is a message without a code */
 typedef struct InputsRecord {
         char digest[UNIT_HASH_SIZE]; /* of the content with this number; "": there was none yet */
         uint64_t number;             /* in its set, from 1 on; 0: there was no content yet */
         Verdict problem;   /* why the present inputs give no content: the former one is in force; or none */
         bool waits;        /* the problem is an input that is missing */
+        uint64_t secrets;  /* cluster_secrets_sum() of the secrets for which this record was decided */
         uint64_t since_ms; /* cluster time of the last change */
         char what[INPUTS_WHAT_SIZE]; /* the input that changed last, for people: "secret db-password",
                                         "/config/shop"; "": unknown */

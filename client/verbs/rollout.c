@@ -88,11 +88,16 @@ int rollout_is_supported(Client *c, Error *err) {
 
 /* -- Waiting -- */
 
+/* Return whether the leader has not decided yet whether the content changes, after a change of a secret. */
+static bool set_is_pending(const Set *set) {
+        return member_bool(set->answer, "pending");
+}
+
 /* Return whether another text or content is wanted than that of the rollout: the leader is about to take it
  * over. */
 static bool set_begins(const Set *set) {
         return !streq(rollout_set_text(set, "hash"), rollout_set_text(set, "wanted")) ||
-               set_number(set, "wantedContent") > 0;
+               set_number(set, "wantedContent") > 0 || set_is_pending(set);
 }
 
 /* Return the exit status of a set in its present state; EXIT_CONTINUES while it is under way. */
@@ -102,7 +107,7 @@ static int set_status(const Set *set) {
         if (set->hash && !streq(rollout_set_text(set, "wanted"), set->hash))
                 return set->seen ? EXIT_FAILED :
                                    EXIT_CONTINUES; /* another text has taken over, or a revert */
-        if (begins && !set_is(set, "done") && !set_is(set, "none"))
+        if (set_is_pending(set) || (begins && !set_is(set, "done") && !set_is(set, "none")))
                 return EXIT_CONTINUES;
         if (set_is(set, "paused"))
                 return EXIT_FAILED;

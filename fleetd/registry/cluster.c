@@ -109,6 +109,17 @@ ClusterSecret *cluster_secret(const Cluster *c, const char *name) {
         return TABLE_FIND(c->secrets, name);
 }
 
+uint64_t cluster_secrets_sum(const Cluster *c, const Names *secrets) {
+        uint64_t sum = 0;
+
+        for (size_t i = 0; i < secrets->n; i++) {
+                const ClusterSecret *s = cluster_secret(c, secrets->items[i]);
+
+                sum += s ? s->record.version + s->record.set_ms : 0;
+        }
+        return sum;
+}
+
 const ClusterMachine *cluster_machine_of_member(const Cluster *c, uint64_t raft_id) {
         const ClusterMachine *m = raft_id != 0 ? LIST_FIRST(&c->members) : NULL;
 

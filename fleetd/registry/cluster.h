@@ -446,6 +446,9 @@ bool cluster_is_denied(const Cluster *c, const char *pin);
 ClusterPrincipal *cluster_principal(const Cluster *c, const char *name);
 ClusterLineage *cluster_lineage(const Cluster *c, const char *lineage); /* 16 hex digits */
 ClusterSecret *cluster_secret(const Cluster *c, const char *name);
+/* Return the sum of the versions and times of secrets, 0 for one that is not set: it changes whenever one of
+ * them is set or removed, and not when it is sealed with another cluster key. */
+uint64_t cluster_secrets_sum(const Cluster *c, const Names *secrets);
 /* Return the index at which the cluster was recovered or restored, by the record of its lineage; 0: neither.
  */
 uint64_t cluster_begun_index(const Cluster *c);

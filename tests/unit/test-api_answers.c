@@ -2536,6 +2536,17 @@ static void a_rollout_of_a_content_is_reported_with_what_has_changed(void **stat
         write_now(fixture, (const Record[]) { { "inputs/a.service", "{\"number\":3}" } }, 1);
         assert_answer(fixture, "GET /fleet/v1/rollouts/a.service", NULL, 200, "\"wantedContent\":3");
         assert_null(strstr(fixture->answer, "\"what\""));
+
+        assert_null(strstr(fixture->answer, "\"pending\""));
+        write_now(
+                fixture,
+                (const Record[]) { { "secret/db-password",
+                                     "{\"clusterKey\":1,\"set\":7,\"size\":3,\"units\":[],\"version\":1}" } },
+                1);
+        assert_answer(fixture, "GET /fleet/v1/rollouts/a.service", NULL, 200, "\"pending\":true");
+        write_now(fixture, (const Record[]) { { "inputs/a.service", "{\"number\":3,\"secrets\":8}" } }, 1);
+        assert_answer(fixture, "GET /fleet/v1/rollouts/a.service", NULL, 200, "\"wantedContent\":3");
+        assert_null(strstr(fixture->answer, "\"pending\""));
 }
 
 /* A unit that is only loaded, and one that has finished its work: both have the text, and do not run. */

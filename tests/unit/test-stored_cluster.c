@@ -122,7 +122,7 @@ static const Row rows[] = {
                            "\",\"fromInputs\":5,\"reverted\":1,\"revertedHash\":\"" HASH_1
                            "\",\"revertedInputs\":6,\"state\":\"rolling\",\"to\":2,\"toHash\":\"" HASH_2
                            "\",\"toInputs\":7}" },
-        { &inputs_record, "{\"digest\":\"" HASH_1 "\",\"number\":2,\"since\":3,\"waits\":true,"
+        { &inputs_record, "{\"digest\":\"" HASH_1 "\",\"number\":2,\"secrets\":4,\"since\":3,\"waits\":true,"
                           "\"what\":\"secret db-password\"}" },
         { &inputs_record, "{}" },
         { &rollout_record, "{\"before\":\"canary\"," ROLLS "}" },

@@ -367,6 +367,33 @@ static void a_secret_counts_by_its_version_and_its_patterns(void **state) {
                        "shop.service: secret db is not for shop.service: its units are web*\n");
 }
 
+/* The rollout of a set waits for it. */
+static void a_record_has_the_secrets_for_which_it_was_decided(void **state) {
+        static const char text[] = RESTARTS "Secret=db\nSecret=other\n";
+        World *w = *state;
+
+        put_secret(w, "db", 1, "");
+        host_unit(w->host, "shop.service", text, TARGET_LAUNCHED);
+        assert_int_equal(step(w), 1);
+        assert_int_equal(content(w, "shop.service")->secrets, 8);
+        put_secret(w, "db", 2, ""); /* it waits for the other one as before */
+        assert_int_equal(step_after(w, PAUSE_MS), 1);
+        assert_int_equal(content(w, "shop.service")->secrets, 9);
+        put_secret(w, "other", 1, "");
+        put(w, "/config/shop/a", "1");
+        assert_int_equal(step_after(w, PAUSE_MS), 1);
+        assert_int_equal(content(w, "shop.service")->number, 1);
+        assert_int_equal(content(w, "shop.service")->secrets, 17);
+        roll(w, "shop.service", ROLLOUT_ROLLING);
+        put_secret(w, "db", 3, "");
+        assert_int_equal(step_after(w, PAUSE_MS), 0);
+        assert_int_equal(content(w, "shop.service")->secrets, 17);
+        roll(w, "shop.service", ROLLOUT_DONE);
+        assert_int_equal(step(w), 1);
+        assert_int_equal(content(w, "shop.service")->number, 2);
+        assert_int_equal(content(w, "shop.service")->secrets, 18);
+}
+
 static void a_unit_without_a_content_is_looked_at_at_once(void **state) {
         World *w = *state;
 
@@ -819,6 +846,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_change_is_looked_at_after_200_ms_and_once_in_2_s, begin,
                                                 end),
                 cmocka_unit_test_setup_teardown(a_secret_counts_by_its_version_and_its_patterns, begin, end),
+                cmocka_unit_test_setup_teardown(a_record_has_the_secrets_for_which_it_was_decided, begin,
+                                                end),
                 cmocka_unit_test_setup_teardown(a_unit_without_a_content_is_looked_at_at_once, begin, end),
                 cmocka_unit_test_setup_teardown(a_change_of_the_text_alone_takes_no_number, begin, end),
                 cmocka_unit_test_setup_teardown(the_content_ends_with_the_inputs_and_with_the_unit, begin,

@@ -198,6 +198,8 @@ static int watcher_compare(Watcher *w, WatcherStep *step, WatchedUnit *u, const 
         if (next.problem.code == VERDICT_NONE)
                 waits = !watcher_number(u, set, &step->read, watcher_number_in_use(cu) > 0,
                                         input_policy_restarts(policy) && watched_set_rolls(head), &next);
+        if (!waits)
+                next.secrets = cluster_secrets_sum(step->cluster, &policy->secrets);
         if (json_record_equal(&inputs_record, was, &next)) {
                 if (waits)
                         watched_unit_move(w, u, WATCHED_HELD);

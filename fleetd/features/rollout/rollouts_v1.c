@@ -118,6 +118,28 @@ static uint64_t rollout_age(const Cluster *c, uint64_t ms) {
         return ms == 0 || ms > c->now_ms ? 0 : c->now_ms - ms;
 }
 
+static bool rollout_unit_is_pending(const Cluster *c, const ClusterUnit *u) {
+        const InputPolicy *inputs = u->unit ? &u->unit->placement.inputs : NULL;
+
+        return u->inputs && inputs && input_policy_restarts(inputs) &&
+               u->inputs->secrets != cluster_secrets_sum(c, &inputs->secrets);
+}
+
+/* Return whether a secret has changed for which the leader has not decided the contents of all units of the
+ * set yet. That of a key shows in the next content only. */
+static bool rollout_is_pending(const Cluster *c, const ClusterUnit *head) {
+        bool pending = rollout_unit_is_pending(c, head);
+        UnitPosition at = {};
+        size_t n = unit_name_is_template(head->name) ? unit_order_instances(&c->by_name, head->name, &at) : 0;
+
+        for (; n > 0 && !pending; n--) {
+                const ClusterUnit *u = unit_order_next(&c->by_name, &at);
+
+                pending = u && rollout_head(c, u) == head && rollout_unit_is_pending(c, u);
+        }
+        return pending;
+}
+
 /* Write "content", its number, of a rollout of another content. */
 static void rollout_write_content(Text *t, const RolloutRecord *o) {
         if (rollout_record_is_of_content(o))
@@ -163,6 +185,8 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         if (o->until_ms > c->now_ms)
                 json_add_u64(t, "nextMs", o->until_ms - c->now_ms);
         json_add_u64(t, "of", set.n - n[INSTANCE_ENDED] - n[INSTANCE_SKIPPED]);
+        if (rollout_is_pending(c, head))
+                json_add_bool(t, "pending", true);
         json_add_u64(t, "progressMs", rollout_age(c, o->progress_ms));
         if (reverted) {
                 json_add_u64(t, "reverted", o->reverted.number);
