@@ -625,7 +625,7 @@ static void a_number_is_above_those_that_hosts_have(void **state) {
         assert_int_equal(content(w, "shop@4.service")->number, 31);
 }
 
-/* Nobody knows its digest, so that the present one takes another number. */
+/* Its digest is unknown: the present content takes another number. */
 static void a_content_whose_key_is_lost_is_not_taken_for_the_present_one(void **state) {
         World *w = *state;
 
