@@ -1,7 +1,5 @@
 #include "units/inputs.h"
 
-#include <ctype.h>
-
 #include "units/effect.h"
 
 void input_policy_done(InputPolicy *policy) {
@@ -31,17 +29,10 @@ const char *input_policy_path(const InputPolicy *p, size_t i) {
         return input_path(i < n ? p->environment.items[i] : p->files.items[i - n], &optional);
 }
 
-static bool input_name_is_valid(const char *name, size_t size) {
-        if (size == 0 || size > SECRET_NAME_MAX || !isalnum((unsigned char) *name))
-                return false;
-        for (size_t i = 0; i < size; i++)
-                if (!isalnum((unsigned char) name[i]) && !strchr("._-", name[i]))
-                        return false;
-        return true;
-}
-
 bool secret_name_is_valid(const char *name) {
-        return input_name_is_valid(name, strlen(name));
+        size_t size = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+
+        return size > 0 && size <= SECRET_NAME_MAX && name[size] == 0 && !strchr("._-", *name);
 }
 
 /* Add two values of equal place. 0 or -ENOMEM. */

@@ -13,14 +13,6 @@
  * 0 or -ENOMEM, after which some are filed. */
 int protect_file(Cluster *c, ClusterUnit *u, bool add);
 
-/* A path, and a unit that names it; of instances that follow a template, the template. Borrowed. */
-typedef struct ProtectedPath {
-        const char *unit, *path;
-} ProtectedPath;
-
-/* Return whether a unit names the key, or a path above or below it. */
-bool inputs_protects(const Cluster *c, KvBytes key, ProtectedPath *ret);
-
 /* Return whether a sender that may write a key may write it also while a unit names it: it has the right by
  * itself, not by ClientAccess= or the prefixes of its host. */
 static inline bool inputs_permits(const Principal *principal, bool is_restricted) {
