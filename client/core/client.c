@@ -265,6 +265,21 @@ const char *client_path_of(Text *path, const char *before, const char *name, con
         return client_path(path);
 }
 
+void client_add_words(Text *json, const char *name, const char *list) {
+        json_open(json, name, '[');
+        for (const char *p = list; p; p = *p ? p + 1 : NULL) {
+                size_t size = strcspn(p, ",");
+                _cleanup_free_ char *word = strndup(p, size);
+
+                if (!word)
+                        json->error = -ENOMEM;
+                else
+                        json_add_item(json, word);
+                p += size;
+        }
+        json_close(json, ']');
+}
+
 const char *member_text(const JsonValue *object, const char *name) {
         return json_value_string(json_value_member(object, name)) ?: "";
 }

@@ -150,6 +150,9 @@ const char *client_path(const Text *path);
 /* The same, after appending 'before', the escaped name, and 'after'. */
 const char *client_path_of(Text *path, const char *before, const char *name, const char *after);
 
+/* Add the words of a list, which commas separate, as an array. */
+void client_add_words(Text *json, const char *name, const char *list);
+
 /* Return a member of a JSON object of fleetd; "", 0 or false if it is absent or of another type. */
 const char *member_text(const JsonValue *object, const char *name); /* borrowed */
 /* The role of a member, and what is assigned to a machine. Daemons of former versions name them "seat" and

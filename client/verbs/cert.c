@@ -68,22 +68,6 @@ static int cert_key(const CertFiles *f, TlsPrivateKey **ret, Error *err) {
 
 /* -- Requests -- */
 
-/* Append the rights of --rights, which commas separate. */
-static void cert_add_rights(Text *body, const char *rights) {
-        json_open(body, "rights", '[');
-        for (const char *p = rights; p; p = *p ? p + 1 : NULL) {
-                size_t size = strcspn(p, ",");
-                _cleanup_free_ char *right = strndup(p, size);
-
-                if (!right)
-                        body->error = -ENOMEM;
-                else
-                        json_add_item(body, right);
-                p += size;
-        }
-        json_close(body, ']');
-}
-
 /* 'csr' NULL: only the rights change. */
 static int cert_write_request(const Options *o, const char *csr, Text *body, Error *err) {
         uint64_t ttl_ms = 0;
@@ -96,7 +80,7 @@ static int cert_write_request(const Options *o, const char *csr, Text *body, Err
         json_add_string(body, "csr", csr);
         json_add_bool(body, "replace", o->replace);
         if (o->rights)
-                cert_add_rights(body, o->rights);
+                client_add_words(body, "rights", o->rights);
         json_add_u64(body, "ttl", ttl_ms / 1000);
         json_close(body, '}');
         return body->error;

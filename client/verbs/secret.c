@@ -7,6 +7,7 @@
 #include "client/core/times.h"
 #include "client/verbs/kv.h"
 #include "client/verbs/secret.h"
+#include "io/tls_roles.h"
 
 /* -- The value -- */
 
@@ -16,31 +17,25 @@ static void secret_wipe(Text *t) {
         text_done(t);
 }
 
-static void secret_on_signal(int number) {
-        /* fgets() returns. */
-}
-
-/* Read a line from the terminal, which does not print it; Ctrl-C ends it. 0 or -ECANCELED. */
+/* Read a line from the terminal, which does not print it. -ECANCELED: Ctrl-C, Ctrl-D or a longer line. */
 static int secret_prompt(const char *prompt, const char *name, char *ret, size_t size) {
-        const struct sigaction ends = { .sa_handler = secret_on_signal };
-        struct sigaction former;
         struct termios before, silent;
-        char *line = NULL;
+        ssize_t n;
 
         if (tcgetattr(STDIN_FILENO, &before) < 0)
                 return -errno;
         silent = before;
-        silent.c_lflag &= ~(tcflag_t) ECHO;
+        silent.c_lflag &= ~(tcflag_t) (ECHO | ISIG);
+        silent.c_cc[VEOL] = silent.c_cc[VINTR]; /* it ends the line, not the program */
         fprintf(stderr, "%s of %s: ", prompt, name);
-        (void) sigaction(SIGINT, &ends, &former);
-        if (tcsetattr(STDIN_FILENO, TCSANOW, &silent) == 0)
-                line = fgets(ret, (int) size, stdin);
+        (void) tcsetattr(STDIN_FILENO, TCSANOW, &silent);
+        n = read(STDIN_FILENO, ret, size);
         (void) tcsetattr(STDIN_FILENO, TCSANOW, &before);
-        (void) sigaction(SIGINT, &former, NULL);
         fputc('\n', stderr);
-        if (line)
-                ret[strcspn(ret, "\n")] = 0;
-        return line ? 0 : -ECANCELED;
+        if (n <= 0 || ret[n - 1] != '\n')
+                return -ECANCELED;
+        ret[n - 1] = 0;
+        return 0;
 }
 
 /* Return an exit status after a message. */
@@ -62,29 +57,24 @@ static int secret_ask(const char *name, Text *ret) {
         return status;
 }
 
-static int secret_read(Client *c, const char *name, Text *ret) {
+static int secret_read(const Client *c, const char *name, Text *ret) {
         const char *file = c->options.file ?: "-";
         char *bytes = NULL;
-        size_t size;
+        size_t size = 0;
         int r;
 
         if (!c->options.file && isatty(STDIN_FILENO))
                 TRY_DONE(secret_ask(name, ret));
         else {
-                r = kv_read_file(file, SECRET_SIZE_MAX + 1, &bytes, &size);
-                if (r < 0 && r != -EFBIG) {
-                        client_note("Failed to read %s: %s", streq(file, "-") ? "stdin" : file, strerror(-r));
-                        return EXIT_FAILED;
-                }
-                if (r < 0 || size > SECRET_SIZE_MAX) {
-                        free(bytes);
-                        client_note("a secret has at most 64 KiB");
+                r = kv_read_file(file, SECRET_SIZE_MAX, &bytes, &size);
+                if (r < 0) {
+                        client_note("Failed to read %s: %s", streq(file, "-") ? "stdin" : file,
+                                    r == -EFBIG ? "a secret has at most 64 KiB" : strerror(-r));
                         return EXIT_FAILED;
                 }
                 (void) text_reserve(ret, size);
                 text_append_bytes(ret, bytes, size);
-                explicit_bzero(bytes, size);
-                free(bytes);
+                tls_secret_free(bytes, size);
         }
         TRY(ret->error);
         if (ret->size == 0) {
@@ -100,45 +90,28 @@ static int secret_read(Client *c, const char *name, Text *ret) {
 
 /* -- set -- */
 
-static void secret_add_units(Text *body, const char *units) {
-        json_open(body, "units", '[');
-        for (const char *p = units; *p; p += *p == ',') {
-                _cleanup_text_ Text pattern = {};
-                size_t n = strcspn(p, ",");
-
-                text_append_bytes(&pattern, p, n);
-                if (n > 0)
-                        json_add_item(body, text_chars(&pattern));
-                body->error = MIN(body->error, pattern.error);
-                p += n;
-        }
-        json_close(body, ']');
-}
-
-/* Append the sets of units whose instances do the same when the secret changes. */
-static void secret_append_sets(Text *t, const JsonValue *answer, const char *what, bool restart) {
-        size_t n = 0;
-
-        JSON_EACH(set, json_value_member(answer, "usedBy")) {
-                uint64_t instances = member_number(set, "instances");
-
-                if (instances == 0 || streq(member_text(set, "onChange"), "restart") != restart)
-                        continue;
-                text_append(t, n++ == 0 ? what : ", ");
-                text_printable(t, "%s (%llu instance%s)", member_text(set, "name"),
-                               (unsigned long long) instances, plural(instances));
-        }
-}
-
 static int secret_print_set(const JsonValue *answer) {
         uint64_t size = member_number(answer, "size"), version = member_number(answer, "version");
-        _cleanup_text_ Text t = {};
+        _cleanup_text_ Text t = {}, later = {};
+        const char *now = version == 1 ? "; units that waited start: " : "; restarts one by one: ";
 
         text_printable(&t, "%s: version %llu, %llu byte%s", member_text(answer, "name"),
                        (unsigned long long) version, (unsigned long long) size, plural(size));
-        secret_append_sets(&t, answer,
-                           version == 1 ? "; units that waited start: " : "; restarts one by one: ", true);
-        secret_append_sets(&t, answer, "; used at the next start: ", false);
+        JSON_EACH(set, json_value_member(answer, "usedBy")) {
+                bool restarts = streq(member_text(set, "onChange"), "restart");
+                uint64_t instances = member_number(set, "instances");
+
+                if (instances == 0)
+                        continue;
+                text_printable(restarts ? &t : &later, "%s%s (%llu instance%s)",
+                               restarts       ? now :
+                               later.size > 0 ? ", " :
+                                                "; used at the next start: ",
+                               member_text(set, "name"), (unsigned long long) instances, plural(instances));
+                if (restarts)
+                        now = ", ";
+        }
+        text_append(&t, text_chars(&later));
         output_words(&t, 2);
         return EXIT_DONE;
 }
@@ -146,29 +119,26 @@ static int secret_print_set(const JsonValue *answer) {
 static int secret_set(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(secret_wipe) Text value = {}, body = {};
         _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text path = {}, encoded = {};
+        _cleanup_text_ Text path = {};
         _cleanup_reply_ Reply reply = {};
         int r;
 
         if (n > 1)
                 return client_usage("secret set: a value is no argument, which every user of this host could "
                                     "read: give it on standard input, or in a file with --file=");
-        if (n != 1)
-                return client_usage("secret set: expected the name of a secret");
-        if (!secret_name_is_valid(args[0]))
+        if (n != 1 || !secret_name_is_valid(args[0]))
                 return client_usage(
-                        "secret set: a name has 1 to 64 letters, digits, '.', '_', '-', and begins "
-                        "with a letter or a digit");
+                        "secret set: expected the name of a secret: 1 to 64 letters, digits, '.', "
+                        "'_', '-', of which the first one is a letter or a digit");
         TRY_DONE(secret_read(c, args[0], &value));
         (void) text_reserve(&body, 2 * value.size + 4096); /* one that grows leaves copies */
         json_open(&body, NULL, '{');
         if (c->options.secret_units)
-                secret_add_units(&body, c->options.secret_units);
+                client_add_words(&body, "units", c->options.secret_units);
         json_begin(&body, "value");
         text_append_char(&body, '"');
         text_append_base64(&body, value.chars, value.size, false);
-        text_append_char(&body, '"');
-        json_close(&body, '}');
+        text_append(&body, "\"}");
         r = TRY_VERB(client_request(c, "PUT", client_path_of(&path, "/fleet/v1/secrets/", args[0], ""), &body,
                                     &reply, err),
                      err, "Failed to set secret %s: ", args[0]);
@@ -178,30 +148,24 @@ static int secret_set(Client *c, char **args, size_t n, Error *err) {
 
 /* -- ls -- */
 
-static void secret_append_uses(Text *t, const JsonValue *secret) {
-        if (member_bool(secret, "lost"))
-                text_append(t, "cannot be opened");
-        JSON_EACH(set, json_value_member(secret, "usedBy"))
-                text_printf(t, "%s%s: %llu of %llu run with it", t->size > 0 ? "; " : "",
-                            member_text(set, "name"), (unsigned long long) member_number(set, "current"),
-                            (unsigned long long) member_number(set, "instances"));
-}
-
 static void secret_add_row(Table *table, const JsonValue *secret) {
         _cleanup_text_ Text set = {}, units = {}, uses = {};
 
         append_clock(&set, member_number(secret, "set"), clock_real_ms(), true);
         JSON_EACH(item, json_value_member(secret, "units"))
                 text_printf(&units, "%s%s", item_i > 0 ? "," : "", json_value_string(item) ?: "");
-        secret_append_uses(&uses, secret);
+        if (member_bool(secret, "lost"))
+                text_append(&uses, "cannot be opened");
+        JSON_EACH(use, json_value_member(secret, "usedBy"))
+                text_printf(&uses, "%s%s: %llu of %llu run with it", uses.size > 0 ? "; " : "",
+                            member_text(use, "name"), (unsigned long long) member_number(use, "current"),
+                            (unsigned long long) member_number(use, "instances"));
         table_cell(table, "%s", member_text(secret, "name"));
         table_cell(table, "%llu", (unsigned long long) member_number(secret, "version"));
         table_cell(table, "%llu B", (unsigned long long) member_number(secret, "size"));
         table_add(table, &set);
         table_cell(table, "%s", member_text(secret, "by"));
-        if (units.size == 0)
-                text_append_char(&units, '*');
-        table_add(table, &units);
+        table_cell(table, "%s", units.size > 0 ? text_chars(&units) : "*");
         table_add(table, &uses);
 }
 
@@ -232,7 +196,7 @@ void secrets_print_all(Client *c) {
                        names.chars);
 }
 
-/* -- rm, get -- */
+/* -- rm -- */
 
 static int secret_remove(Client *c, char **args, size_t n, Error *err) {
         _cleanup_text_ Text path = {};
@@ -254,18 +218,11 @@ static int secret_remove(Client *c, char **args, size_t n, Error *err) {
         return EXIT_DONE;
 }
 
-static int secret_get(Client *c, char **args, size_t n, Error *err) {
-        return client_usage("secret get: no command prints a value; a unit gets it as a credential, by "
-                            "Secret=NAME in [X-Fleet]: man fleet-secrets");
-}
-
 static int secret_run(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *name;
                 VerbRun *run;
-        } secret_verbs[] = {
-                { "get", secret_get }, { "ls", secret_list }, { "rm", secret_remove }, { "set", secret_set }
-        };
+        } secret_verbs[] = { { "ls", secret_list }, { "rm", secret_remove }, { "set", secret_set } };
 
         if (n == 0)
                 return secret_list(c, args, n, err);
