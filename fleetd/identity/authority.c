@@ -9,7 +9,7 @@ static const AuthorityOpType types[] = {
         [AUTHORITY_JOIN] = { .step = authority_host_step, .refuse = authority_host_refuse },
         [AUTHORITY_RENEW] = { .step = authority_host_step, .refuse = authority_host_refuse },
         [AUTHORITY_USER] = { .needs_ca = true, .step = authority_user_step },
-        [AUTHORITY_KEY] = { .needs_ca = true, .step = authority_key_step },
+        [AUTHORITY_KEY] = { .needs_ca = true },
 };
 
 static void authority_step(AuthorityOp *op) {
@@ -22,8 +22,10 @@ static void authority_step(AuthorityOp *op) {
                 return;
         if (r < 0)
                 authority_op_fail(op, r, error_text(&err, r));
-        else
+        else if (type->step)
                 type->step(op);
+        else
+                authority_op_end(op, NULL);
 }
 
 static void authority_on_update(void *userdata) {

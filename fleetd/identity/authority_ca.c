@@ -105,10 +105,6 @@ int authority_need_ca(Authority *a, Error *err) {
         return error_set(err, -EAGAIN, "the leader has not created the CA of the cluster yet");
 }
 
-void authority_key_step(AuthorityOp *op) {
-        authority_op_end(op, NULL);
-}
-
 int authority_prepare_key(Authority *a, AuthorityDone *done, void *userdata, Error *err) {
         AuthorityOp *op;
 

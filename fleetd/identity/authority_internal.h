@@ -79,8 +79,8 @@ typedef struct AuthorityOp {
 } AuthorityOp;
 
 typedef struct AuthorityOpType {
-        bool needs_ca; /* it is created first if the cluster has none */
-        void (*step)(AuthorityOp *op);
+        bool needs_ca;                 /* it is created first if the cluster has none */
+        void (*step)(AuthorityOp *op); /* NULL: nothing else is to be done */
         void (*refuse)(AuthorityOp *op, int error, const char *message); /* NULL: requests of this host */
 } AuthorityOpType;
 
@@ -126,9 +126,8 @@ struct Authority {
         ListenerRequest listener;
         KeyDistribution keys;
         KeyStore *key_store;
-        bool failure_logged; /* of a change of keys */
-        /* Of the last deletion of former cluster keys: the key of the CA, and the first number in use. */
-        uint64_t keys_deleted_index, keys_deleted_below;
+        bool failure_logged;         /* of a change of keys */
+        uint64_t keys_deleted_below; /* the first cluster key in use at the last deletion of former ones */
         LIST_HEAD(, AuthorityOp) operations;
 };
 
@@ -167,7 +166,6 @@ void authority_answer_of(const Authority *a, const Text *certificate, Text *root
 /* Steps decide and write; they are called again after authority_op_again(). */
 void authority_token_step(AuthorityOp *op); /* authority_tokens.c */
 void authority_user_step(AuthorityOp *op);  /* authority_users.c */
-void authority_key_step(AuthorityOp *op);   /* authority_ca.c */
 void authority_secure_step(
         AuthorityOp *op);                  /* securing.c: write the setting when no host needs the key file */
 void authority_host_step(AuthorityOp *op); /* authority_hosts.c */

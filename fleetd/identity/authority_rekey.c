@@ -229,39 +229,23 @@ void authority_reseal(Authority *a) {
                 authority_log_failure(a, r, action, &err);
 }
 
-/* Return the number of the first cluster key in use. 'own': of secrets, only keys that this host has: another
- * one is lost, and keeps no later key. */
-static uint64_t authority_first_used(Authority *a, bool own) {
-        const Cluster *c = registry_cluster(a->registry);
-        uint64_t first = UINT64_MAX;
-
-        for (size_t i = 0; i < c->ca_keys->n; i++)
-                first = MIN(first, c->ca_keys->items[i].cluster_key);
-        for (const ClusterSecret *s = c->secrets; s; s = s->hh.next) {
-                _cleanup_cluster_key_ ClusterKey key = {};
-                uint64_t number = s->record.cluster_key;
-
-                if (number < first && (!own || key_store_read(a->key_store, number, &key, NULL) != -ENOENT))
-                        first = number;
-        }
-        return first;
-}
-
 void authority_delete_keys(Authority *a) {
         const Cluster *c = registry_cluster(a->registry);
-        uint64_t first;
+        uint64_t first = UINT64_MAX;
         Error err = {};
         int r;
 
         if (!c->ca_keys || c->ca_keys->n == 0 || cluster_has_unreadable(c, LAYOUT_SECRET) ||
             !registry_is_current(a->registry))
                 return;
-        first = authority_first_used(a, false);
-        if (c->ca_keys_index == a->keys_deleted_index && first == a->keys_deleted_below)
+        for (size_t i = 0; i < c->ca_keys->n; i++)
+                first = MIN(first, c->ca_keys->items[i].cluster_key);
+        for (const ClusterSecret *s = c->secrets; s; s = s->hh.next)
+                first = MIN(first, s->record.cluster_key);
+        if (first == a->keys_deleted_below)
                 return;
-        r = key_store_delete_below(a->key_store, authority_first_used(a, true), &err);
+        r = key_store_delete_below(a->key_store, first, &err);
         if (r < 0)
                 log_warning(((LogFields) { .error = r }), "%s", error_text(&err, r));
-        a->keys_deleted_index = c->ca_keys_index;
         a->keys_deleted_below = first;
 }

@@ -21,7 +21,6 @@ struct Inputs {
         Watcher *watcher;
         Resolver *resolver;
         Provider *provider; /* NULL: no agent */
-        uint64_t lost_ms;   /* no look at secrets whose key is lost before (secrets.c) */
 };
 
 /* -- secrets.c: of hosts with a replica -- */
@@ -37,7 +36,7 @@ int secret_seal(const ComponentHost *host, const char *name, const void *value, 
 int secret_open(const ComponentHost *host, const char *name, SecretRecord *ret, char **ret_value, Error *err);
 
 /* Write a secret, whose record was decided on the present cluster view and cluster key; NULL: delete it.
- * 'user' for the history. KV_COMPARE_FAILED: one of them has changed; decide again. */
+ * 'user' for the history. KV_COMPARE_FAILED: one of them has changed. */
 int secret_write(Registry *r, const char *name, const SecretRecord *record, const char *user,
                  RegistryDone done, void *userdata);
 /* Component.reseal: seal one secret with the present key; or record that its key is lost, or has returned. */

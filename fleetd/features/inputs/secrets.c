@@ -6,8 +6,6 @@
 #include "fleetd/identity/authority.h"
 #include "fleetd/registry/transaction.h"
 
-enum { SECRETS_LOST_MS = 10000 }; /* between two looks for keys that were lost */
-
 /* What a value is sealed for: a ciphertext fits no other cluster, name, version or patterns. A name has no
  * space; each pattern follows its size. */
 static void secret_context(const ComponentHost *host, const char *name, const SecretRecord *record,
@@ -30,63 +28,26 @@ static int secret_key(const ComponentHost *host, uint64_t number, ClusterKey *re
         return r == -EAGAIN || r == -ENOMEM || r >= 0 ? r : -ENOKEY;
 }
 
-static int secret_seal_with(const ComponentHost *host, const char *name, const ClusterKey *key,
-                            const void *value, size_t size, SecretRecord *record, Error *err) {
+int secret_seal(const ComponentHost *host, const char *name, const void *value, size_t size,
+                SecretRecord *record, Error *err) {
+        _cleanup_cluster_key_ ClusterKey key = {};
         _cleanup_text_ Text context = {}, sealed = {}, text = {};
         size_t n;
         int r;
 
-        secret_context(host, name, record, &context);
-        if (context.error < 0)
-                return error_set(err, -ENOMEM, "out of memory");
-        r = seal(key->bytes, context.chars, context.size, value, size, &sealed);
-        if (r < 0)
-                return error_set(err, r, "Failed to seal secret %s: %s", name, strerror(-r));
-        text_append_base64(&text, sealed.bytes, sealed.size, false);
-        if (sealed.error < 0 || text.error < 0)
-                return error_set(err, -ENOMEM, "out of memory");
-        record->cluster_key = key->number;
-        record->size = size;
-        record->lost = false;
-        record->sealed = text_take(&text, &n);
-        return 0;
-}
-
-int secret_seal(const ComponentHost *host, const char *name, const void *value, size_t size,
-                SecretRecord *record, Error *err) {
-        _cleanup_cluster_key_ ClusterKey key = {};
-
         TRY(secret_key(host, 0, &key, err));
-        return secret_seal_with(host, name, &key, value, size, record, err);
-}
-
-static int secret_open_with(const ComponentHost *host, const char *name, const ClusterKey *key,
-                            const SecretRecord *record, char **ret, Error *err) {
-        _cleanup_text_ Text context = {};
-        _cleanup_free_ char *sealed = NULL;
-        size_t sealed_size, size = 0;
-        char *value = NULL;
-        int r;
-
         secret_context(host, name, record, &context);
         r = context.error;
         if (r >= 0)
-                r = base64_decode(record->sealed ?: "", record->sealed ? strlen(record->sealed) : 0, &sealed,
-                                  &sealed_size);
-        if (r >= 0)
-                r = unseal(key->bytes, context.chars, context.size, sealed, sealed_size, &value, &size);
-        if (r >= 0 && size != record->size) {
-                tls_secret_free(value, size);
-                r = -EBADMSG;
-        }
-        if (r == -ENOMEM)
-                return error_set(err, r, "out of memory");
+                r = seal(key.bytes, context.chars, context.size, value, size, &sealed);
+        text_append_base64(&text, sealed.bytes, sealed.size, false);
+        r = MIN(MIN(r, sealed.error), text.error);
         if (r < 0)
-                return error_set(err, -EBADMSG,
-                                 "secret %s was not sealed with cluster key %" PRIu64 " of this "
-                                 "host, or has changed since",
-                                 name, key->number);
-        *ret = value;
+                return error_set(err, r, "Failed to seal secret %s: %s", name, strerror(-r));
+        record->cluster_key = key.number;
+        record->size = size;
+        record->lost = false;
+        record->sealed = text_take(&text, &n);
         return 0;
 }
 
@@ -95,50 +56,64 @@ static int secret_open_with(const ComponentHost *host, const char *name, const C
 typedef struct SecretRead {
         SecretRecord *record;
         Error *err;
-        int error;
 } SecretRead;
 
 static int secret_on_node(void *userdata, const KvNode *node) {
-        SecretRead *read = userdata;
+        const SecretRead *read = userdata;
 
-        read->error = node->dir ?
-                              -ENOENT :
-                              stored_secret_read(node->value.data, node->value.size, read->record, read->err);
-        return 0;
+        return stored_secret_read(node->value.data, node->value.size, read->record, read->err);
 }
 
-static int secret_read(KvStore *store, const char *name, SecretRecord *ret, Error *err) {
+static int secret_read(const ComponentHost *host, const char *name, SecretRecord *ret, Error *err) {
         SecretRead read = { .record = ret, .err = err };
         char path[LAYOUT_KEY_MAX];
+        int r = kv_local_get(host->store, kv_string(layout_key(path, LAYOUT_SECRET, name, NULL)),
+                             secret_on_node, &read);
+
+        if (r == -ENOENT)
+                return error_set(err, r, "secret %s is not set", name);
+        return r < 0 ? error_prefix(err, r, "secret %s", name) : 0;
+}
+
+/* Open the value of a record, and set its size. */
+static int secret_unseal(const ComponentHost *host, const char *name, SecretRecord *record, char **ret,
+                         Error *err) {
+        _cleanup_cluster_key_ ClusterKey key = {};
+        _cleanup_text_ Text context = {};
+        _cleanup_free_ char *sealed = NULL;
+        size_t sealed_size = 0, size = 0;
         int r;
 
-        r = kv_local_get(store, kv_string(layout_key(path, LAYOUT_SECRET, name, NULL)), secret_on_node,
-                         &read);
+        TRY(secret_key(host, record->cluster_key, &key, err));
+        secret_context(host, name, record, &context);
+        r = context.error;
+        if (r >= 0 && record->sealed)
+                r = base64_decode(record->sealed, strlen(record->sealed), &sealed, &sealed_size);
         if (r >= 0)
-                r = read.error;
-        if (r == -EBADMSG)
-                return error_prefix(err, r, "secret %s", name);
-        return r < 0 ? error_set(err, r, r == -ENOENT ? "secret %s is not set" : "Failed to read secret %s",
-                                 name) :
-                       0;
+                r = unseal(key.bytes, context.chars, context.size, sealed, sealed_size, ret, &size);
+        if (r == -ENOMEM)
+                return error_set(err, r, "out of memory");
+        if (r < 0)
+                return error_set(err, -EBADMSG,
+                                 "secret %s was not sealed with cluster key %" PRIu64
+                                 " of this host, or has changed since",
+                                 name, key.number);
+        record->size = size;
+        return 0;
 }
 
 int secret_open(const ComponentHost *host, const char *name, SecretRecord *ret, char **ret_value,
                 Error *err) {
-        _cleanup_cluster_key_ ClusterKey key = {};
         SecretRecord record = {};
         int r;
 
-        TRY(secret_read(host->store, name, &record, err));
-        r = secret_key(host, record.cluster_key, &key, err);
+        TRY(secret_read(host, name, &record, err));
+        r = secret_unseal(host, name, &record, ret_value, err);
         if (r >= 0)
-                r = secret_open_with(host, name, &key, &record, ret_value, err);
-        if (r < 0) {
+                *ret = record;
+        else
                 secret_record_done(&record);
-                return r;
-        }
-        *ret = record;
-        return 0;
+        return r;
 }
 
 static void secret_add(Transaction *t, const Cluster *c, const char *name, const SecretRecord *record) {
@@ -169,58 +144,44 @@ int secret_write(Registry *r, const char *name, const SecretRecord *record, cons
 /* -- After a change of the cluster key -- */
 
 /* Return 1 if the record is to be written; else 0 or an error. */
-static int secret_renew(const ComponentHost *host, const ClusterSecret *s, const ClusterKey *present,
-                        SecretRecord *record, Error *err) {
-        _cleanup_cluster_key_ ClusterKey former = {};
+static int secret_renew(const ComponentHost *host, const ClusterSecret *s, SecretRecord *record, Error *err) {
         char *value = NULL;
         int r;
 
-        r = authority_read_key(host->authority, s->record.cluster_key, &former, err);
-        if (r < 0 && (r != -ENOENT || s->record.lost))
-                return r == -ENOENT ? 0 : r; /* another error may end */
-        TRY(secret_read(host->store, s->name, record, err));
-        if (r >= 0)
-                r = secret_open_with(host, s->name, &former, record, &value, err);
-        if (r == -ENOENT || r == -EBADMSG) {
+        TRY(secret_read(host, s->name, record, err));
+        r = secret_unseal(host, s->name, record, &value, err);
+        if (r == -ENOKEY || r == -EBADMSG) {
                 record->lost = true;
                 return !s->record.lost;
         }
         if (r < 0)
                 return r;
         free(TAKE_PTR(record->sealed));
-        r = secret_seal_with(host, s->name, present, value, record->size, record, err);
+        r = secret_seal(host, s->name, value, record->size, record, err);
         tls_secret_free(value, record->size);
         return r < 0 ? r : 1;
 }
 
 int secrets_reseal(void *self, RegistryDone done, void *userdata, Error *err) {
-        Inputs *inputs = self;
-        const ComponentHost *host = inputs->host;
+        const ComponentHost *host = ((const Inputs *) self)->host;
         const Cluster *c = registry_cluster(host->registry);
-        uint64_t now_ms = loop_now_ms(host->io.loop);
-        bool looks = now_ms >= inputs->lost_ms;
-        _cleanup_cluster_key_ ClusterKey present = {};
         int r, failed = 0;
 
         for (const ClusterSecret *s = c->secrets; s; s = s->hh.next) {
+                _cleanup_cluster_key_ ClusterKey former = {};
                 _cleanup_transaction_ Transaction t = {};
                 _cleanup_(secret_record_done) SecretRecord record = {};
-                Error why = {};
 
-                if (s->record.cluster_key == c->ca_keys->items[0].cluster_key || (s->record.lost && !looks))
+                if (s->record.cluster_key == c->ca_keys->items[0].cluster_key ||
+                    (s->record.lost && secret_key(host, s->record.cluster_key, &former, NULL) == -ENOKEY))
                         continue;
-                if (present.number == 0)
-                        TRY(authority_read_key(host->authority, 0, &present, err));
-                r = secret_renew(host, s, &present, &record, &why);
-                if (r < 0 && failed == 0)
-                        failed = error_set(err, r, "%s", error_text(&why, r));
+                r = secret_renew(host, s, &record, err);
+                failed = MIN(failed, r);
                 if (r <= 0)
                         continue;
                 secret_add(&t, c, s->name, &record);
                 r = transaction_send(host->registry, &t, kv_leads(host->store), done, userdata);
                 return r < 0 ? error_set(err, r, "%s", strerror(-r)) : 1;
         }
-        if (looks)
-                inputs->lost_ms = now_ms + SECRETS_LOST_MS;
         return failed;
 }

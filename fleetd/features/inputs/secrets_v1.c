@@ -5,7 +5,6 @@
 #include "fleetd/engine/rollout_set.h"
 #include "fleetd/features/inputs/inputs_internal.h"
 #include "fleetd/identity/authority.h"
-#include "fleetd/registry/unit_order.h"
 
 enum {
         INPUTS_NEXT_SIZE = VERDICT_ARGS_SIZE + 32,
@@ -21,20 +20,8 @@ typedef struct SecretUse {
         uint64_t instances, current; /* assignments; those that run with the present content */
 } SecretUse;
 
-typedef struct SecretUses {
-        Named secret;
-        Named *sets; /* SecretUse */
-} SecretUses;
-
-static void secret_uses_clear(Named **uses) {
-        for (Named *n = *uses; n; n = n->hh.next)
-                named_clear(&((SecretUses *) n)->sets);
-        named_clear(uses);
-}
-
-static int secret_uses_add(Named **uses, const Cluster *c, const ClusterUnit *u, const char *secret) {
-        SecretUses *of = named_get(uses, secret, sizeof(*of));
-        SecretUse *use = of ? named_get(&of->sets, rollout_head(c, u)->name, sizeof(*use)) : NULL;
+static int secret_uses_add(Named **uses, const Cluster *c, const ClusterUnit *u) {
+        SecretUse *use = named_get(uses, rollout_head(c, u)->name, sizeof(*use));
         const ClusterAssignment *a;
 
         if (!use)
@@ -48,33 +35,18 @@ static int secret_uses_add(Named **uses, const Cluster *c, const ClusterUnit *u,
         return 0;
 }
 
-/* Find the units that name a secret, or any ('secret' NULL), by secrets. The caller clears *ret, also after
- * an error. */
-static int secret_uses_find(const Cluster *c, const char *secret, Named **ret) {
-        const ClusterUnit *u;
-        UnitPosition at = {};
-
-        while ((u = unit_order_next(&c->by_name, &at))) {
-                const Names *names = u->unit ? &u->unit->placement.inputs.secrets : &(const Names) {};
-
-                for (size_t i = 0; i < names->n; i++) {
-                        size_t first = 0; /* a secret may be several credentials */
-
-                        while (!streq(names->items[first], names->items[i]))
-                                first++;
-                        if (first == i && (!secret || streq(secret, names->items[i])))
-                                TRY(secret_uses_add(ret, c, u, names->items[i]));
-                }
-        }
-        return 0;
-}
-
-static void secret_uses_write(Text *t, const Named *uses, const char *secret) {
+static void secret_uses_write(Text *t, const Cluster *c, const char *secret) {
         static const char *const words[_ON_CHANGE_MAX] = { "none", "reload", "restart" };
-        const SecretUses *of = named_find(uses, secret);
+        const Pattern *users = patterns_find(&c->rules[CLUSTER_SECRETS], secret);
         size_t list = json_open_list(t, "usedBy");
+        Named *uses = NULL;
 
-        for (const Named *n = of ? of->sets : NULL; n; n = n->hh.next) {
+        /* A unit may have the secret as several credentials. */
+        for (size_t i = 0; users && i < users->n; i++)
+                if ((i == 0 || users->units[i] != users->units[i - 1]) &&
+                    secret_uses_add(&uses, c, users->units[i]) < 0)
+                        t->error = -ENOMEM;
+        for (const Named *n = uses; n; n = n->hh.next) {
                 const SecretUse *use = (const SecretUse *) n;
 
                 json_open(t, NULL, '{');
@@ -85,61 +57,32 @@ static void secret_uses_write(Text *t, const Named *uses, const char *secret) {
                 json_close(t, '}');
         }
         json_close_list(t, list);
+        named_clear(&uses);
 }
 
 /* -- List -- */
 
-static int secret_compare(const void *a, const void *b) {
-        return strcmp((*(const ClusterSecret *const *) a)->name, (*(const ClusterSecret *const *) b)->name);
-}
-
-/* Return all secrets by their names, borrowed. The caller frees the array; NULL without memory. */
-static const ClusterSecret **secrets_sorted(const Cluster *c, size_t *ret_n) {
-        const ClusterSecret **sorted = NEW0(const ClusterSecret *, HASH_COUNT(c->secrets) + 1);
-
-        *ret_n = 0;
-        for (const ClusterSecret *s = sorted ? c->secrets : NULL; s; s = s->hh.next)
-                sorted[(*ret_n)++] = s;
-        if (sorted)
-                qsort(sorted, *ret_n, sizeof(*sorted), secret_compare);
-        return sorted;
-}
-
-static void secrets_write(Text *t, const ClusterSecret *s, const Named *uses) {
-        const SecretRecord *r = &s->record;
+static void secret_write_item(Text *t, const Cluster *c, const ClusterNamed *secret) {
+        const SecretRecord *r = (const SecretRecord *) secret->record;
         size_t list;
 
         json_open(t, NULL, '{');
         json_add_string(t, "by", r->by);
         json_add_bool(t, "lost", r->lost);
-        json_add_string(t, "name", s->name);
+        json_add_string(t, "name", secret->name);
         json_add_u64(t, "set", r->set_ms);
         json_add_u64(t, "size", r->size);
         list = json_open_list(t, "units");
         for (size_t i = 0; i < r->n_units; i++)
                 json_add_item(t, r->units[i]);
         json_close_list(t, list);
-        secret_uses_write(t, uses, s->name);
+        secret_uses_write(t, c, secret->name);
         json_add_u64(t, "version", r->version);
         json_close(t, '}');
 }
 
 static unsigned secrets_list_handle(Request *request, Error *err) {
-        const Cluster *c = request_cluster(request);
-        _cleanup_(secret_uses_clear) Named *uses = NULL;
-        size_t n = 0;
-        _cleanup_free_ const ClusterSecret **sorted = secrets_sorted(c, &n);
-        _cleanup_text_ Text t = {};
-
-        if (!sorted || (n > 0 && secret_uses_find(c, NULL, &uses) < 0))
-                return error_set(err, 500, "out of memory");
-        json_open(&t, NULL, '{');
-        json_open(&t, "secrets", '[');
-        for (size_t i = 0; i < n; i++)
-                secrets_write(&t, sorted[i], uses);
-        json_close(&t, ']');
-        json_close(&t, '}');
-        return request_answer_json(request, 200, &t);
+        return request_answer_named(request, "secrets", LAYOUT_SECRET, secret_write_item);
 }
 
 /* -- Set -- */
@@ -148,9 +91,8 @@ static unsigned secrets_list_handle(Request *request, Error *err) {
 typedef struct SecretSet {
         char *value; /* owned; wiped at the end */
         size_t size;
-        char (*units)[UNIT_NAME_MAX + 1]; /* owned */
+        char (*units)[UNIT_NAME_MAX + 1]; /* owned; none: those of the former version stay */
         size_t n_units;
-        bool has_units; /* else those of the former version stay */
         uint64_t version;
 } SecretSet;
 
@@ -168,60 +110,43 @@ static void secret_wipe(const void *bytes, size_t size) {
         explicit_bzero((void *) (uintptr_t) bytes, size);
 }
 
-static int secret_read_value(const JsonValue *member, void *field, Error *err) {
-        SecretSet *set = container_of((char **) field, SecretSet, value);
-        const char *text = json_value_string(member);
-        size_t size = text ? strlen(text) : 0;
-        int r = -EINVAL;
-
-        if (size > 0 && size <= (SECRET_SIZE_MAX + 2) / 3 * 4)
-                r = base64_decode(text, size, &set->value, &set->size);
-        secret_wipe(text, size);
-        if (r == -ENOMEM)
-                return r;
-        return r >= 0 && set->size > 0 && set->size <= SECRET_SIZE_MAX ?
-                       0 :
-                       error_set(err, -EINVAL, "value: expected 1 byte to 64 KiB in base64");
-}
-
-/* Read and wipe the body. Return 0, or the status of an error. */
-static unsigned secret_set_begin(Request *request, Error *err) {
+/* Read and wipe the body. */
+static int secret_set_read(Request *request, Error *err) {
         static const JsonList units = { .size = UNIT_NAME_MAX + 1,
                                         .max = SECRET_UNITS_MAX,
                                         .n = offsetof(SecretSet, n_units),
                                         .owned = true,
                                         .is_valid = secret_pattern_is_valid };
         static const JsonField fields[] = {
-                /* The first one: it is wiped in any case. */
-                { "value", JSON_FIELD_OTHER, offsetof(SecretSet, value), .read = secret_read_value },
                 { "units", JSON_FIELD_LIST, offsetof(SecretSet, units), .list = &units },
         };
         SecretSet *set = NEW0(SecretSet, 1);
         _cleanup_json_ JsonValue *root = NULL;
+        const char *text;
+        size_t size;
         int r;
 
         if (!set)
-                return error_set(err, 500, "out of memory");
+                return -ENOMEM;
         request->state = set;
         request->on_end = secret_set_on_end;
-        if (!secret_name_is_valid(request->rest))
-                r = error_set(err, -EINVAL,
-                              "the name of a secret has 1 to %d letters, digits, '.', '_', '-', and begins "
-                              "with a letter or a digit",
-                              SECRET_NAME_MAX);
-        else
-                r = json_object_parse(request->http->body, request->http->body_size, &root, err);
+        r = json_object_parse(request->http->body, request->http->body_size, &root, err);
+        text = json_value_string(json_value_member(root, "value")) ?: "";
+        size = strlen(text);
         if (r >= 0)
                 r = json_read_fields(root, JSON_FIELDS(fields), set, err);
-        set->has_units = json_value_member(root, "units");
+        if (r >= 0 && size <= (SECRET_SIZE_MAX + 2) / 3 * 4)
+                r = base64_decode(text, size, &set->value, &set->size);
+        if (r == -EINVAL || (r >= 0 && (set->size == 0 || set->size > SECRET_SIZE_MAX)))
+                r = error_set(err, -EINVAL, "value: expected 1 byte to 64 KiB in base64");
+        secret_wipe(text, size);
         secret_wipe(request->http->body, request->http->body_size);
-        return r < 0 ? request_body_refused(r, err) : 0;
+        return r;
 }
 
 static void secret_set_on_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Request *request = userdata;
         const SecretSet *set = request->state;
-        _cleanup_(secret_uses_clear) Named *uses = NULL;
         _cleanup_text_ Text t = {};
 
         if (status != KV_OK) {
@@ -229,11 +154,10 @@ static void secret_set_on_written(void *userdata, KvStatus status, const char *m
                 return;
         }
         request->changing = false;
-        t.error = secret_uses_find(request_cluster(request), request->rest, &uses);
         json_open(&t, NULL, '{');
         json_add_string(&t, "name", request->rest);
         json_add_u64(&t, "size", set->size);
-        secret_uses_write(&t, uses, request->rest);
+        secret_uses_write(&t, request_cluster(request), request->rest);
         json_add_u64(&t, "version", set->version);
         json_close(&t, '}');
         request_answer_json(request, 200, &t);
@@ -242,14 +166,17 @@ static void secret_set_on_written(void *userdata, KvStatus status, const char *m
 /* Seal the value, and write it. */
 static unsigned secret_set_write(Request *request, Error *err) {
         const ClusterSecret *former = cluster_secret(request_cluster(request), request->rest);
-        const SecretRecord none = {}, *before = former ? &former->record : &none;
         SecretSet *set = request->state;
         SecretRecord record = { .set_ms = loop_wall_ms(request->api->loop),
-                                .units = set->has_units ? set->units : before->units,
-                                .n_units = set->has_units ? set->n_units : before->n_units,
-                                .version = before->version + 1 };
+                                .units = set->units,
+                                .n_units = set->n_units,
+                                .version = former ? former->record.version + 1 : 1 };
         int r;
 
+        if (former && set->n_units == 0) {
+                record.units = former->record.units;
+                record.n_units = former->record.n_units;
+        }
         snprintf(record.by, sizeof(record.by), "%s", request_user(request));
         r = secret_seal(request->api->host, request->rest, set->value, set->size, &record, err);
         if (r < 0)
@@ -266,11 +193,9 @@ static void secret_set_on_key(void *userdata, int error, const char *message, co
         Error err = {};
         unsigned status;
 
-        if (error < 0) {
+        if (error < 0)
                 error_set(&err, error, "%s", message);
-                status = authority_refused(error, &err);
-        } else
-                status = secret_set_write(request, &err);
+        status = error < 0 ? authority_refused(error, &err) : secret_set_write(request, &err);
         if (status > 0)
                 request_error(request, status, "%s", err.message);
 }
@@ -278,14 +203,10 @@ static void secret_set_on_key(void *userdata, int error, const char *message, co
 /* Return whether this member lacks the cluster key: the leader seals in its place. */
 static bool secret_set_is_for_leader(const Request *request) {
         const ComponentHost *host = request->api->host;
-        const Cluster *c = request_cluster(request);
         _cleanup_cluster_key_ ClusterKey key = {};
-        int r;
+        int r = authority_read_key(host->authority, 0, &key, NULL);
 
-        if (!c->ca_keys || request->origin || kv_leads(host->store) > 0)
-                return false;
-        r = authority_read_key(host->authority, 0, &key, NULL);
-        return r < 0 && r != -EAGAIN && r != -ENOMEM;
+        return r < 0 && r != -EAGAIN && !request->origin && kv_leads(host->store) == 0;
 }
 
 /* Refuse what this program may not change. */
@@ -300,47 +221,49 @@ static bool secret_is_refused(const Request *request, Error *err) {
         return err->message[0];
 }
 
-/* If another request sets the secret meanwhile, the handler runs again, and the later one of both has the
- * next version. */
+/* If another request changes the secret meanwhile, this runs again. */
 static unsigned secret_put_handle(Request *request, Error *err) {
-        unsigned status = 0;
-        int r;
+        Authority *authority = request->api->host->authority;
+        int r = 0;
 
         if (secret_is_refused(request, err))
                 return 409;
+        if (!secret_name_is_valid(request->rest))
+                return error_set(
+                        err, 400,
+                        "the name of a secret has 1 to %d letters, digits, '.', '_', '-', and begins "
+                        "with a letter or a digit",
+                        SECRET_NAME_MAX);
         if (!request->state && secret_set_is_for_leader(request)) {
                 forward_request(request);
                 return 0;
         }
         if (!request->state)
-                status = secret_set_begin(request, err);
-        if (status > 0)
-                return status;
-        r = authority_prepare_key(request->api->host->authority, secret_set_on_key, request, err);
+                r = secret_set_read(request, err);
+        if (r < 0)
+                return request_body_refused(r, err);
+        r = authority_prepare_key(authority, secret_set_on_key, request, err);
         return r < 0 ? authority_refused(r, err) : 0;
 }
 
 /* -- Remove -- */
 
 static unsigned secret_delete_handle(Request *request, Error *err) {
-        const ClusterSecret *s = cluster_secret(request_cluster(request), request->rest);
-        _cleanup_(secret_uses_clear) Named *uses = NULL;
+        const Cluster *c = request_cluster(request);
+        const char *name = request->rest;
+        const Pattern *users = patterns_find(&c->rules[CLUSTER_SECRETS], name);
 
         if (secret_is_refused(request, err))
                 return 409;
-        if (!s)
-                return error_set(err, 404, "secret %.64s is not set", request->rest);
-        if (!same_string(request_parameter(request, "force"), "true")) {
-                if (secret_uses_find(request_cluster(request), s->name, &uses) < 0)
-                        return error_set(err, 500, "out of memory");
-                if (uses)
-                        return error_set(err, 409,
-                                         "%s names it: its instances would not start again; to remove it "
-                                         "nevertheless: fleetctl secret rm --force %s",
-                                         ((const SecretUses *) uses)->sets->name, s->name);
-        }
+        if (!cluster_secret(c, name))
+                return error_set(err, 404, "secret %.64s is not set", name);
+        if (users && !same_string(request_parameter(request, "force"), "true"))
+                return error_set(err, 409,
+                                 "%s names it: its instances would not start again; to remove it "
+                                 "nevertheless: fleetctl secret rm --force %s",
+                                 rollout_head(c, users->units[0])->name, name);
         return change_sent(request, "the secret",
-                           secret_write(request_registry(request), s->name, NULL, request_user(request),
+                           secret_write(request_registry(request), name, NULL, request_user(request),
                                         change_on_decided, request));
 }
 
@@ -407,24 +330,18 @@ static bool inputs_find_problem(ProblemSearch *s, const ProblemRow *row) {
 }
 
 static bool secrets_find_lost(ProblemSearch *s, const ProblemRow *row) {
-        size_t n = 0, n_lost = 0;
-        _cleanup_free_ const ClusterSecret **sorted = secrets_sorted(s->cluster, &n);
+        size_t n = 0;
         _cleanup_text_ Text names = {};
 
-        if (!sorted)
-                s->list.error = -ENOMEM;
-        for (size_t i = 0; i < n; i++)
-                if (sorted[i]->record.lost && ++n_lost <= SECRETS_LISTED_MAX)
-                        text_printf(&names, "%s%s", n_lost > 1 ? ", " : "", sorted[i]->name);
-        if (n_lost == 0)
-                return false;
+        for (const ClusterSecret *x = s->cluster->secrets; x; x = x->hh.next)
+                if (x->record.lost && ++n <= SECRETS_LISTED_MAX)
+                        text_printf(&names, "%s%s", n > 1 ? ", " : "", x->name);
         s->what.error = MIN(s->what.error, names.error);
-        return problems_add(
-                s, row,
-                "%zu secret%s cannot be opened: %s%s; restore again with --cluster-key=FILE, or set "
-                "%s again",
-                n_lost, n_lost == 1 ? "" : "s", text_chars(&names), n_lost > SECRETS_LISTED_MAX ? ", …" : "",
-                n_lost == 1 ? "it" : "them");
+        return n > 0 && problems_add(s, row,
+                                     "%zu secret%s cannot be opened: %s%s; restore again with "
+                                     "--cluster-key=FILE, or set %s again",
+                                     n, plural(n), text_chars(&names), n > SECRETS_LISTED_MAX ? ", …" : "",
+                                     n == 1 ? "it" : "them");
 }
 
 const ProblemRow inputs_problems[] = {
