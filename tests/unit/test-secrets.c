@@ -452,7 +452,7 @@ static void a_secret_whose_key_is_lost_is_a_problem(void **state) {
         HOST_UNTIL(f->host, seen(f, "a")->lost && seen(f, "b")->lost);
         assert_int_equal(open_fails(f, "a"), -ENOKEY);
         assert_int_equal(ask(f, "GET", "/fleet/v1/secrets", ""), 200);
-        assert_says(f, "\"lost\":true,\"name\":\"a\"");
+        assert_says(f, "\"name\":\"a\",\"by\":\"root@alpha\",\"clusterKey\":1,\"lost\":true");
         assert_int_equal(ask(f, "GET", "/fleet/v1/problems", ""), 200);
         assert_says(f, "2 secrets cannot be opened: a, b; restore again with --cluster-key=FILE, or set them "
                        "again");

@@ -63,21 +63,10 @@ static void secret_uses_write(Text *t, const Cluster *c, const char *secret) {
 /* -- List -- */
 
 static void secret_write_item(Text *t, const Cluster *c, const ClusterNamed *secret) {
-        const SecretRecord *r = (const SecretRecord *) secret->record;
-        size_t list;
-
         json_open(t, NULL, '{');
-        json_add_string(t, "by", r->by);
-        json_add_bool(t, "lost", r->lost);
         json_add_string(t, "name", secret->name);
-        json_add_u64(t, "set", r->set_ms);
-        json_add_u64(t, "size", r->size);
-        list = json_open_list(t, "units");
-        for (size_t i = 0; i < r->n_units; i++)
-                json_add_item(t, r->units[i]);
-        json_close_list(t, list);
         secret_uses_write(t, c, secret->name);
-        json_add_u64(t, "version", r->version);
+        json_write_fields(t, secret_record.fields, secret_record.n_fields, secret->record);
         json_close(t, '}');
 }
 
