@@ -6,7 +6,7 @@
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward_frames.h"
 #include "fleetd/api/request.h"
-#include "fleetd/features/inputs/frames.h"
+#include "fleetd/features/inputs/content_bytes.h"
 #include "kvstore/remote_frames.h"
 #include "kvstore/result_frame.h"
 #include "tests/lib/commands.h"
@@ -1032,23 +1032,24 @@ static void a_plan_is_made_in_steps_and_each_sender_has_a_pace(void **state) {
 
 /* Return the status of the answer, or -ENOENT. */
 static int ask_for_content(QuietPeer *h, const char *unit, const char *hash) {
-        InputsRequest request = { .number = (uint32_t) ++number,
-                                  .unit = (char *) unit,
-                                  .hash = (char *) hash };
         _cleanup_writer_ Writer w = {};
         InputsStatus status;
         Resolved resolved;
-        InputsPart part;
         Frame f;
 
-        inputs_request_write(&request, &w);
+        write_u8(&w, 1);
+        write_u32(&w, ++number);
+        write_string(&w, unit);
+        write_string(&w, hash);
+        write_u64(&w, 0);
         assert_true(quiet_peer_send(h, PEER_INPUTS, w.bytes, w.size));
         while (quiet_peer_receive(&h->asking, &f)) {
                 if (f.type != PEER_INPUTS_PART)
                         continue;
-                assert_int_equal(inputs_part_read(f.payload, f.size, &part), 0);
-                assert_int_equal(part.left, 0);
-                assert_int_equal(inputs_answer_read(part.bytes.data, part.bytes.size, &status, &resolved), 0);
+                assert_true(f.size > INPUTS_PART_HEAD && f.size < 4096);
+                assert_int_equal(inputs_answer_read(f.payload + INPUTS_PART_HEAD, f.size - INPUTS_PART_HEAD,
+                                                    &status, &resolved),
+                                 0);
                 content_done(&resolved.content);
                 return (int) status;
         }

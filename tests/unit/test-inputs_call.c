@@ -2,7 +2,7 @@
  * what the tree has (resolver_read()). */
 
 #include "tests/lib/test.h"
-#include "fleetd/features/inputs/frames.h"
+#include "fleetd/features/inputs/content_bytes.h"
 #include "kvstore/remote_frames.h"
 #include "tests/lib/commands.h"
 #include "tests/lib/quiet_peer.h"
@@ -51,7 +51,6 @@ int __wrap_resolver_read(const ComponentHost *host, const char *unit, const Inpu
         tree.n_values++;
         if (tree.problem != VERDICT_NONE) {
                 verdict_set(&c->problem, tree.problem, "%s" VERDICT_NEXT "%s", "db", "no key");
-                c->waits = true;
                 return 0;
         }
         snprintf(c->digest, sizeof(c->digest), "0a1b");
@@ -114,7 +113,6 @@ typedef struct Result {
         bool resolved;
         uint64_t index;
         VerdictCode problem;
-        bool waits;
         char text[256]; /* "NAME=VALUE " of all but large values */
         size_t n_large;
 } Result;
@@ -134,7 +132,6 @@ static void result_take(Result *result, const Resolved *r) {
         result->resolved = true;
         result->index = r->index;
         result->problem = r->content.problem.code;
-        result->waits = r->content.waits;
         result_add(result, r->content.credentials, r->content.n_credentials);
         result_add(result, r->content.variables, r->content.n_variables);
         result_add(result, r->content.files, r->content.n_files);
@@ -249,10 +246,11 @@ static int teardown(void **state) {
 static void request_of(const char *unit, const char *hash, uint64_t index, Writer *w) {
         static uint32_t number;
 
-        inputs_request_write(
-                &(InputsRequest) {
-                        .number = ++number, .unit = (char *) unit, .hash = (char *) hash, .index = index },
-                w);
+        write_u8(w, 1);
+        write_u32(w, ++number);
+        write_string(w, unit);
+        write_string(w, hash);
+        write_u64(w, index);
         assert_int_equal(w->error, 0);
 }
 
@@ -261,7 +259,6 @@ static int take_answer(Result *ret, size_t *ret_parts) {
         _cleanup_writer_ Writer answer = {};
         InputsStatus status;
         Resolved resolved;
-        InputsPart part = {};
         Frame f;
 
         *ret = (Result) {};
@@ -269,10 +266,10 @@ static int take_answer(Result *ret, size_t *ret_parts) {
         while (quiet_peer_receive(&h->asking, &f)) {
                 if (f.type != PEER_INPUTS_PART)
                         continue;
-                assert_int_equal(inputs_part_read(f.payload, f.size, &part), 0);
-                write_raw(&answer, part.bytes.data, part.bytes.size);
+                assert_true(f.size >= INPUTS_PART_HEAD && f.size <= 4096);
+                write_raw(&answer, f.payload + INPUTS_PART_HEAD, f.size - INPUTS_PART_HEAD);
                 ++*ret_parts;
-                if (part.left > 0)
+                if (f.size - INPUTS_PART_HEAD == INPUTS_PART_MAX)
                         continue;
                 assert_int_equal(inputs_answer_read(answer.bytes, answer.size, &status, &resolved), 0);
                 if (status == INPUTS_RESOLVED)
@@ -413,7 +410,6 @@ static void a_replica_says_that_it_is_behind_or_has_no_key(void **state) {
         tree.problem = VERDICT_AWAITS_SECRET;
         assert_int_equal(ask("a.service", hash, 1, &result), INPUTS_RESOLVED);
         assert_int_equal(result.problem, VERDICT_AWAITS_SECRET);
-        assert_true(result.waits);
         assert_string_equal(result.text, "");
 }
 
@@ -456,34 +452,23 @@ static void a_host_that_takes_nothing_gets_no_further_content(void **state) {
         assert_int_equal(ask("a.service", hash_of("a.service"), 1, &result), INPUTS_RESOLVED);
 }
 
-static void requests_wait_for_a_turn_with_budget(void **state) {
+static void without_budget_one_request_of_a_turn_is_answered(void **state) {
+        unsigned n_reads = 0, n_behind = 0;
         _cleanup_writer_ Writer w = {};
-        unsigned n = 0;
         Result result;
         size_t parts;
+        int status;
 
         without_budget = true;
         request_of("a.service", hash_of("a.service"), 1, &w);
         for (unsigned i = 0; i < 5; i++)
                 quiet_peer_put_on(&h->asking, PEER_INPUTS, w.bytes, w.size);
-        assert_int_equal(tree.n_reads, 0);
-        for (unsigned n_reads = 0; loop_run_due(&h->loop, 1) || tree.n_reads < 5; n_reads = tree.n_reads)
-                assert_true(tree.n_reads <= n_reads + 1);
-        while (take_answer(&result, &parts) == INPUTS_RESOLVED)
-                n++;
-        assert_int_equal(n, 5);
-}
-
-static void requests_of_a_session_that_ends_are_dropped(void **state) {
-        _cleanup_writer_ Writer w = {};
-
-        without_budget = true;
-        request_of("a.service", hash_of("a.service"), 1, &w);
-        for (unsigned i = 0; i < 5; i++)
-                quiet_peer_put_on(&h->asking, PEER_INPUTS, w.bytes, w.size);
-        quiet_peer_hang_up(h);
         quiet_peer_run(h);
-        assert_true(tree.n_reads <= 1);
+        for (; (status = take_answer(&result, &parts)) >= 0; n_reads += status == INPUTS_RESOLVED)
+                n_behind += status == INPUTS_BEHIND;
+        assert_true(n_reads >= 1 && n_behind >= 1);
+        assert_int_equal(n_reads + n_behind, 5);
+        assert_int_equal(n_reads, tree.n_reads);
 }
 
 static void a_request_that_is_cut_or_too_long_is_dropped(void **state) {
@@ -526,7 +511,9 @@ static void a_host_with_a_replica_reads_its_own_tree(void **state) {
         assert_int_equal(tree.n_values, 0);
 
         begin("b.service", TEXT("other"), kv_index(h->store) + FUTURE, &one);
+        quiet_peer_run(h);
         begin("a.service", TEXT("db"), 1, &two); /* of the other host */
+        quiet_peer_run(h);
         begin("c.service", TEXT("db"), 1, &three);
         quiet_peer_run(h);
         assert_true(one.n == 1 && two.n == 1 && three.n == 1);
@@ -566,31 +553,36 @@ static int attached_setup(void **state) {
         return 0;
 }
 
-/* Take the next request that the host has sent; false: there is none. */
-static bool take_request(QuietPeerWire *wire, InputsRequest *ret) {
+/* Take the next request that the host has sent. Return its number, or 0. */
+static uint32_t take_request(QuietPeerWire *wire, const char *unit, uint64_t index) {
         Frame f;
 
         while (quiet_peer_receive(wire, &f))
                 if (f.type == PEER_INPUTS) {
-                        assert_int_equal(inputs_request_read(f.payload, f.size, ret), 0);
-                        return true;
+                        Reader r = reader_over(f.payload, f.size);
+                        uint8_t version = read_u8(&r);
+                        uint32_t number = read_u32(&r);
+                        _cleanup_free_ char *name = read_string(&r, UNIT_NAME_MAX),
+                                            *hash = read_string(&r, UNIT_HASH_SIZE - 1);
+
+                        assert_int_equal(version, 1);
+                        assert_string_equal(name, unit);
+                        assert_int_equal(strlen(hash), UNIT_HASH_SIZE - 1);
+                        assert_int_equal(read_u64(&r), index);
+                        assert_int_equal(reader_end(&r), 0);
+                        return number;
                 }
-        return false;
+        return 0;
 }
 
 /* Begin a call, and return the number of its request. */
 static uint32_t begin_call(const char *unit, uint64_t index, Result *result) {
-        InputsRequest request = {};
         uint32_t number;
 
         begin(unit, TEXT("db"), index, result);
         quiet_peer_run(h);
-        assert_true(take_request(&h->asked, &request));
-        assert_string_equal(request.unit, unit);
-        assert_int_equal(request.index, index);
-        assert_int_equal(strlen(request.hash), UNIT_HASH_SIZE - 1);
-        number = request.number;
-        inputs_request_done(&request);
+        number = take_request(&h->asked, unit, index);
+        assert_true(number > 0);
         return number;
 }
 
@@ -609,18 +601,25 @@ static void answer_with(InputsStatus status, uint64_t index, const char *file, W
         inputs_answer_write(status, &resolved, w);
 }
 
-static void says_part(uint32_t number, uint32_t left, const void *bytes, size_t size) {
+static void says_part(uint32_t number, const void *bytes, size_t size) {
         Writer w = {};
 
-        inputs_part_write(&(InputsPart) { .number = number, .left = left, .bytes = { bytes, size } }, &w);
+        write_u32(&w, number);
+        write_raw(&w, bytes, size);
         says(&h->asked, PEER_INPUTS_PART, &w);
+}
+
+/* In parts as a replica sends them. */
+static void says_answer(uint32_t number, const Writer *w) {
+        for (size_t at = 0; at <= w->size; at += INPUTS_PART_MAX)
+                says_part(number, w->bytes + at, MIN(w->size - at, (size_t) INPUTS_PART_MAX));
 }
 
 static void says_status(uint32_t number, InputsStatus status) {
         _cleanup_writer_ Writer w = {};
 
         answer_with(status, 0, "a", &w);
-        says_part(number, 0, w.bytes, w.size);
+        says_part(number, w.bytes, w.size);
 }
 
 static void assert_not_now(const char *unit) {
@@ -631,22 +630,19 @@ static void assert_not_now(const char *unit) {
         assert_int_equal(resolver_begin(resolver, text, 1, on_resolved, &result), -EAGAIN);
 }
 
-static void an_attached_host_gets_the_content_in_any_parts(void **state) {
-        _cleanup_writer_ Writer w = {};
-
-        answer_with(INPUTS_RESOLVED, 7, "a/b.conf", &w);
-        for (size_t n = 1; n <= w.size; n += 13) {
+/* Of sizes around those of one and of two parts. */
+static void an_attached_host_gets_the_content_in_parts(void **state) {
+        for (size_t size = 1; size <= 2 * INPUTS_PART_MAX; size += size % 4000 < 3900 ? 650 : 1) {
+                ContentItem file = { "x", large, size };
+                Resolved resolved = { .index = 7, .content = { .files = &file, .n_files = 1 } };
+                _cleanup_writer_ Writer w = {};
                 Result result;
                 uint32_t number = begin_call("a.service", 7, &result);
 
-                for (size_t at = 0; at < w.size; at += n) {
-                        size_t size = MIN(n, w.size - at);
-
-                        assert_int_equal(result.n, 0);
-                        says_part(number, (uint32_t) (w.size - at - size), w.bytes + at, size);
-                }
-                assert_int_equal(result.n, 1);
-                assert_string_equal(result.text, ALL("db"));
+                inputs_answer_write(INPUTS_RESOLVED, &resolved, &w);
+                says_answer(number, &w);
+                assert_true(result.n == 1 && result.resolved);
+                assert_int_equal(strlen(result.text), MIN(size + 3, sizeof(result.text) - 1));
                 assert_int_equal(result.index, 7);
                 assert_int_equal(tree.n_reads, 0);
         }
@@ -666,7 +662,7 @@ static void an_answer_with_an_invalid_name_gives_no_content(void **state) {
                 quiet_peer_pass(h, 1000);
                 number = begin_call("a.service", 1, &result);
                 answer_with(INPUTS_RESOLVED, 7, names[i], &w);
-                says_part(number, 0, w.bytes, w.size);
+                says_part(number, w.bytes, w.size);
                 assert_true(result.n == 1 && !result.resolved);
         }
 }
@@ -679,32 +675,34 @@ static void an_answer_that_is_cut_older_or_forged_gives_no_content(void **state)
         answer_with(INPUTS_RESOLVED, 7, "a", &w);
         for (size_t size = 1; size < w.size; size++) {
                 number = begin_call("a.service", 1, &result);
-                says_part(number, 0, w.bytes, size);
+                says_part(number, w.bytes, size);
                 assert_true(result.n == 1 && !result.resolved);
                 quiet_peer_pass(h, 1000);
         }
         /* Older than what the host has seen. */
         number = begin_call("a.service", 8, &result);
-        says_part(number, 0, w.bytes, w.size);
+        says_part(number, w.bytes, w.size);
         assert_true(result.n == 1 && !result.resolved);
         quiet_peer_pass(h, 1000);
-        /* More than there can be, and another size than before. */
+        /* More than there can be. */
         number = begin_call("a.service", 1, &result);
-        says_part(number, UINT32_MAX, w.bytes, w.size);
+        for (size_t size = 0; size < CONTENT_BYTES_MAX; size += INPUTS_PART_MAX) {
+                assert_int_equal(result.n, 0);
+                says_part(number, large, INPUTS_PART_MAX);
+        }
         assert_true(result.n == 1 && !result.resolved);
         quiet_peer_pass(h, 1000);
         number = begin_call("a.service", 1, &result);
-        says_part(number, 10, w.bytes, 1);
-        says_part(number, 10, w.bytes, 1);
+        says_part(number, large, INPUTS_PART_MAX + 1);
         assert_true(result.n == 1 && !result.resolved);
         quiet_peer_pass(h, 1000);
         /* Of another call. */
         number = begin_call("a.service", 1, &result);
-        says_part(number + 1, 0, w.bytes, w.size);
+        says_part(number + 1, w.bytes, w.size);
         assert_int_equal(result.n, 0);
-        says_part(number, 0, w.bytes, w.size);
+        says_part(number, w.bytes, w.size);
         assert_true(result.n == 1 && result.resolved);
-        says_part(number, 0, w.bytes, w.size);
+        says_part(number, w.bytes, w.size);
         assert_int_equal(result.n, 1);
 }
 
@@ -726,7 +724,6 @@ static void a_replica_without_the_key_is_asked_again_after_five_seconds(void **s
 }
 
 static void the_end_of_a_session_and_a_silent_replica_end_the_call(void **state) {
-        InputsRequest request;
         Result result;
 
         (void) begin_call("a.service", 1, &result);
@@ -741,22 +738,26 @@ static void the_end_of_a_session_and_a_silent_replica_end_the_call(void **state)
         quiet_peer_run(h);
         assert_true(result.n == 1 && !result.resolved);
         assert_not_now("a.service");
-        assert_false(take_request(&h->asked, &request));
+        assert_int_equal(take_request(&h->asked, "a.service", 1), 0);
 }
 
 static void each_part_may_take_five_seconds(void **state) {
+        ContentItem file = { "x", large, sizeof(large) };
+        Resolved resolved = { .index = 7, .content = { .files = &file, .n_files = 1 } };
         _cleanup_writer_ Writer w = {};
+        size_t at = 0;
         uint32_t number;
         Result result;
 
-        answer_with(INPUTS_RESOLVED, 7, "a", &w);
+        inputs_answer_write(INPUTS_RESOLVED, &resolved, &w);
         number = begin_call("a.service", 1, &result);
-        for (size_t i = 0; i < 3; i++) {
+        for (; w.size - at >= INPUTS_PART_MAX; at += INPUTS_PART_MAX) {
                 quiet_peer_pass(h, 3000);
-                says_part(number, (uint32_t) (w.size - 1 - i), w.bytes + i, 1);
+                says_part(number, w.bytes + at, INPUTS_PART_MAX);
         }
-        says_part(number, 0, w.bytes + 3, w.size - 3);
+        says_part(number, w.bytes + at, w.size - at);
         assert_true(result.n == 1 && result.resolved);
+        assert_int_equal(result.n_large, 1);
 }
 
 static void a_call_that_is_cancelled_is_not_answered(void **state) {
@@ -769,32 +770,6 @@ static void a_call_that_is_cancelled_is_not_answered(void **state) {
         number = begin_call("a.service", 1, &again);
         says_status(number, INPUTS_RESOLVED);
         assert_true(result.n == 0 && again.n == 1);
-}
-
-static void four_requests_are_under_way(void **state) {
-        uint32_t numbers[6];
-        Result results[6];
-        size_t n = 0;
-
-        for (size_t i = 0; i < ELEMENTS(results); i++) {
-                char unit[32];
-
-                snprintf(unit, sizeof(unit), "a%zu.service", i);
-                begin(unit, TEXT("db"), 0, &results[i]);
-        }
-        quiet_peer_run(h);
-        for (size_t round = 0; round < ELEMENTS(results); round++) {
-                InputsRequest request;
-
-                while (take_request(&h->asked, &request)) {
-                        assert_true(n < ELEMENTS(numbers));
-                        numbers[n++] = request.number;
-                        inputs_request_done(&request);
-                }
-                assert_int_equal(n, MIN(round + 4, ELEMENTS(results)));
-                says_status(numbers[round], INPUTS_RESOLVED);
-                assert_true(results[round].n == 1 && results[round].resolved);
-        }
 }
 
 /* The record of another replica, in the slice. */
@@ -827,7 +802,6 @@ static void another_replica_is_asked_meanwhile(void **state) {
                                 .raft_id = 3,
                                 .cluster_id = 7,
                                 .lineage = 7 };
-        InputsRequest request;
         uint32_t number;
         Result result;
         Writer w = {};
@@ -845,9 +819,8 @@ static void another_replica_is_asked_meanwhile(void **state) {
         says_status(number, INPUTS_NO_KEY);
         begin("a.service", TEXT("db"), 1, &result);
         quiet_peer_run(h);
-        assert_false(take_request(&h->asked, &request));
-        assert_true(take_request(&h->third, &request));
-        inputs_request_done(&request);
+        assert_int_equal(take_request(&h->asked, "a.service", 1), 0);
+        assert_true(take_request(&h->third, "a.service", 1) > 0);
         quiet_peer_pass(h, 6000);
 }
 
@@ -866,18 +839,16 @@ int main(void) {
                 replica(a_host_gets_contents_at_a_limited_rate),
                 replica(a_large_content_travels_in_parts),
                 replica(a_host_that_takes_nothing_gets_no_further_content),
-                replica(requests_wait_for_a_turn_with_budget),
-                replica(requests_of_a_session_that_ends_are_dropped),
+                replica(without_budget_one_request_of_a_turn_is_answered),
                 replica(a_request_that_is_cut_or_too_long_is_dropped),
                 replica(a_host_with_a_replica_reads_its_own_tree),
-                attached(an_attached_host_gets_the_content_in_any_parts),
+                attached(an_attached_host_gets_the_content_in_parts),
                 attached(an_answer_with_an_invalid_name_gives_no_content),
                 attached(an_answer_that_is_cut_older_or_forged_gives_no_content),
                 attached(a_replica_without_the_key_is_asked_again_after_five_seconds),
                 attached(the_end_of_a_session_and_a_silent_replica_end_the_call),
                 attached(each_part_may_take_five_seconds),
                 attached(a_call_that_is_cancelled_is_not_answered),
-                attached(four_requests_are_under_way),
                 attached(another_replica_is_asked_meanwhile),
         };
 

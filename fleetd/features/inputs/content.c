@@ -4,18 +4,13 @@
 
 #include "kvstore/kvstore.h"
 
-static void content_items_done(ContentItem **items, size_t *n) {
-        for (size_t i = 0; i < *n; i++)
-                free((*items)[i].name);
-        free(*items);
-        *items = NULL;
-        *n = 0;
-}
-
 static void content_lists_done(Content *c) {
-        content_items_done(&c->credentials, &c->n_credentials);
-        content_items_done(&c->variables, &c->n_variables);
-        content_items_done(&c->files, &c->n_files);
+        for (size_t l = 0; l < CONTENT_LISTS; l++) {
+                for (size_t i = 0; i < c->n[l]; i++)
+                        free((void *) c->lists[l][i].name);
+                free(TAKE_PTR(c->lists[l]));
+                c->n[l] = 0;
+        }
 }
 
 void content_done(Content *content) {
@@ -187,40 +182,41 @@ static int content_name_variable(Content *c, const InputNode *node, const char *
         return 0;
 }
 
+bool input_file_is_valid(const char *name) {
+        if (strlen(name) > INPUT_FILE_PATH_MAX)
+                return false;
+        for (size_t n;; name += n + 1) {
+                n = strcspn(name, "/");
+                if (n == 0 || n > INPUT_FILE_NAME_MAX || (n <= 2 && strspn(name, ".") >= n))
+                        return false;
+                if (!name[n])
+                        return true;
+        }
+}
+
 static int content_name_file(Content *c, const InputNode *node, const char *directory, const char *rest,
                              char **ret) {
-        _cleanup_text_ Text t = {};
-
-        text_printf(&t, "%s%s%s", directory, *directory ? "/" : "", rest);
-        TRY(t.error);
-        if (t.size > INPUT_FILE_PATH_MAX)
-                return content_refuse(c, VERDICT_INPUT_INVALID, node->key,
-                                      "the path of a file has at most 1024 bytes", NULL);
-        for (const char *p = t.chars;; p++) {
-                size_t n = strcspn(p, "/");
-
-                if (n == 0 || n > INPUT_FILE_NAME_MAX || (p[0] == '.' && (n == 1 || (n == 2 && p[1] == '.'))))
-                        return content_refuse(c, VERDICT_INPUT_INVALID, node->key,
-                                              "a file is named by 1 to 255 bytes, and not \".\" or \"..\"",
-                                              NULL);
-                p += n;
-                if (!*p)
-                        break;
-        }
-        *ret = text_take(&t, NULL);
-        return 0;
+        if (asprintf(ret, "%s%s%s", directory, *directory ? "/" : "", rest) < 0)
+                return -ENOMEM;
+        if (input_file_is_valid(*ret))
+                return 0;
+        free(*ret);
+        return content_refuse(
+                c, VERDICT_INPUT_INVALID, node->key,
+                "a file is named by 1 to 255 bytes, with its folders 1024, and not \".\" or \"..\"", NULL);
 }
 
 /* Add all keys of one path. */
 static int content_take_path(Content *c, ContentKeys *k, size_t i, Text *digest) {
         const InputListing *listing = &k->listings[i];
         const char *directory = k->directories ? k->directories->items[i] : "";
-        size_t first = k->n;
         bool optional;
         const char *path = input_path(k->paths->items[i], &optional);
 
         if (!listing->exists && !optional)
                 return content_refuse(c, VERDICT_AWAITS_KEYS, path, NULL, NULL);
+        if (listing->refused)
+                return content_refuse(c, VERDICT_INPUT_INVALID, path, listing->refused, NULL);
         content_digest(digest, k->option);
         content_digest(digest, path);
         content_digest(digest, directory);
@@ -232,8 +228,6 @@ static int content_take_path(Content *c, ContentKeys *k, size_t i, Text *digest)
 
                 if (kv_path_hidden_from(kv_string(node->key), kv_string(path)))
                         continue;
-                if (k->n - first >= k->max)
-                        return content_refuse_sum(c, k->option, k->max, k->of);
                 if (GROW(k->entries, k->capacity, k->n + 1) < 0)
                         return -ENOMEM;
                 TRY(k->directories ? content_name_file(c, node, directory, rest, &entry.name) :
@@ -275,10 +269,12 @@ static int content_check_names(Content *c, const ContentKeys *k, const ContentEn
         return content_refuse(c, VERDICT_INPUT_INVALID, a->node->key, why, NULL);
 }
 
-/* Move the entries to the list; of variables with one name, the last one. */
-static int content_list_keys(Content *c, ContentKeys *k, ContentItem **ret, size_t *ret_n) {
+/* Fill a list of the content by the keys of all paths; of variables with one name, with the last one. */
+static int content_take_keys(Content *c, ContentKeys *k, Text *digest, ContentItem **ret, size_t *ret_n) {
         size_t size = 0;
 
+        for (size_t i = 0; i < k->paths->n; i++)
+                TRY(content_take_path(c, k, i, digest));
         if (k->n > 0)
                 qsort(k->entries, k->n, sizeof(*k->entries), content_compare);
         *ret = NEW0(ContentItem, k->n + 1);
@@ -298,12 +294,6 @@ static int content_list_keys(Content *c, ContentKeys *k, ContentItem **ret, size
                         return content_refuse_sum(c, k->option, k->size_max, "bytes");
         }
         return 0;
-}
-
-static int content_take_keys(Content *c, ContentKeys *k, Text *digest, ContentItem **ret, size_t *ret_n) {
-        for (size_t i = 0; i < k->paths->n; i++)
-                TRY(content_take_path(c, k, i, digest));
-        return content_list_keys(c, k, ret, ret_n);
 }
 
 static int content_take(Content *c, const InputPolicy *policy, const char *unit, const InputValues *values) {

@@ -19,8 +19,9 @@ typedef struct InputNode {
 /* What there is at one path. Borrowed. */
 typedef struct InputListing {
         bool exists;            /* also an empty directory */
-        const InputNode *nodes; /* sorted by key; hidden ones may be among them, and are left out */
+        const InputNode *nodes; /* in the order of the store; hidden ones are left out */
         size_t n;
+        const char *refused; /* why it is not read to its end, which is a problem; NULL: it is */
 } InputListing;
 
 /* A secret of the unit. Borrowed. */
@@ -39,22 +40,38 @@ typedef struct InputValues {
 } InputValues;
 
 typedef struct ContentItem {
-        char *name;        /* owned: of the variable or credential; path of the file below FLEET_CONFIG */
-        const void *value; /* borrowed from the values */
+        const char *name;  /* of the variable or credential; path of the file below FLEET_CONFIG */
+        const void *value; /* borrowed */
         size_t size;
 } ContentItem;
+
+enum { CONTENT_LISTS = 3 };
 
 typedef struct Content {
         char digest[UNIT_HASH_SIZE]; /* of the credentials, versions and times of secrets, and of the keys
                                         and values at each path; equal digests: equal variables and files */
         Verdict problem;             /* VERDICT_NONE: there is a content */
         bool waits;                  /* the problem is an input that is missing */
-        ContentItem *credentials, *variables, *files; /* owned */
-        size_t n_credentials, n_variables, n_files;
+        union {                      /* owned, with their names */
+                struct {
+                        ContentItem *credentials, *variables, *files;
+                };
+                ContentItem *lists[CONTENT_LISTS];
+        };
+        union {
+                struct {
+                        size_t n_credentials, n_variables, n_files;
+                };
+                size_t n[CONTENT_LISTS];
+        };
 } Content;
 
 void content_done(Content *content);
 #define _cleanup_content_ _cleanup_(content_done)
+
+/* Return whether 'name' is a path of a file below a folder: at most INPUT_FILE_PATH_MAX bytes, each component
+ * at most INPUT_FILE_NAME_MAX, and none empty, "." or "..". */
+bool input_file_is_valid(const char *name);
 
 /* Build the content of a unit. With a problem, which is no error, the lists and the digest are empty: the
  * first one of secrets, then of variables, then of files, each in the order of the options; a name that two

@@ -6,25 +6,20 @@
  *   INPUTS_CONFIG/FOLDER/environment         0600
  *   INPUTS_CONFIG/FOLDER/vN/..., current     0755, 0644: "current" is a relative link to vN; vN is removed
  *                                            when vN+2 exists
- *   STATE/agent/config/FOLDER                0600: number, digest, variables and files, from which those
- *                                            below INPUTS_CONFIG, which is memory, are made again in a boot
+ *   STATE/agent/config/FOLDER                0600: the copy (content_bytes.h), from which the files below
+ *                                            INPUTS_CONFIG, which is memory, are made again in a boot
  */
 #pragma once
 
 #include "base/error.h"
-#include "base/text.h"
+#include "fleetd/features/inputs/content.h"
 #include "io/loop.h"
-#include "units/hash.h"
 
 #define INPUTS_CREDENTIALS "/var/lib/fleet/credentials"
 #define INPUTS_CONFIG      "/run/fleet/config"
 #define INPUTS_SECRETS     "/run/fleet/secrets" /* copies for containers, made by their units */
 
-typedef struct InputFile {
-        const char *name; /* path; borrowed, as is the value */
-        const void *value;
-        size_t size;
-} InputFile;
+typedef ContentItem InputFile; /* borrowed, as its name */
 
 /* All files of one content. Borrowed. */
 typedef struct InputFileSet {
@@ -49,16 +44,17 @@ typedef void InputFilesDone(void *userdata, int error, const char *message);
 /* Functions return 0 or a negative errno. */
 typedef struct InputFilesOps {
         /* Write all files of a content, each with a temporary name and a rename; the credentials first, then
-         * the copy, durably, then "environment" and "current". Files that are there already are not written
-         * again. Off the loop: the set is copied, and 'done' is called once, from the loop, unless cancelled.
-         * One call at a time. After an error of 'done', the former content is in force. */
+         * the copy, durably, then "environment" and "current". Off the loop: what the set names is borrowed until
+         * 'done', which is called once, from the loop, or cancel(). One call at a time. After an error of
+         * 'done', the former content is in force. */
         int (*put)(InputFiles *f, const InputFileSet *set, InputFilesDone *done, void *userdata);
         void (*cancel)(InputFiles *f); /* nothing is written afterwards; no effect without a call */
-        /* The same for what a former daemon, or boot, has left: make INPUTS_CONFIG/FOLDER from the copy
-         * unless it is complete. -ENOENT: there is no copy, or not each of its credentials; -EBADMSG: the
-         * copy is damaged. No put of this folder is in flight, nor in remove(). */
+        /* For what a former daemon, or boot, has left: make INPUTS_CONFIG/FOLDER from the copy unless it is
+         * complete. -ENOENT: there is no copy, or not each of its credentials; -EBADMSG: the copy is damaged.
+         * No put of this folder is in flight, nor in remove(). */
         int (*restore)(InputFiles *f, const char *folder, InputFileState *ret);
-        int (*list)(InputFiles *f, char ***ret, size_t *ret_n); /* folders; freed by strings_free() */
+        /* List the folders, for strings_free(). -ENOENT: there are none. */
+        int (*list)(InputFiles *f, char ***ret, size_t *ret_n);
         int (*remove)(InputFiles *f, const char *folder);       /* all files of a folder */
 } InputFilesOps;
 

@@ -1,8 +1,7 @@
 FLEETD_UNITY += fleetd/features/inputs/unity.c
 FLEETD_SOURCES += fleetd/features/inputs/inputs_internal.h \
 	fleetd/features/inputs/content.h fleetd/features/inputs/content.c fleetd/features/inputs/secrets.c fleetd/features/inputs/secrets_v1.c \
-	fleetd/features/inputs/watched.h fleetd/features/inputs/watched.c fleetd/features/inputs/watcher.c fleetd/features/inputs/frames.h \
-	fleetd/features/inputs/frames.c fleetd/features/inputs/input_files.h fleetd/features/inputs/input_copy.h fleetd/features/inputs/input_copy.c \
+	fleetd/features/inputs/watched.h fleetd/features/inputs/watched.c fleetd/features/inputs/watcher.c fleetd/features/inputs/input_files.h \
 	fleetd/features/inputs/input_folder.c fleetd/features/inputs/drop_in.c
 FLEETD_ALONE_SOURCES += fleetd/features/inputs/inputs.c fleetd/features/inputs/provider.c fleetd/features/inputs/resolver.c fleetd/features/inputs/resolver_call.c
 
@@ -32,7 +31,3 @@ endif
 FUZZERS += tests/fuzz/fuzz-content
 tests_fuzz_fuzz_content_SOURCES = tests/fuzz/content.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_content_LDADD = $(FLEETD_LIBS)
-
-FUZZERS += tests/fuzz/fuzz-inputs_frames
-tests_fuzz_fuzz_inputs_frames_SOURCES = tests/fuzz/inputs_frames.c tests/fuzz/standalone.c
-tests_fuzz_fuzz_inputs_frames_LDADD = $(FLEETD_LIBS)
