@@ -12,6 +12,7 @@
 #include "client/core/wait.h"
 #include "client/verbs/replace.h"
 #include "client/verbs/revisions.h"
+#include "client/verbs/submit.h"
 
 enum { TRIES_MAX = 3 }; /* of a change, when other clients change the target state */
 
@@ -405,13 +406,15 @@ static int edit_wait(Client *c, const ApiUnit *unit, const char *text, const Edi
                              before->failed_ms, "new", err);
 }
 
-static int edit_one(Client *c, const char *argument, Error *err) {
+/* 'paths': of keys that the texts before name for the first time. */
+static int edit_one(Client *c, const char *argument, Names *paths, Error *err) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *edited = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         ApiUnit change;
         EditedRun before = {};
         _cleanup_(edit_draft_done) EditDraft draft = {};
         _cleanup_text_ Text text = {}, where = {}, apart = {};
+        size_t n_paths = paths->n;
         int r;
 
         r = output_discard(false); /* the editor needs the terminal */
@@ -452,6 +455,8 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         if (r >= 0 && !before.runs) /* it may have failed again meanwhile */
                 r = edit_read_run(c, &unit, &before);
         if (r >= 0)
+                r = submit_add_paths(c, paths, name, edited, &unit);
+        if (r >= 0)
                 r = replace_text(c, &unit, edited, err);
         if (r < 0) {
                 draft_keep(&draft);
@@ -461,6 +466,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         (void) fflush(stdout);
         if (apart.size > 0 && apart.error == 0)
                 client_note("%s", apart.chars);
+        submit_note_keys(c, paths, n_paths);
         if (where.size > 0 && !unit_name_is_template(name))
                 client_note("%s stops on %s, and waits for a machine (fleetctl why %s)", name, where.chars,
                             name);
@@ -484,8 +490,10 @@ static void edit_note_rest(const Client *c, char **args, size_t n) {
 }
 
 static int edit_run(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_names_ Names paths = {};
+
         for (size_t i = 0; i < n; i++) {
-                int status = edit_one(c, args[i], err);
+                int status = edit_one(c, args[i], &paths, err);
 
                 if (status == EXIT_DONE)
                         continue;

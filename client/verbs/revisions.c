@@ -10,6 +10,7 @@
 #include "client/core/unit.h"
 #include "client/core/wait.h"
 #include "client/verbs/rollout.h"
+#include "client/verbs/submit.h"
 
 /* Return 1, or 0 if the unit or the revision does not exist. */
 static int revisions_request(Client *c, const char *name, const char *number, Reply *ret, Error *err) {
@@ -205,6 +206,7 @@ static int revert_note_template(Client *c, const char *name, const ApiUnit *form
 
 static int revert_to(Client *c, const char *name, const ApiUnit *now, const char *number) {
         _cleanup_api_unit_ ApiUnit former = API_UNIT_EMPTY;
+        _cleanup_names_ Names paths = {};
         _cleanup_text_ Text text = {};
         ApiUnit change = client_change_of(name);
         uint64_t failed_ms = 0;
@@ -231,9 +233,11 @@ static int revert_to(Client *c, const char *name, const ApiUnit *now, const char
         change.text = text.chars ?: "";
         change.desired_state = change.expected_state = now->desired_state;
         change.expected_hash = now->hash;
-        r = TRY_VERB(text.error < 0 ? text.error : client_change(c, &change, 1, &err), &err,
+        r = text.error < 0 ? text.error : submit_add_paths(c, &paths, name, change.text, now);
+        r = TRY_VERB(r < 0 ? r : client_change(c, &change, 1, &err), &err,
                      "Failed to revert unit %s: ", name);
         printf("Unit %s reverted to revision %s\n", name, number);
+        submit_note_keys(c, &paths, 0);
         (void) fflush(stdout);
         if (!c->options.no_block && (waits || unit_name_is_template(name))) {
                 r = rollout_is_supported(c, &err);

@@ -19,6 +19,7 @@ static void submissions_done(Submissions *all) {
         free(all->items);
         names_done(&all->required);
         names_done(&all->instances);
+        names_done(&all->paths);
         replace_templates_done(&all->templates);
 }
 
@@ -364,7 +365,8 @@ static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState r
                 submit_warn_required(c, all, s);
         }
         s->due = true;
-        return 0;
+        return submit_add_paths(c, &all->paths, s->name, s->text ?: s->unit->text,
+                                s->exists ? &stored : NULL);
 }
 
 /* Print what the submission of a unit has changed for templates, and that it begins no rollout. */
@@ -611,6 +613,7 @@ int submit_files(Client *c, char **args, size_t n, TargetState replaceable, cons
                 if (s->due && submission_is_first(ret->rolled, s))
                         note_submitted(c, s);
         }
+        submit_note_keys(c, &all.paths, 0);
         (void) fflush(stdout);
 
         r = wait_for(c,

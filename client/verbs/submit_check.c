@@ -1,10 +1,13 @@
 /* Warnings of a submission, and the question before units stop. */
 #include "client/core/unit.h"
+#include "client/verbs/kv.h"
+#include "client/verbs/submit.h"
 #include "client/verbs/submit_internal.h"
 
 enum {
         REQUIRED_MAX = 100, /* units whose places are read for warnings */
         LEAVING_SHOWN = 8,
+        KEYS_COUNTED_MAX = 1000, /* of one path */
 };
 
 /* Return whether a unit of that text may run on another machine than 'by', which requires it. */
@@ -154,4 +157,92 @@ int submit_confirm(Client *c, const Submissions *all, Error *err) {
                 return -ENOMEM;
         r = confirm_leaving(c, all);
         return r < 0 || n == 0 ? r : replace_confirm(c, units, n, true, &where, err);
+}
+
+/* -- Keys that exist before a unit names them -- */
+
+static bool names_path(const Unit *unit, const char *path) {
+        const char *known = "";
+
+        for (size_t i = 0; unit && known && !streq(known, path); i++)
+                known = input_policy_path(&unit->placement.inputs, i);
+        return unit && known;
+}
+
+/* Add the paths of one unit, which its former text has by the name 'by'. */
+static int add_paths(Names *paths, const Unit *unit, const ApiUnit *former, const char *by) {
+        _cleanup_unit_ Unit *before = NULL;
+        const char *path;
+
+        if (former && api_unit_has_contents(former))
+                (void) api_unit_contents(by, former, &before, NULL);
+        for (size_t i = 0; (path = input_policy_path(&unit->placement.inputs, i)); i++)
+                if (!names_path(before, path) && !names_have(paths, path))
+                        TRY(names_add(paths, path, strlen(path)));
+        return 0;
+}
+
+/* Add the paths of a template that depend on the instance, for each one in the cluster. */
+static int add_paths_of_instances(Client *c, Names *paths, const Unit *template, const ApiUnit *former) {
+        _cleanup_listing_ Listing units = {};
+        bool any = false;
+
+        for (size_t i = 0; i < template->file.n_options && !any; i++) {
+                const UnitOption *o = &template->file.options[i];
+
+                any = unit_file_section_is_ours(o->section) &&
+                      text_has_word("EnvironmentKeys ConfigKeys", o->name) && strchr(o->value, '%');
+        }
+        if (!any || client_units(c, &units, NULL) < 0)
+                return 0;
+        for (size_t i = 0; i < units.n; i++) {
+                const char *name = units.units[i].name;
+                _cleanup_free_ char *of = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
+                _cleanup_unit_ Unit *unit = NULL;
+
+                if (same_string(of, template->name) &&
+                    unit_read(name, template->text, template->text_size, &unit, NULL) >= 0)
+                        TRY(add_paths(paths, unit, former, name));
+        }
+        return 0;
+}
+
+int submit_add_paths(Client *c, Names *paths, const char *name, const char *text, const ApiUnit *former) {
+        _cleanup_free_ char *template = former ? NULL : unit_name_template(name);
+        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
+        _cleanup_unit_ Unit *unit = NULL;
+
+        if (unit_read(name, text, strlen(text), &unit, NULL) < 0)
+                return 0;
+        if (former && unit_name_is_template(name))
+                TRY(add_paths_of_instances(c, paths, unit, former));
+        else if (template && unit_name_is_instance(name) && input_policy_path(&unit->placement.inputs, 0) &&
+                 client_unit(c, template, &stored, NULL) > 0)
+                former = &stored; /* which has no paths that depend on the instance */
+        return add_paths(paths, unit, former, template ?: name);
+}
+
+typedef struct KeyCount {
+        size_t base, n; /* size of the path; its keys without hidden ones, which no unit gets */
+} KeyCount;
+
+static int count_key(void *userdata, const KvListed *node) {
+        KeyCount *count = userdata;
+
+        count->n += !node->dir && !kv_is_hidden(node, count->base);
+        return count->n > KEYS_COUNTED_MAX ? -ECANCELED : 0;
+}
+
+void submit_note_keys(Client *c, const Names *paths, size_t at) {
+        for (size_t i = at; i < paths->n; i++) {
+                const char *path = paths->items[i];
+                KeyCount count = { .base = strlen(path) };
+                int r = kv_pages(c, path, "values=false&quorum=true&limit=1000", count_key, &count, NULL);
+
+                if (r == -ECANCELED)
+                        client_note("%s has more than %d keys that exist already", path, KEYS_COUNTED_MAX);
+                else if (r == 0 && count.n > 0)
+                        client_note("%s has %zu key%s that exist%s already", path, count.n, plural(count.n),
+                                    count.n == 1 ? "s" : "");
+        }
 }

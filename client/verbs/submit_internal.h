@@ -38,6 +38,7 @@ typedef struct Submissions {
         ReplaceTemplates templates;
         Names instances; /* that units start, and that were looked up for warnings */
         Names required;  /* units that others require, and whose places were read for warnings */
+        Names paths;     /* of keys: submit_add_paths() */
 } Submissions;
 
 /* Warn of a unit that is required, and may run on another machine: systemd would not find it; and of an

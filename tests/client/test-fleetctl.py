@@ -1628,6 +1628,14 @@ def keys_are_set_and_read(t):
     assert json.loads(t.expect("kv get /a/b --output=json", out=["{"]))["node"]["value"] == "x"
 
 
+def many_keys_that_exist_before_a_unit_names_them_are_not_counted_to_the_end(t):
+    t.file("shop.service", UNIT_TEXT + "[X-Fleet]\nEnvironmentKeys=/shop\nConfigKeys=/small\n")
+    t.cluster.keys.update({f"/shop/{i}": ("x", 1) for i in range(1001)})
+    t.cluster.keys.update({f"/small/{i}": ("x", 1) for i in range(1000)})
+    t.expect("submit shop", out="Unit shop.service inactive\n", err="fleetctl: /shop has more than 1000 keys that exist already\n"
+                                                                    "fleetctl: /small has 1000 keys that exist already\n")
+
+
 def rejected_requests_of_keys_print_the_errors_of_etcdctl(t):
     t.expect("kv get /none", 4, err="Error:  100: Key not found (/none) [10]\n")
     t.expect("kv set /k old", out="old\n")
