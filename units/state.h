@@ -87,6 +87,11 @@ enum {
 /* The 'job' of a start that systemd refused. */
 #define STATE_JOB_REFUSED "refused"
 
+/* Return whether a unit is not started because its host cannot write its secrets and configuration. */
+static inline bool state_code_is_of_inputs(VerdictCode code) {
+        return code == VERDICT_SECRET_UNSEALED || code == VERDICT_INPUTS_UNWRITTEN;
+}
+
 typedef struct UnitState {
         char *load, *active, *sub; /* owned; "loaded", "active", "running" */
         char *hash;                /* 40 hex digits: of the text that runs; NULL: unknown */
@@ -98,7 +103,8 @@ typedef struct UnitState {
         char job[UNIT_STATE_JOB_SIZE];
         char *reason; /* owned; why the unit failed, was not started, or is not loaded: one line; NULL: none
                        */
-        VerdictCode code; /* VERDICT_STOPPED_BY_HAND to VERDICT_ENDED_ITSELF, of the reason; or none */
+        VerdictCode code; /* VERDICT_STOPPED_BY_HAND to VERDICT_ENDED_ITSELF, or state_code_is_of_inputs(), of
+                             the reason; or none */
         bool done;        /* ended successfully: not to be run again, on any machine */
         UnitHealth health;
         char *why;     /* owned; why a unit is failing that systemd reports as active or activating: one

@@ -12,6 +12,10 @@ bool state_is_stopped_for(const ApiState *s, Text *ret) {
         return stopped;
 }
 
+bool state_is_unprovided(const ApiState *s) {
+        return state_code_is_of_inputs(api_state_code(s));
+}
+
 bool reason_is_of_wait(const char *kind) {
         return same_string(kind, API_REASON_WAITING) || same_string(kind, API_REASON_HELD);
 }
@@ -92,7 +96,7 @@ static bool append_event(Text *t, const ApiState *s, const char *machine) {
                 text_printf(t, "%s %s on %s", name, failed ? "failed" : "ended successfully", machine);
                 return true;
         }
-        if (state_is_conflicting(s))
+        if (state_is_conflicting(s) || state_is_unprovided(s))
                 text_printf(t, "%s is not started on %s", name, machine);
         else if (state_cannot_load(s->load)) /* its start is also refused: that is the consequence */
                 text_printf(t, "systemd cannot load %s on %s (%s)", name, machine, s->load);
@@ -144,6 +148,8 @@ NextStep state_next_step(const ApiState *s) {
                 return NEXT_CORRECT;
         if (state_is_stopped_for(s, NULL))
                 return NEXT_WHY;
+        if (state_is_unprovided(s))
+                return NEXT_HOST;
         if (s->job && text_has_word("assert condition", s->job)) /* the journal names it */
                 return NEXT_JOURNAL;
         return s->active && streq(s->active, "inactive") ? NEXT_RESTART : NEXT_JOURNAL;
@@ -177,6 +183,9 @@ void append_next_step(Text *t, const ApiState *s, const char *global_on) {
                 append_start_again(t, s, global_on);
         else if (step == NEXT_CORRECT)
                 append_correction(t, s, global_on);
+        else if (step == NEXT_HOST)
+                text_append(t,
+                            "fleetd tries again at least once a minute; on that host: journalctl -u fleetd");
         else if (step != NEXT_NONE)
                 text_printf(t, "%s %s", words[step], s->name ?: "");
 }
@@ -190,9 +199,9 @@ int state_report(const ApiState *s, bool global, const char *file, const Listing
                 return EXIT_DONE;
         append_machine_name(&place, machines, s->machine_id ?: "");
         append_state(&t, s, place.chars ?: "");
-        if (*file && kind == STATE_TROUBLE && step != NEXT_STATUS && step != NEXT_WHY)
+        if (*file && kind == STATE_TROUBLE && step != NEXT_STATUS && step != NEXT_WHY && step != NEXT_HOST)
                 text_printf(&t, "; to start it with the local file: fleetctl start --replace %s", file);
-        else if (step == NEXT_STATUS || step == NEXT_CORRECT || step == NEXT_WHY ||
+        else if (step == NEXT_STATUS || step == NEXT_CORRECT || step == NEXT_HOST || step == NEXT_WHY ||
                  (step == NEXT_JOURNAL && state_cannot_load(s->load))) {
                 text_append(&t, "; ");
                 append_next_step(&t, s, global ? place.chars : NULL);

@@ -40,6 +40,7 @@ void append_state(Text *t, const ApiState *s, const char *machine);
 typedef enum NextStep {
         NEXT_NONE,    /* of all other units */
         NEXT_CORRECT, /* the host or the unit file: systemd refuses to start it */
+        NEXT_HOST,    /* the host: it cannot write its secrets and configuration */
         NEXT_JOURNAL,
         NEXT_RESTART,
         NEXT_STATUS,
@@ -49,6 +50,9 @@ typedef enum NextStep {
 /* Return whether systemd stopped the unit because of another one, which prevents its start; append the name
  * of that unit to 'ret' (may be NULL), if it is known. */
 bool state_is_stopped_for(const ApiState *s, Text *ret);
+
+/* Return whether the unit is not started because its host cannot write its secrets and configuration. */
+bool state_is_unprovided(const ApiState *s);
 
 NextStep state_next_step(const ApiState *s);
 /* Append it: "fleetctl journal web.service". 'global_on': of a global unit, the name of the machine; else

@@ -119,7 +119,7 @@ static bool is_stale(const Wait *w, const WaitUnit *u, const ApiState *s) {
 }
 
 static void wait_take_cause(Wait *w, WaitUnit *u, const ApiState *s) {
-        u->refused = s && s->job;
+        u->refused = s && (s->job || state_is_unprovided(s));
         if (wait_copy(&u->cause, s ? s->reason : NULL) < 0 && w->result >= 0)
                 w->result = -ENOMEM;
 }
@@ -225,6 +225,9 @@ static void wait_check_started(Wait *w, WaitUnit *u, const ApiState *s) {
                 snprintf(middle, sizeof(middle), ": systemd did not start it (%.24s),", s->job);
                 set_word(u, s->job);
                 wait_fail_active(w, u, middle);
+        } else if (state_is_unprovided(s)) {
+                set_word(u, "not started");
+                wait_fail_active(w, u, ":");
         } else {
                 u->ran = u->ran || !streq(s->active, "inactive");
                 set_word(u, streq(s->active, "inactive") ? "starting" : s->active);

@@ -381,7 +381,7 @@ static void journal_note_waiting(const Client *c, const char *name, const ApiUni
                             name, *reason ? ": " : "", reason, name);
 }
 
-/* Append the next step for a unit that systemd did not start: its refusal is no entry of its journal. */
+/* Append the next step for a unit that was not started: the reason is no entry of its journal. */
 static void append_refusal(Client *c, const char *name, Text *t) {
         _cleanup_listing_ Listing states = {};
         Error err = {};
@@ -391,8 +391,9 @@ static void append_refusal(Client *c, const char *name, Text *t) {
         for (size_t i = 0; i < states.n; i++) {
                 const ApiState *s = &states.states[i];
 
-                if (s->job && state_kind(s) == STATE_TROUBLE) {
-                        text_printf(t, "; systemd did not start it: fleetctl why %s", name);
+                if ((s->job || state_is_unprovided(s)) && state_kind(s) == STATE_TROUBLE) {
+                        text_printf(t, "; %s: fleetctl why %s",
+                                    s->job ? "systemd did not start it" : "it is not started", name);
                         return;
                 }
         }

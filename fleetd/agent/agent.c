@@ -242,6 +242,7 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         s = agent_next_step(a, u, &reason);
         if (u->reload && s != AGENT_STOP)
                 return AGENT_NOTHING;
+        u->unprovided = VERDICT_NONE;
         u->waits = agent_awaits_another(a, u, s);
         if (u->waits) { /* the other one is dirty when it changes */
                 log_debug(((LogFields) { .unit = u->name }), "%s: %s waits (%s)", u->name,

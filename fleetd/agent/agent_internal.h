@@ -55,7 +55,8 @@ typedef struct AgentUnit {
                             */
         char note[STATE_NOTE_SIZE];    /* of the history, with the next state; "": none */
         char last_error[256];          /* of the last call to systemd that failed; or what the step awaits */
-        bool waits;                    /* for another unit */
+        bool waits;                    /* for another unit, or: */
+        VerdictCode unprovided;        /* why this host cannot write its inputs; or none */
         bool start_counts;             /* started by the agent, and not active since */
         bool start_refused;            /* that was a start, which systemd rejected */
         bool reload_failed;            /* the last reload for a new ReloadTrigger= */

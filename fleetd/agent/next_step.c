@@ -148,7 +148,9 @@ bool agent_is_provided(Agent *a, AgentUnit *u, AgentStep s) {
                          agent_step_to_string(s), message.chars);
                 text_format(u->last_error, sizeof(u->last_error), "%s", message.chars);
         }
-        u->waits = verdict_rows[why.code].bad; /* what others cause is shown with the cause */
+        /* The key of the unit has the other reasons, which the leader finds, too. */
+        u->waits = state_code_is_of_inputs(why.code);
+        u->unprovided = u->waits ? why.code : VERDICT_NONE;
         return false;
 }
 

@@ -50,8 +50,10 @@ static void agent_append_reason(Text *t, const Agent *a, const AgentUnit *u, con
         agent_append_job_reason(t, u, state->job);
         if (t->size == 0)
                 systemd_append_reason(t, &u->seen);
-        if (t->size == 0 && inactive && (u->n_failures > 0 || u->waits))
+        if (t->size == 0 && inactive && (u->n_failures > 0 || u->waits)) {
                 text_append(t, u->last_error);
+                state->code = u->unprovided;
+        }
         if (t->size > 0 || !inactive || !record || record->kind != ASSIGNMENT_RUN ||
             !streq(record->started_boot, a->boot_id))
                 return;

@@ -79,6 +79,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_string(t, "ruleOf", other ? other->name : NULL);
         json_add_u64(t, "since", seen ? seen->state.since_ms : 0);
         json_add_string(t, "stateReason", seen ? seen->state.reason : NULL);
+        json_add_string(t, "stateReasonCode", seen ? verdict_rows[seen->state.code].name : NULL);
         json_add_string(t, "systemdActiveState", seen ? seen->state.active : NULL);
         json_add_string(t, "systemdLoadState", seen ? seen->state.load : NULL);
         json_add_string(t, "systemdSubState", seen ? seen->state.sub : NULL);

@@ -2547,6 +2547,13 @@ static void a_rollout_of_a_content_is_reported_with_what_has_changed(void **stat
         write_now(fixture, (const Record[]) { { "inputs/a.service", "{\"number\":3,\"secrets\":8}" } }, 1);
         assert_answer(fixture, "GET /fleet/v1/rollouts/a.service", NULL, 200, "\"wantedContent\":3");
         assert_null(strstr(fixture->answer, "\"pending\""));
+        write_now(fixture,
+                  (const Record[]) { { "state/a.service/" BETA,
+                                       "{\"active\":\"inactive\",\"code\":\"secret-unsealed\",\"load\":"
+                                       "\"loaded\",\"reason\":\"cannot seal it\",\"sub\":\"dead\"}" } },
+                  1);
+        assert_answer(fixture, "GET /fleet/v1/why/a.service", NULL, 200,
+                      "\"stateReason\":\"cannot seal it\",\"stateReasonCode\":\"secret-unsealed\"");
 }
 
 /* A unit that is only loaded, and one that has finished its work: both have the text, and do not run. */

@@ -410,14 +410,30 @@ static void what_this_host_cannot_do_is_published_and_tried_again(void **state) 
         sealer.broken = true;
         submit(WEB, TEXT("web", INPUTS("none")), 1);
         AWAIT(is_waiting("cannot seal pw: it is broken"));
+        assert_int_equal(state_of(running, WEB)->code, VERDICT_SECRET_UNSEALED);
         AWAIT(sealer.sealed == 3);
         assert_int_equal(disk.n_puts, 0);
         sealer.broken = false;
         disk.error = -ENOSPC;
         AWAIT(is_waiting("its secrets and configuration cannot be written: no space left"));
+        assert_int_equal(state_of(running, WEB)->code, VERDICT_INPUTS_UNWRITTEN);
         disk.error = 0;
         AWAIT(is_published(running, WEB, "active"));
         assert_null(state_of(running, WEB)->reason);
+        assert_int_equal(state_of(running, WEB)->code, VERDICT_NONE);
+}
+
+static void what_the_leader_finds_is_not_published_by_the_host(void **state) {
+        source.problem = VERDICT_SECRET_OF_OTHERS;
+        host_inputs(running->host, WEB, 1, VERDICT_SECRET_OF_OTHERS);
+        submit(WEB, TEXT("web", INPUTS("none")), 1);
+        AWAIT(source.n == 3);
+        rest();
+        assert_true(is_waiting(NULL));
+        sealer.broken = true;
+        source.problem = VERDICT_NONE;
+        host_inputs(running->host, WEB, 1, VERDICT_NONE);
+        AWAIT(is_waiting("cannot seal pw: it is broken"));
 }
 
 static void without_a_sealer_or_files_no_unit_with_secrets_starts(void **state) {
@@ -764,6 +780,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_unit_of_a_former_name_starts_with_its_own_content),
                 TEST(a_secret_that_is_set_starts_the_unit_at_once),
                 TEST(what_this_host_cannot_do_is_published_and_tried_again),
+                TEST(what_the_leader_finds_is_not_published_by_the_host),
                 TEST(without_a_sealer_or_files_no_unit_with_secrets_starts),
                 TEST(a_new_content_restarts_a_unit_once_and_not_before_it_is_there),
                 TEST(a_start_waits_for_a_content_that_is_assigned_while_its_record_is_saved),
