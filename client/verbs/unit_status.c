@@ -203,9 +203,9 @@ static bool is_loaded(const Client *c, const ApiUnit *unit, const char *name) {
         return false;
 }
 
-/* After systemctl: print why a unit does not run, which systemd does not report of a start that it refused,
- * or why it is unhealthy. */
-static void print_trouble(Client *c, const char *name, bool global) {
+/* After systemctl: print why a unit does not run, which systemd does not report of a start that it refused or
+ * that waits, or why it is unhealthy. */
+static void print_trouble(Client *c, const char *name, const ApiUnit *unit) {
         _cleanup_listing_ Listing states = {}, machines = {};
 
         (void) fflush(stdout);
@@ -216,6 +216,8 @@ static void print_trouble(Client *c, const char *name, bool global) {
                 NextStep step = state_next_step(s);
                 _cleanup_text_ Text t = {}, place = {};
 
+                if (state_kind(s) == STATE_INACTIVE && unit->reason && reason_is_of_wait(unit->reason_kind))
+                        client_note("%s: %s; fleetctl why %s", name, unit->reason, name);
                 if (state_kind(s) != STATE_TROUBLE && !state_is_unhealthy(s))
                         continue;
                 client_load_machine(c, &machines, s->machine_id, true);
@@ -223,7 +225,7 @@ static void print_trouble(Client *c, const char *name, bool global) {
                 append_state(&t, s, place.chars ?: "");
                 if (step != NEXT_STATUS) {
                         text_append(&t, step == NEXT_RESTART ? "; to start it again: " : "; ");
-                        append_next_step(&t, s, global ? place.chars : NULL);
+                        append_next_step(&t, s, unit->global ? place.chars : NULL);
                 }
                 client_note("%s", t.chars ?: "");
         }
@@ -271,7 +273,7 @@ static int remote_run(Client *c, char **args, size_t n, Error *err) {
                 status = unit.global && !machine ? remote_everywhere(c, remote, name, err) :
                                                    remote_on(c, remote, name, machine, err);
                 if (remote->fleet && (status == EXIT_DONE || status >= EXIT_INACTIVE))
-                        print_trouble(c, name, unit.global);
+                        print_trouble(c, name, &unit);
                 worst = worst == EXIT_DONE ? status : worst;
         }
         return worst;

@@ -32,6 +32,7 @@ static ApiState reported_state(const JsonValue *root, const JsonValue *m) {
         (void) json_read_string(m, "systemdLoadState", &s.load, NULL);
         (void) json_read_string(m, "job", &s.job, NULL);
         (void) json_read_string(m, "stateReason", &s.reason, NULL);
+        (void) json_read_string(m, "stateReasonCode", &s.reason_code, NULL);
         (void) json_read_string(m, "health", &s.health, NULL);
         (void) json_read_string(m, "why", &s.why, NULL);
         s.available = member_bool(m, "available");
@@ -157,7 +158,8 @@ static void print_states(Client *c, const View *v, const JsonValue *root) {
                 append_state(&t, &s, machine_label(m));
                 if (streq(member_text(m, "presence"), "away"))
                         text_append(&t, ", as last reported: the machine is away");
-                if (state_next_step(&s) == NEXT_CORRECT) { /* no single command */
+                if (state_next_step(&s) == NEXT_CORRECT ||
+                    state_next_step(&s) == NEXT_HOST) { /* no single command */
                         text_printf(&t, "; %s", command.chars ?: "");
                         t.error = MIN(t.error, command.error);
                         output_words(&t, CONTINUED);
@@ -210,10 +212,12 @@ static void print_place(const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         _cleanup_text_ Text t = {};
 
+        if (streq(reason, member_text(json_value_member(root, "inputs"), "problem")))
+                reason = ""; /* print_inputs() has it */
         JSON_EACH(m, machines)
                 if (*where && streq(member_text(m, "id"), where))
-                        text_printf(&t, "%s %s %s: %s", name, is_down(m) ? "was on" : "is on",
-                                    machine_label(m), reason);
+                        text_printf(&t, "%s %s %s%s%s", name, is_down(m) ? "was on" : "is on",
+                                    machine_label(m), *reason ? ": " : "", reason);
         if (json_value_member(root, "replicas"))
                 append_replicas(&t, name, json_value_member(root, "replicas"));
         else if (unit_name_is_template(name))

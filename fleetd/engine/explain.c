@@ -396,6 +396,14 @@ static const char *explain_delay(const ExplainedUnit *x, const ClusterAssignment
         return API_REASON_WAITING;
 }
 
+/* Return whether a unit is not started because its secrets and configuration have a problem. */
+static bool explain_inputs(const ClusterAssignment *a) {
+        const UnitState *s = a->state ? &a->state->state : NULL;
+
+        return a->kind == ASSIGNMENT_RUN && a->of->inputs && a->of->inputs->problem.code != VERDICT_NONE &&
+               (!s || (streq(s->active, "inactive") && !s->reason && !s->done));
+}
+
 /* Set the reason of a unit that remains on its machine, and return its kind. */
 static const char *explain_staying(const ExplainedUnit *x, const ClusterAssignment *a, Error *ret) {
         const ClusterMachine *where = a->machine, *to;
@@ -406,6 +414,10 @@ static const char *explain_staying(const ExplainedUnit *x, const ClusterAssignme
                 error_set(ret, 0, "waiting: %s is %s; it stays: %s", cluster_machine_name(where),
                           cluster_machine_is_leaving(where) ? "leaving the cluster" : "being drained",
                           why.message);
+                return API_REASON_WAITING;
+        }
+        if (explain_inputs(a)) {
+                verdict_print(&x->unit->inputs->problem, ret);
                 return API_REASON_WAITING;
         }
         verdict_print(&a->why, ret);

@@ -168,6 +168,35 @@ static void an_assignment_is_judged_as_in_plans(void **state) {
                  "waiting: A no longer qualifies (MachineMetadata=zone=a, and it has no zone); no other ");
 }
 
+static void a_unit_that_is_not_started_for_want_of_its_inputs_has_their_problem(void **state) {
+        static const char waits[] = "{\"active\":\"inactive\",\"load\":\"not-found\",\"sub\":\"dead\"}",
+                          failed[] = "{\"active\":\"inactive\",\"code\":\"secret-unsealed\",\"load\":"
+                                     "\"not-found\",\"reason\":\"cannot seal pw\",\"sub\":\"dead\"}";
+        char inputs[LAYOUT_KEY_MAX], published[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE];
+        _cleanup_cluster_view_ ClusterView p;
+
+        layout_key(inputs, LAYOUT_INPUTS, "a.service", NULL);
+        layout_key(published, LAYOUT_STATE, "a.service", cluster_view_id(id, "A"));
+        two_machines(&p);
+        cluster_view_unit(&p, "a.service", "Secret=pw\n", TARGET_LAUNCHED);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_put(&p, inputs, "{\"number\":1}");
+        explains(&p, NULL, "because");
+        cluster_view_put(&p, inputs, "{\"verdict\":{\"args\":[\"pw\"],\"code\":\"awaits-secret\"}}");
+        explains(&p, API_REASON_WAITING, "waiting for secret pw: not set");
+        cluster_view_put(&p, published, waits);
+        explains(&p, API_REASON_WAITING, "waiting for secret pw: not set");
+        cluster_view_put(&p, published, failed); /* which has a reason of its own */
+        explains(&p, NULL, "because");
+        cluster_view_state(&p, "A", "a.service", "active");
+        explains(&p, NULL, "because");
+        cluster_view_done(&p, "A", "a.service");
+        explains(&p, API_REASON_FINISHED, "finished on A");
+        cluster_view_put(&p, published, waits);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_LOAD);
+        explains(&p, NULL, "because");
+}
+
 /* -- Several assignments at once -- */
 
 static void of_two_assignments_the_newer_one_ends_unless_its_unit_runs(void **state) {
@@ -755,6 +784,7 @@ int main(void) {
                 cmocka_unit_test(a_loaded_assignment_that_is_to_run_again_has_a_new_age),
                 cmocka_unit_test(an_assignment_has_a_reason),
                 cmocka_unit_test(an_assignment_is_judged_as_in_plans),
+                cmocka_unit_test(a_unit_that_is_not_started_for_want_of_its_inputs_has_their_problem),
                 cmocka_unit_test(of_two_assignments_the_newer_one_ends_unless_its_unit_runs),
                 cmocka_unit_test(all_former_assignments_end_when_the_newest_runs),
                 cmocka_unit_test(of_ten_assignments_one_remains),
