@@ -7,7 +7,6 @@
 #include "client/core/times.h"
 #include "client/verbs/kv.h"
 #include "client/verbs/secret.h"
-#include "io/tls_roles.h"
 
 /* -- The value -- */
 
@@ -74,7 +73,8 @@ static int secret_read(const Client *c, const char *name, Text *ret) {
                 }
                 (void) text_reserve(ret, size);
                 text_append_bytes(ret, bytes, size);
-                tls_secret_free(bytes, size);
+                explicit_bzero(bytes, size);
+                free(bytes);
         }
         TRY(ret->error);
         if (ret->size == 0) {

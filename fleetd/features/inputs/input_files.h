@@ -44,9 +44,9 @@ typedef void InputFilesDone(void *userdata, int error, const char *message);
 /* Functions return 0 or a negative errno. */
 typedef struct InputFilesOps {
         /* Write all files of a content, each with a temporary name and a rename; the credentials first, then
-         * the copy, durably, then "environment" and "current". Off the loop: what the set names is borrowed until
-         * 'done', which is called once, from the loop, or cancel(). One call at a time. After an error of
-         * 'done', the former content is in force. */
+         * the copy, durably, then "environment" and "current". Off the loop: what the set names is borrowed
+         * until 'done', which is called once, from the loop, or cancel(). One call at a time. After an error
+         * of 'done', the former content is in force. */
         int (*put)(InputFiles *f, const InputFileSet *set, InputFilesDone *done, void *userdata);
         void (*cancel)(InputFiles *f); /* nothing is written afterwards; no effect without a call */
         /* For what a former daemon, or boot, has left: make INPUTS_CONFIG/FOLDER from the copy unless it is
@@ -55,7 +55,7 @@ typedef struct InputFilesOps {
         int (*restore)(InputFiles *f, const char *folder, InputFileState *ret);
         /* List the folders, for strings_free(). -ENOENT: there are none. */
         int (*list)(InputFiles *f, char ***ret, size_t *ret_n);
-        int (*remove)(InputFiles *f, const char *folder);       /* all files of a folder */
+        int (*remove)(InputFiles *f, const char *folder); /* all files of a folder */
 } InputFilesOps;
 
 struct InputFiles {

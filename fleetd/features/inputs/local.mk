@@ -1,8 +1,8 @@
 FLEETD_UNITY += fleetd/features/inputs/unity.c
 FLEETD_SOURCES += fleetd/features/inputs/inputs_internal.h \
 	fleetd/features/inputs/content.h fleetd/features/inputs/content.c fleetd/features/inputs/secrets.c fleetd/features/inputs/secrets_v1.c \
-	fleetd/features/inputs/watched.h fleetd/features/inputs/watched.c fleetd/features/inputs/watcher.c fleetd/features/inputs/input_files.h \
-	fleetd/features/inputs/input_folder.c fleetd/features/inputs/drop_in.c
+	fleetd/features/inputs/watched.h fleetd/features/inputs/watched.c fleetd/features/inputs/watcher.c fleetd/features/inputs/content_bytes.h \
+	fleetd/features/inputs/content_bytes.c fleetd/features/inputs/input_files.h fleetd/features/inputs/input_folder.c fleetd/features/inputs/drop_in.c
 FLEETD_ALONE_SOURCES += fleetd/features/inputs/inputs.c fleetd/features/inputs/provider.c fleetd/features/inputs/resolver.c fleetd/features/inputs/resolver_call.c
 
 if HAVE_CMOCKA
@@ -15,7 +15,7 @@ tests_unit_test_content_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_secrets_SOURCES = tests/unit/test-secrets.c $(FLEETD_HOST)
 tests_unit_test_secrets_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_inputs_call_SOURCES = tests/unit/test-inputs_call.c $(QUIET_HOST)
-tests_unit_test_inputs_call_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=resolver_read,--wrap=resolver_values_free,--wrap=loop_has_budget,--wrap=peer_queued,--wrap=registry_index
+tests_unit_test_inputs_call_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=resolver_read,--wrap=resolver_values_free,--wrap=loop_has_budget,--wrap=registry_index
 tests_unit_test_inputs_call_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_watcher_SOURCES = tests/unit/test-watcher.c tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_HOST)
 tests_unit_test_watcher_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
@@ -31,3 +31,7 @@ endif
 FUZZERS += tests/fuzz/fuzz-content
 tests_fuzz_fuzz_content_SOURCES = tests/fuzz/content.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_content_LDADD = $(FLEETD_LIBS)
+
+FUZZERS += tests/fuzz/fuzz-content_bytes
+tests_fuzz_fuzz_content_bytes_SOURCES = tests/fuzz/content_bytes.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_content_bytes_LDADD = $(FLEETD_LIBS)
