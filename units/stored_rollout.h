@@ -91,9 +91,10 @@ typedef struct RolloutRecord {
         uint64_t left;   /* instances in 'placed' that are not in the set any more */
         uint64_t served; /* instances that were available at the begin of the rollout */
         uint64_t retry;  /* failed instances whose assignments precede this index are updated again */
-        char by[RECORDED_BY_SIZE];  /* who requested the text */
-        VerdictCode code;           /* VERDICT_INSTANCE_FAILED: 'why' is the first of 'failed'; or none */
-        char why[ROLLOUT_WHY_SIZE]; /* of ROLLOUT_PAUSED, or of the revert */
+        char by[RECORDED_BY_SIZE];           /* who requested the text */
+        VerdictCode code;                    /* VERDICT_INSTANCE_FAILED: 'why' is the first of 'failed';
+                                                VERDICT_ROLLOUT_PAUSED_BY: a user has paused it; or none */
+        char why[ROLLOUT_WHY_SIZE];          /* of ROLLOUT_PAUSED, or of the revert */
         char reverted_why[ROLLOUT_WHY_SIZE]; /* of 'reverted'; "": 'why' has it, of an older daemon */
         RolloutFailure *failed;              /* owned */
         size_t n_failed;                     /* at most ROLLOUT_FAILURES_MAX */

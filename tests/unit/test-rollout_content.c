@@ -152,6 +152,84 @@ static void after_resume_a_failed_content_is_tried_again(void **state) {
         assert_int_equal(starts(&play), 1 + 6);
 }
 
+/* 'resume' continues with the newest content. */
+static void a_rollout_that_a_user_has_paused_stays_paused_with_another_content(void **state) {
+        for (unsigned text = 0; text < 2; text++) {
+                _cleanup_(end) Play play;
+                unsigned n;
+
+                begin_contents(&play, RESTARTS);
+                if (text)
+                        want(&play, 2);
+                else
+                        change_content(&play, 2);
+                seconds(&play, 2);
+                assert_int_equal(ask(&play, ROLLOUT_PAUSE), 0);
+                seconds(&play, 10);
+                n = starts(&play);
+                assert_in_range(n, 1, 2);
+                for (unsigned number = 3; number <= 4; number++) {
+                        change_content(&play, number);
+                        seconds(&play, 30);
+                        assert_rollout(&play, ROLLOUT_PAUSED, text + 1);
+                        assert_string_equal(record_of(&play)->why, "by a user");
+                        assert_int_equal(record_of(&play)->to.inputs, number);
+                        assert_int_equal(starts(&play), n);
+                }
+                assert_int_equal(ask(&play, ROLLOUT_RESUME), 0);
+                seconds(&play, 60);
+                assert_rollout(&play, ROLLOUT_DONE, text + 1);
+                assert_label(&play, text ? "revision 2" : "content 4");
+                assert_int_equal(starts(&play), n + 6);
+                assert_int_equal(count_content(&play, 4), 6);
+                assert_int_equal(play.max_unavailable, 1);
+        }
+}
+
+/* The text is the cause. Instances that have failed with it are not started again. */
+static void a_text_that_has_failed_stays_paused_with_another_content(void **state) {
+        _cleanup_(end) Play play;
+
+        begin_contents(&play, RESTARTS "MaxUnavailable=3");
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(starts(&play), 3);
+        for (unsigned number = 2; number <= 4; number++) {
+                change_content(&play, number);
+                seconds(&play, 30);
+                assert_rollout(&play, ROLLOUT_PAUSED, 2);
+                assert_label(&play, "revision 2");
+                assert_int_equal(record_of(&play)->code, VERDICT_INSTANCE_FAILED);
+                assert_int_equal(record_of(&play)->to.inputs, number);
+                assert_int_equal(starts(&play), 3);
+        }
+        want(&play, 3);
+        seconds(&play, 60);
+        assert_rollout(&play, ROLLOUT_DONE, 3);
+        assert_int_equal(count_content(&play, 4), 6);
+}
+
+static void a_rollout_that_is_paused_while_it_is_held_updates_its_canaries_again(void **state) {
+        _cleanup_(end) Play play;
+
+        begin_contents(&play, RESTARTS "Canary=1");
+        want(&play, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        assert_int_equal(ask(&play, ROLLOUT_PAUSE), 0);
+        change_content(&play, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(starts(&play), 1);
+        assert_int_equal(ask(&play, ROLLOUT_RESUME), 0);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        assert_int_equal(starts(&play), 2);
+        assert_int_equal(play.instances[0].inputs, 2);
+}
+
 /* It cannot be sealed there, for example: the process goes on, and uses the budget. */
 static void a_content_that_a_host_cannot_provide_pauses_the_rollout(void **state) {
         _cleanup_(end) Play play;
@@ -485,6 +563,9 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(without_restarts_a_content_changes_nothing),
                 cmocka_unit_test(a_bad_content_takes_one_and_the_next_one_continues),
                 cmocka_unit_test(after_resume_a_failed_content_is_tried_again),
+                cmocka_unit_test(a_rollout_that_a_user_has_paused_stays_paused_with_another_content),
+                cmocka_unit_test(a_text_that_has_failed_stays_paused_with_another_content),
+                cmocka_unit_test(a_rollout_that_is_paused_while_it_is_held_updates_its_canaries_again),
                 cmocka_unit_test(a_content_that_a_host_cannot_provide_pauses_the_rollout),
                 cmocka_unit_test(a_content_supersedes_one_that_is_rolling),
                 cmocka_unit_test(what_fails_or_is_skipped_with_the_former_content_is_being_updated),

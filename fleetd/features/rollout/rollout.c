@@ -579,6 +579,31 @@ static void rolling_end(Rolling *x) {
         rolling_note(x, "ended, as no instance is wanted");
 }
 
+/* Return whether a paused rollout of the wanted text stays paused with another content: a person has paused
+ * it, or its text has failed. */
+static bool rolling_stays_paused(const Rolling *x) {
+        const RolloutRecord *r = x->next;
+
+        return r->state == ROLLOUT_PAUSED && streq(r->to.hash, x->set.head->unit->hash) &&
+               (r->code == VERDICT_ROLLOUT_PAUSED_BY || !rollout_record_is_of_content(r));
+}
+
+/* A paused rollout goes on with the present content when it is resumed, with its canaries first. */
+static void rolling_take_content(Rolling *x) {
+        RolloutRecord *r = x->next;
+        bool content = rollout_record_is_of_content(r);
+
+        r->to.inputs = rollout_set_content(&x->set);
+        if (!content && text_is(&r->from, &r->to))
+                r->from.inputs = r->to.inputs;
+        if (r->before == ROLLOUT_HELD) {
+                r->before = ROLLOUT_CANARY;
+                r->until_ms = 0;
+        }
+        r->available = rolling_progress(x);
+        x->changed = true;
+}
+
 static int rolling_decide(Rolling *x, bool has_record) {
         const ClusterUnit *head = x->set.head;
         RolloutRecord *r = x->next;
@@ -601,7 +626,9 @@ static int rolling_decide(Rolling *x, bool has_record) {
         }
         if (!has_record && !behind)
                 return rolling_choose_followers(x, x->set.n_followers);
-        if (!current) {
+        if (!current && has_record && rolling_stays_paused(x))
+                rolling_take_content(x);
+        else if (!current) {
                 if (behind || (has_record && r->state != ROLLOUT_DONE)) {
                         if (rolling_begin(x, has_record && r->state != ROLLOUT_DONE) < 0)
                                 return -ENOMEM;

@@ -62,6 +62,7 @@ int rollout_ask(const ClusterUnit *head, RolloutVerb verb, const RolloutRequest 
 
                 snprintf(why, sizeof(why), "by %s", request->by && *request->by ? request->by : "a user");
                 rollout_pause(&next, request->now_ms, why);
+                next.code = VERDICT_ROLLOUT_PAUSED_BY;
         } else {
                 next.state = verb == ROLLOUT_RESUME ? next.before : ROLLOUT_ROLLING;
                 rollout_record_clear_failures(&next);
