@@ -283,7 +283,8 @@ void agent_record_completed(Agent *a, AgentUnit *u);
 void agent_record_content(Agent *a, AgentUnit *u);
 /* Record the content that a start or a reload has given to the unit. */
 void agent_record_provided(Agent *a, AssignmentRecord *record, uint64_t content);
-/* Record the time of the assignment that was executed: records of older versions lack it. */
+/* Record the time of the assignment that was executed, which records of older versions lack, and its content
+ * if that of the running unit is not known. */
 void agent_record_since(Agent *a, const AgentUnit *u);
 /* Keep the record that the unit was stopped because of another one if its start was lost. */
 void agent_record_lost_start(Agent *a, AgentUnit *u);

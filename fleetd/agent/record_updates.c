@@ -182,11 +182,13 @@ void agent_record_since(Agent *a, const AgentUnit *u) {
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
         AssignmentRecord *record = records_get(&a->records, u->name);
 
-        if (!assignment || !record || record->index != assignment->index ||
-            record->since_ms == assignment->since_ms)
+        if (!assignment || !record || record->index != assignment->index)
                 return;
+        a->records.dirty |= record->since_ms != assignment->since_ms;
         record->since_ms = assignment->since_ms;
-        a->records.dirty = true;
+        if (record->inputs == 0 && record->unit && input_policy_is_set(&record->unit->placement.inputs) &&
+            agent_has_started(a, u))
+                agent_record_provided(a, record, assignment->inputs);
 }
 
 void agent_record_lost_start(Agent *a, AgentUnit *u) {
@@ -253,7 +255,7 @@ int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool 
                 record->replacing = false;
         if (!record || !started)
                 return 0;
-        if (record->unit && (starting || record->inputs == 0))
+        if (record->unit && starting) /* one that runs already: agent_record_since() */
                 agent_record_provided(a, record, agent_content(a, record->unit));
         agent_record_started(a, record);
         record->starting = starting;

@@ -59,7 +59,8 @@ typedef struct AssignmentRecord {
         char job[RECORD_JOB_SIZE]; /* why systemd did not begin its last start: "condition", or the result of
                          the job; "": it began, or is about to */
         RecordPorts ports;         /* on disk before the start of the unit */
-        uint64_t inputs;           /* number of the content that it had, or is to have, at its last start */
+        uint64_t inputs;           /* number of the content that it had, or is to have, at its last start;
+                                      0: none, or not known */
         bool text_stored;          /* 'unit' is in a file of its own */
         char *template; /* owned; of a socket with Accept=yes: the text whose instances it starts; NULL: none
                          */

@@ -32,7 +32,7 @@ typedef struct Scene {
         SystemdUnit seen;
         AgentView view;
         Unit *one, *tuned, *two, *live, *former, *reload, *content, *content_two, *files, *unable, *passive,
-                *job;
+                *restarts, *job;
 } Scene;
 
 static Unit *unit_of(const char *text) {
@@ -1666,8 +1666,10 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                 l->record.unit = (Unit *) unit;
                 l->record.index = s->assignment.index;
                 l->record.unit_index = s->assignment.unit_index;
-                if (step == AGENT_START || (step == AGENT_ADOPT && l->record.inputs == 0))
+                if (step == AGENT_START)
                         l->record.inputs = s->view.content;
+                else if (l->record.inputs == 0) /* not known */
+                        l->record.inputs = s->assignment.inputs;
                 if (step != AGENT_RECORD) {
                         l->record.replacing = false;
                         snprintf(l->record.started_boot, sizeof(l->record.started_boot), "%s", boot_now);
@@ -1983,6 +1985,21 @@ static void a_loaded_unit_that_another_unit_started_goes_on_with_its_content(voi
         assert_step(s, AGENT_NOTHING);
 }
 
+/* Its record is of a daemon that knows no contents. */
+static void a_unit_whose_content_is_not_known_is_not_stopped(void **state) {
+        Scene *s = with_content(state, ((Scene *) *state)->content, "active");
+
+        s->record.inputs = 0;
+        assert_step(s, AGENT_RECORD);
+        s->record.index = 21;
+        assert_step(s, AGENT_NOTHING);
+        s->record.inputs = 2;
+        assert_step(s, AGENT_STOP);
+        s->view.record = NULL;
+        assert_step(s, AGENT_ADOPT);
+        assert_any_crash_ends_the_same(s, 0, 0);
+}
+
 /* A text that changes together with the content is one step. */
 static void a_text_and_a_content_are_replaced_by_one_stop(void **state) {
         Scene *s = with_content(state, ((Scene *) *state)->content, "active");
@@ -2197,6 +2214,7 @@ int main(int argc, char *argv[]) {
                 row(a_unit_with_the_assigned_content_is_not_touched),
                 row(a_unit_that_failed_is_started_with_a_new_content_and_a_finished_one_is_not),
                 row(a_loaded_unit_that_another_unit_started_goes_on_with_its_content),
+                row(a_unit_whose_content_is_not_known_is_not_stopped),
                 row(a_text_and_a_content_are_replaced_by_one_stop),
                 row(without_contact_to_the_cluster_no_content_is_replaced),
                 row(other_units_are_not_stopped_for_a_content),

@@ -6,6 +6,7 @@
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/fake_sealer.h"
 #include "tests/lib/leader.h"
+#include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
 
 #define TEXT(program, options) \
@@ -512,6 +513,32 @@ static void an_equal_content_is_not_written_again(void **state) {
         assert_int_equal(sealer.sealed, 1);
 }
 
+/* The records were lost, or are of a daemon that knows no contents. */
+static void a_unit_whose_content_is_not_known_runs_on(void **state) {
+        _cleanup_free_ char *path = scratch_path(running->host->agent_path, "assignment");
+
+        run_web(TEXT("web", INPUTS("restart")));
+        for (unsigned lost = 0; lost < 2; lost++) {
+                close_host();
+                if (lost)
+                        assert_int_equal(unlink(path), 0);
+                else
+                        change_record(running, "\"inputs\":", "0");
+                open_host();
+                run_ms(running, FIXTURE_BOOT_WAIT_MS);
+                rest();
+                assert_int_equal(n_starts, 1);
+                assert_int_equal(n_stops, 0);
+                assert_int_equal(state_of(running, WEB)->inputs, 1);
+        }
+        change_content("b", 2);
+        host_assign_inputs(running->host, WEB, 2);
+        AWAIT(n_starts == 2);
+        AWAIT(state_of(running, WEB)->inputs == 2);
+        rest();
+        assert_int_equal(n_stops, 1);
+}
+
 /* The files on disk are of the number before; that of the record is higher. */
 static void a_new_daemon_touches_no_unit_and_writes_nothing(void **state) {
         run_web(TEXT("web", INPUTS("restart")));
@@ -786,6 +813,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_start_waits_for_a_content_that_is_assigned_while_its_record_is_saved),
                 TEST(a_start_has_the_content_that_came_while_its_record_was_saved),
                 TEST(an_equal_content_is_not_written_again),
+                TEST(a_unit_whose_content_is_not_known_runs_on),
                 TEST(a_new_daemon_touches_no_unit_and_writes_nothing),
                 TEST(files_of_a_unit_that_is_not_restarted_are_replaced_at_once),
                 TEST(a_unit_that_systemd_restarts_right_before_its_files_are_replaced_is_restarted),
