@@ -126,6 +126,7 @@ static bool agent_requires_content(const Agent *a, const AgentUnit *u, AgentStep
 bool agent_is_provided(Agent *a, AgentUnit *u, AgentStep s) {
         const Unit *text = agent_unit_text(a, u);
         const ClusterAssignment *assignment = a->fresh ? agent_assignment(a, u->name) : NULL;
+        const AssignmentRecord *record = records_get(&a->records, u->name);
         /* Without the cluster any content will do, and so it does for the file of a unit that runs on. */
         bool any = !assignment || (s == AGENT_WRITE && agent_is_started(&u->seen));
         _cleanup_text_ Text message = {};
@@ -135,8 +136,10 @@ bool agent_is_provided(Agent *a, AgentUnit *u, AgentStep s) {
         if (!text || !input_policy_is_set(&text->placement.inputs) || !agent_requires_content(a, u, s))
                 return true;
         r = agent_provide(a, text, any ? 0 : assignment->inputs, &why);
-        /* After a boot, the former content is in force while the assigned one has a problem. */
-        if (r == -ENODATA && s != AGENT_STOP && !agent_has_started(a, u))
+        /* After a boot or a stop because of another unit, which has ended, the former content is in force
+         * while the assigned one has a problem. */
+        if (r == -ENODATA && s != AGENT_STOP &&
+            (!agent_has_started(a, u) || (record->stopped_for && !u->seen.held)))
                 r = agent_provide(a, text, 0, &why);
         if (r == 0)
                 return true;

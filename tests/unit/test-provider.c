@@ -713,6 +713,28 @@ static void after_a_boot_a_unit_has_its_former_content_while_the_assigned_one_ha
         AWAIT(state_of(running, WEB)->inputs == 2);
 }
 
+/* The other unit is not started for that. */
+static void a_unit_that_stopped_for_another_has_its_former_content_while_there_is_a_problem(void **state) {
+        run_web(TEXT("web", INPUTS("restart")));
+        source.problem = VERDICT_AWAITS_KEYS;
+        change_content("b", 2);
+        host_assign_inputs(running->host, WEB, 2);
+        AWAIT(source.n == 2);
+        sim_systemd_hold(running->systemd);
+        AWAIT(is_published(running, WEB, "inactive"));
+        rest();
+        assert_int_equal(n_starts, 1);
+        sim_systemd_release(running->systemd);
+        AWAIT(n_starts == 2);
+        AWAIT(is_published(running, WEB, "active"));
+        rest();
+        assert_int_equal(state_of(running, WEB)->inputs, 1);
+        assert_int_equal(n_starts, 2);
+        source.problem = VERDICT_NONE;
+        AWAIT(n_starts == 3);
+        AWAIT(state_of(running, WEB)->inputs == 2);
+}
+
 static void the_files_of_a_unit_are_removed_with_it(void **state) {
         run_web(TEXT("web", INPUTS("none")));
         host_order(running->host, WEB, ASSIGNMENT_STOP);
@@ -824,6 +846,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_host_that_boots_alone_starts_units_with_the_content_that_it_has),
                 TEST(after_a_boot_a_unit_has_its_content_until_it_gets_a_text_without_inputs),
                 TEST(after_a_boot_a_unit_has_its_former_content_while_the_assigned_one_has_a_problem),
+                TEST(a_unit_that_stopped_for_another_has_its_former_content_while_there_is_a_problem),
                 TEST(the_files_of_a_unit_are_removed_with_it),
                 TEST(a_unit_is_removed_while_its_content_is_brought),
                 TEST(a_daemon_ends_while_a_content_is_brought),
