@@ -102,12 +102,14 @@ static bool plan_has_finished(const AssignmentRecord *record, const char *boot_i
 }
 
 /* Return whether the unit has to be started again to have the content that is assigned. One that has finished
- * does not run again for that, nor does one whose content is not known: no budget has permitted its stop. */
+ * does not run again for that, nor does one whose content is not known: no budget has permitted its stop.
+ * OnChange=restart of the assigned text alone restarts nothing. */
 static bool plan_lacks_content(const AgentView *v) {
         const AssignmentRecord *record = v->record;
 
         return record && record->kind == ASSIGNMENT_RUN && record->inputs > 0 &&
                record->inputs < v->assignment->inputs &&
+               input_policy_restarts(&record->unit->placement.inputs) &&
                input_policy_restarts(&v->text->placement.inputs) && !plan_has_finished(record, v->boot_id);
 }
 

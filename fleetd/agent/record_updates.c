@@ -246,9 +246,14 @@ int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool 
         AssignmentRecord *record = records_get(&a->records, name);
         bool again = starting && record && record->stopped_for &&
                      (!assignment || assignment->index == record->index);
+        /* OnChange=restart of the assigned text alone restarts nothing: the next content does. */
+        bool restarts = record && record->unit && input_policy_restarts(&record->unit->placement.inputs);
 
         if (assignment && assignment->kind != ASSIGNMENT_STOP && text)
                 TRY(agent_put_record(a, text, assignment, &record));
+        if (assignment && record && !started && !restarts && record->inputs < assignment->inputs &&
+            record->kind == ASSIGNMENT_RUN && input_policy_restarts(&record->unit->placement.inputs))
+                agent_record_provided(a, record, assignment->inputs);
         if (record && (started || record->kind == ASSIGNMENT_LOAD)) /* the file of the unit is in force */
                 snprintf(record->owned_boot, sizeof(record->owned_boot), "%s", a->boot_id);
         if (record && record->kind == ASSIGNMENT_LOAD)

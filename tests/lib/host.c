@@ -222,6 +222,7 @@ void host_assign_inputs(Host *h, const char *name, uint64_t number) {
 
         assert_non_null(there);
         record = there->record;
+        record.unit_index = there->of->index;
         record.inputs = number;
         stored_assignment_write(&value, &record);
         host_write_key(h, LAYOUT_ASSIGNMENT, name, &value);

@@ -21,6 +21,7 @@ static const char
         text_files[] = RELOADS "ConfigKeys=/shop\nOnChange=reload\n",
         text_unable[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConfigKeys=/shop\nOnChange=reload\n",
         text_passive[] = RELOADS "ConfigKeys=/shop\n",
+        text_restarts[] = RELOADS "ConfigKeys=/shop\nOnChange=restart\n",
         text_job[] = "[Service]\nType=oneshot\nExecStart=/bin/one\n[X-Fleet]\nSecret=pw\nOnChange=restart\n";
 static const char text_two[] = "[Service]\nExecStart=/bin/two\n";
 
@@ -57,6 +58,7 @@ static int scene_setup(void **state) {
         s->passive = unit_of(text_passive);
         /* Stored by another version: none accepts it. */
         assert_int_equal(unit_read("web.service", text_unable, strlen(text_unable), &s->unable, NULL), 0);
+        s->restarts = unit_of(text_restarts);
         s->job = unit_of(text_job);
         *state = s;
         return 0;
@@ -76,6 +78,7 @@ static int scene_teardown(void **state) {
         unit_free(s->files);
         unit_free(s->passive);
         unit_free(s->unable);
+        unit_free(s->restarts);
         unit_free(s->job);
         free(s);
         return 0;
@@ -2000,6 +2003,21 @@ static void a_unit_whose_content_is_not_known_is_not_stopped(void **state) {
         assert_any_crash_ends_the_same(s, 0, 0);
 }
 
+static void a_text_that_only_restarts_for_contents_restarts_nothing(void **state) {
+        Scene *s = with_content(state, ((Scene *) *state)->passive, "active");
+
+        s->unit.unit = s->restarts;
+        assert_step(s, AGENT_WRITE);
+        in_force(s, s->restarts, "active");
+        assert_step(s, AGENT_RECORD);
+        s->record.unit = s->restarts;
+        s->record.index = 21;
+        s->record.inputs = 3;
+        assert_step(s, AGENT_NOTHING);
+        s->assignment.inputs = 4;
+        assert_step(s, AGENT_STOP);
+}
+
 /* A text that changes together with the content is one step. */
 static void a_text_and_a_content_are_replaced_by_one_stop(void **state) {
         Scene *s = with_content(state, ((Scene *) *state)->content, "active");
@@ -2215,6 +2233,7 @@ int main(int argc, char *argv[]) {
                 row(a_unit_that_failed_is_started_with_a_new_content_and_a_finished_one_is_not),
                 row(a_loaded_unit_that_another_unit_started_goes_on_with_its_content),
                 row(a_unit_whose_content_is_not_known_is_not_stopped),
+                row(a_text_that_only_restarts_for_contents_restarts_nothing),
                 row(a_text_and_a_content_are_replaced_by_one_stop),
                 row(without_contact_to_the_cluster_no_content_is_replaced),
                 row(other_units_are_not_stopped_for_a_content),

@@ -601,6 +601,22 @@ static void new_files_reload_a_unit_once(void **state) {
         assert_int_equal(n_reloads, 1);
 }
 
+static void a_text_that_only_restarts_for_contents_restarts_nothing_before_the_next_one(void **state) {
+        run_web(TEXT("web", INPUTS("none")));
+        change_content("b", 2);
+        AWAIT(on_disk(WEB) == 2);
+        host_unit(running->host, WEB, TEXT("web", INPUTS("restart")), TARGET_LAUNCHED);
+        host_assign_inputs(running->host, WEB, 2);
+        AWAIT(state_of(running, WEB)->inputs == 2);
+        rest();
+        assert_int_equal(n_starts, 1);
+        assert_int_equal(n_stops, 0);
+        change_content("c", 3);
+        host_assign_inputs(running->host, WEB, 3);
+        AWAIT(n_starts == 2);
+        AWAIT(state_of(running, WEB)->inputs == 3);
+}
+
 static void a_failed_unit_is_started_with_a_new_content(void **state) {
         run_web(TEXT("web", INPUTS("restart")));
         sim_systemd_end(running->systemd, WEB);
@@ -840,6 +856,7 @@ int main(int argc, char *argv[]) {
                 TEST(files_of_a_unit_that_is_not_restarted_are_replaced_at_once),
                 TEST(a_unit_that_systemd_restarts_right_before_its_files_are_replaced_is_restarted),
                 TEST(new_files_reload_a_unit_once),
+                TEST(a_text_that_only_restarts_for_contents_restarts_nothing_before_the_next_one),
                 TEST(a_failed_unit_is_started_with_a_new_content),
                 TEST(a_unit_runs_on_until_its_next_text_has_its_own_content),
                 TEST(the_former_content_stays_in_force_while_there_is_a_problem),
