@@ -31,24 +31,25 @@ static void agent_start_ended(Agent *a, AgentUnit *u, int error) {
                 agent_cancel_start(a, record, u); /* never sent, or rejected */
 }
 
-/* The process has the text that was in force when it was reloaded. */
+/* The process has the text that was in force when it was reloaded. For a content it is reloaded once, also if
+ * that fails. */
 static void agent_reload_ended(Agent *a, AgentUnit *u, const AgentCall *call, int error) {
-        const Unit *text = a->fresh ? agent_assigned_text(a, u) : NULL;
+        const Unit *text = a->fresh && error == 0 ? agent_assigned_text(a, u) : NULL;
         AssignmentRecord *record;
 
         u->reload = NULL;
         u->reload_failed = error == -EIO;
         if (error == 0)
                 health_begin_watch(&u->health);
-        if (error < 0 || !text || !streq(text->hash, call->hash))
-                return;
-        if (agent_record_assignment(a, u, false, false) < 0) {
-                agent_retry_soon(a);
-                return;
+        if (text && streq(text->hash, call->hash)) {
+                if (agent_record_assignment(a, u, false, false) < 0)
+                        agent_retry_soon(a);
+                else
+                        agent_record_reload(a, u, false);
         }
-        agent_record_reload(a, u, false);
         record = records_get(&a->records, u->name);
-        if (record)
+        if (record && record->unit && (error == 0 || error == -EIO) &&
+            record->unit->placement.inputs.on_change == ON_CHANGE_RELOAD)
                 agent_record_provided(a, record, MAX(record->inputs, call->content));
 }
 

@@ -234,8 +234,10 @@ void agent_cancel_start(Agent *a, AssignmentRecord *record, AgentUnit *u) {
 
 void agent_record_reload(Agent *a, const AgentUnit *u, bool reloading) {
         AssignmentRecord *record = records_get(&a->records, u->name);
+        const Unit *text = agent_unit_text(a, u);
 
-        if (record)
+        /* One for a content leaves the recorded text in force. */
+        if (record && !(reloading && text && unit_effect(record->unit, text) != EFFECT_RELOAD))
                 agent_record_flag(a, &record->reloading, reloading);
 }
 

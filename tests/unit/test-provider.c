@@ -228,6 +228,12 @@ static FakeSealer sealer;
 static void *component;
 static char drop_in[64];
 static unsigned n_early, n_reloads; /* starts without files */
+static struct {
+        int error;        /* of the next reloads */
+        bool holds;       /* the next one lasts */
+        SystemdDone done; /* under way */
+        void *userdata;
+} reloads;
 
 static int put_drop_in(Systemd *s, const char *name, DropIn feature, const char *sections) {
         bool differs = !streq(drop_in, sections ?: "");
@@ -245,7 +251,12 @@ static int start_checked(Systemd *s, const char *name, SystemdDone done, void *u
 
 static int reload_counted(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         n_reloads++;
-        return real_ops->reload_unit(s, name, done, userdata);
+        if (reloads.holds) {
+                reloads.done = done;
+                reloads.userdata = userdata;
+                return 0;
+        }
+        return reloads.error < 0 ? reloads.error : real_ops->reload_unit(s, name, done, userdata);
 }
 
 static void open_host(void) {
@@ -281,6 +292,7 @@ static int setup(void **state) {
         fake_sealer_init(&sealer, world_loop(running->loop), 0x80); /* it changes no byte */
         drop_in[0] = 0;
         n_early = n_reloads = 0;
+        reloads = (typeof(reloads)) {};
         running->host->components.io.input_files = &disk.base;
         running->host->components.io.input_sealer = &sealer.base;
         bent.put_drop_in = put_drop_in;
@@ -601,6 +613,41 @@ static void new_files_reload_a_unit_once(void **state) {
         assert_int_equal(n_reloads, 1);
 }
 
+static void a_reload_that_fails_is_not_repeated_for_its_content(void **state) {
+        run_web(TEXT("web", INPUTS("reload")));
+        reloads.error = -EIO;
+        change_content("b", 2);
+        AWAIT(n_reloads == 1);
+        run_ms(running, 20000);
+        run_pending(running);
+        assert_int_equal(n_reloads, 1);
+        assert_int_equal(state_of(running, WEB)->inputs, 2);
+        assert_false(records_contain(running, "\"reloading\":true"));
+        reloads.error = -ETIMEDOUT; /* it may not have begun */
+        change_content("c", 3);
+        AWAIT(n_reloads == 3);
+        reloads.error = 0;
+        AWAIT(state_of(running, WEB)->inputs == 3);
+        rest();
+        assert_int_equal(n_starts, 1);
+}
+
+static void a_reload_that_ends_without_contact_to_the_cluster_is_not_repeated(void **state) {
+        run_web(TEXT("web", INPUTS("reload")));
+        reloads.holds = true;
+        change_content("b", 2);
+        AWAIT(n_reloads == 1);
+        leader.gone = true;
+        await_round(running); /* the agent has noticed it */
+        reloads.done(reloads.userdata, 0, "");
+        rest();
+        leader.gone = reloads.holds = false;
+        rest();
+        AWAIT(state_of(running, WEB)->inputs == 2);
+        rest();
+        assert_int_equal(n_reloads, 1);
+}
+
 static void a_text_that_only_restarts_for_contents_restarts_nothing_before_the_next_one(void **state) {
         run_web(TEXT("web", INPUTS("none")));
         change_content("b", 2);
@@ -856,6 +903,8 @@ int main(int argc, char *argv[]) {
                 TEST(files_of_a_unit_that_is_not_restarted_are_replaced_at_once),
                 TEST(a_unit_that_systemd_restarts_right_before_its_files_are_replaced_is_restarted),
                 TEST(new_files_reload_a_unit_once),
+                TEST(a_reload_that_fails_is_not_repeated_for_its_content),
+                TEST(a_reload_that_ends_without_contact_to_the_cluster_is_not_repeated),
                 TEST(a_text_that_only_restarts_for_contents_restarts_nothing_before_the_next_one),
                 TEST(a_failed_unit_is_started_with_a_new_content),
                 TEST(a_unit_runs_on_until_its_next_text_has_its_own_content),
