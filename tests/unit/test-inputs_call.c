@@ -3,7 +3,6 @@
 
 #include "tests/lib/test.h"
 #include "fleetd/features/inputs/content_bytes.h"
-#include "kvstore/remote_frames.h"
 #include "tests/lib/commands.h"
 #include "tests/lib/quiet_peer.h"
 
@@ -83,14 +82,6 @@ bool __wrap_loop_has_budget(const Loop *loop) {
         return !without_budget && __real_loop_has_budget(loop);
 }
 
-static size_t queued; /* bytes that wait for each session; 0: what waits */
-
-size_t __real_peer_queued(const PeerSession *session);
-size_t __wrap_peer_queued(const PeerSession *session);
-size_t __wrap_peer_queued(const PeerSession *session) {
-        return queued ?: __real_peer_queued(session);
-}
-
 static uint64_t registry_at; /* index of the cluster view; 0: as it is */
 
 uint64_t __real_registry_index(const Registry *r);
@@ -102,7 +93,6 @@ uint64_t __wrap_registry_index(const Registry *r) {
 static void tree_begin(void) {
         tree = (typeof(tree)) {};
         without_budget = false;
-        queued = 0;
         registry_at = 0;
         memset(large, 'x', sizeof(large));
 }
@@ -442,16 +432,6 @@ static void a_large_content_travels_in_parts(void **state) {
         assert_true(parts > tree.n_large * PART / INPUTS_PART_MAX);
 }
 
-static void a_host_that_takes_nothing_gets_no_further_content(void **state) {
-        Result result;
-
-        queued = 1024 * 1024 + 1;
-        assert_int_equal(ask("a.service", hash_of("a.service"), 1, &result), INPUTS_BEHIND);
-        assert_int_equal(tree.n_reads, 0);
-        queued = 1024 * 1024;
-        assert_int_equal(ask("a.service", hash_of("a.service"), 1, &result), INPUTS_RESOLVED);
-}
-
 static void without_budget_one_request_of_a_turn_is_answered(void **state) {
         unsigned n_reads = 0, n_behind = 0;
         _cleanup_writer_ Writer w = {};
@@ -718,8 +698,6 @@ static void a_replica_without_the_key_is_asked_again_after_five_seconds(void **s
         number = begin_call("a.service", 1, &result);
         says_status(number, INPUTS_BEHIND);
         assert_true(result.n == 1 && !result.resolved);
-        assert_not_now("a.service");
-        quiet_peer_pass(h, 1000);
         (void) begin_call("a.service", 1, &result);
 }
 
@@ -772,58 +750,6 @@ static void a_call_that_is_cancelled_is_not_answered(void **state) {
         assert_true(result.n == 0 && again.n == 1);
 }
 
-/* The record of another replica, in the slice. */
-static void says_member(const char *machine) {
-        char key[LAYOUT_KEY_MAX];
-        RemoteItem item = { .kind = REMOTE_NODE };
-        Writer w = {};
-
-        item.node = (KvNode) { .key = kv_string(layout_key(key, LAYOUT_MEMBER, NULL, machine)),
-                               .value = kv_string("{\"raftId\":3,\"start\":1}"),
-                               .created = 1,
-                               .modified = 1 };
-        remote_page_write(&(RemotePage) { .number = 1, .index = 9, .lineage = 7 }, &w);
-        remote_item_write(&item, &w);
-        says(&h->asked, PEER_PAGE, &w);
-        quiet_peer_pass(h, STEP_MS);
-}
-
-static void another_replica_is_asked_meanwhile(void **state) {
-        static const PeerAddress known[] = {
-                { .machine_id = QUIET_PEER_OTHER_ID, .address = "10.0.0.2:2380" },
-                { .machine_id = QUIET_PEER_THIRD_ID, .address = "10.0.0.3:2380" }
-        };
-        PeerHandshake third = { .machine_id = QUIET_PEER_THIRD_ID,
-                                .boot_id = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
-                                .nonce = 3,
-                                .start_number = 1,
-                                .address = "10.0.0.3:2380",
-                                .name = "gamma",
-                                .raft_id = 3,
-                                .cluster_id = 7,
-                                .lineage = 7 };
-        uint32_t number;
-        Result result;
-        Writer w = {};
-
-        says_member(QUIET_PEER_THIRD_ID);
-        number = begin_call("a.service", 1, &result);
-        assert_int_equal(peers_set_known(h->peers, known, ELEMENTS(known)), 0);
-        for (unsigned i = 0; i < 10 && !h->dial.done; i++)
-                quiet_peer_pass(h, STEP_MS);
-        assert_true(quiet_peer_connects(h, &h->third));
-        handshake_write(&w, &third);
-        says(&h->third, PEER_HANDSHAKE, &w);
-        assert_non_null(peers_dialed(h->peers, QUIET_PEER_THIRD_ID));
-
-        says_status(number, INPUTS_NO_KEY);
-        begin("a.service", TEXT("db"), 1, &result);
-        quiet_peer_run(h);
-        assert_int_equal(take_request(&h->asked, "a.service", 1), 0);
-        assert_true(take_request(&h->third, "a.service", 1) > 0);
-        quiet_peer_pass(h, 6000);
-}
-
 #define replica(test)  cmocka_unit_test_setup_teardown(test, replica_setup, teardown)
 #define attached(test) cmocka_unit_test_setup_teardown(test, attached_setup, teardown)
 
@@ -838,7 +764,6 @@ int main(void) {
                 replica(a_replica_says_that_it_is_behind_or_has_no_key),
                 replica(a_host_gets_contents_at_a_limited_rate),
                 replica(a_large_content_travels_in_parts),
-                replica(a_host_that_takes_nothing_gets_no_further_content),
                 replica(without_budget_one_request_of_a_turn_is_answered),
                 replica(a_request_that_is_cut_or_too_long_is_dropped),
                 replica(a_host_with_a_replica_reads_its_own_tree),
@@ -849,7 +774,6 @@ int main(void) {
                 attached(the_end_of_a_session_and_a_silent_replica_end_the_call),
                 attached(each_part_may_take_five_seconds),
                 attached(a_call_that_is_cancelled_is_not_answered),
-                attached(another_replica_is_asked_meanwhile),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -86,28 +86,15 @@ static int content_take_secrets(Content *c, const InputPolicy *policy, const cha
         return 0;
 }
 
-/* A variable or a file of a key. */
-typedef struct ContentEntry {
-        char *name; /* owned */
-        const InputNode *node;
-        size_t path; /* place of its path among those of the option */
-} ContentEntry;
-
 /* What one option gives: variables, or files. */
 typedef struct ContentKeys {
         const char *option, *of;          /* for messages: "EnvironmentKeys=", "variables" */
         const Names *paths, *directories; /* the latter NULL: variables */
         const InputListing *listings;
         size_t max, size_max;
-        ContentEntry *entries; /* owned */
-        size_t n, capacity;
+        ContentItem **items; /* the list of the content */
+        size_t *n, capacity;
 } ContentKeys;
-
-static void content_keys_done(ContentKeys *k) {
-        for (size_t i = 0; i < k->n; i++)
-                free(k->entries[i].name);
-        free(k->entries);
-}
 
 /* The key below its path; the last component of a path that is a key itself. */
 static const char *content_remaining(const char *key, const char *path) {
@@ -223,16 +210,15 @@ static int content_take_path(Content *c, ContentKeys *k, size_t i, Text *digest)
         for (size_t j = 0; j < listing->n; j++) {
                 const InputNode *node = &listing->nodes[j];
                 const char *rest = content_remaining(node->key, path);
-                ContentEntry entry = { .node = node, .path = i };
-                char value[SHA256_SIZE];
+                char value[SHA256_SIZE], *name;
 
                 if (kv_path_hidden_from(kv_string(node->key), kv_string(path)))
                         continue;
-                if (GROW(k->entries, k->capacity, k->n + 1) < 0)
+                if (GROW(*k->items, k->capacity, *k->n + 1) < 0)
                         return -ENOMEM;
-                TRY(k->directories ? content_name_file(c, node, directory, rest, &entry.name) :
-                                     content_name_variable(c, node, rest, &entry.name));
-                k->entries[k->n++] = entry;
+                TRY(k->directories ? content_name_file(c, node, directory, rest, &name) :
+                                     content_name_variable(c, node, rest, &name));
+                (*k->items)[(*k->n)++] = (ContentItem) { name, node->value, node->size, node, i };
                 TRY(bytes_sha256(node->value, node->size, value));
                 content_digest(digest, node->key);
                 content_digest(digest, value);
@@ -243,7 +229,7 @@ static int content_take_path(Content *c, ContentKeys *k, size_t i, Text *digest)
 /* By name, '/' before all other bytes, so that a file is followed by those in a folder of its name; then in
  * the order of the options. */
 static int content_compare(const void *a, const void *b) {
-        const ContentEntry *x = a, *y = b;
+        const ContentItem *x = a, *y = b;
         const unsigned char *s = (const unsigned char *) x->name, *t = (const unsigned char *) y->name;
 
         for (; *s && *s == *t; s++)
@@ -256,8 +242,7 @@ static int content_compare(const void *a, const void *b) {
 }
 
 /* Check two entries that are neighbours in that order. */
-static int content_check_names(Content *c, const ContentKeys *k, const ContentEntry *a,
-                               const ContentEntry *b) {
+static int content_check_names(Content *c, const ContentKeys *k, const ContentItem *a, const ContentItem *b) {
         size_t size = strlen(a->name);
         char why[VERDICT_ARGS_SIZE];
 
@@ -269,53 +254,56 @@ static int content_check_names(Content *c, const ContentKeys *k, const ContentEn
         return content_refuse(c, VERDICT_INPUT_INVALID, a->node->key, why, NULL);
 }
 
-/* Fill a list of the content by the keys of all paths; of variables with one name, with the last one. */
-static int content_take_keys(Content *c, ContentKeys *k, Text *digest, ContentItem **ret, size_t *ret_n) {
-        size_t size = 0;
+/* Fill the list by the keys of all paths; of variables with one name, with the last one. */
+static int content_take_keys(Content *c, ContentKeys *k, Text *digest) {
+        size_t size = 0, kept = 0;
 
         for (size_t i = 0; i < k->paths->n; i++)
                 TRY(content_take_path(c, k, i, digest));
-        if (k->n > 0)
-                qsort(k->entries, k->n, sizeof(*k->entries), content_compare);
-        *ret = NEW0(ContentItem, k->n + 1);
-        if (!*ret)
-                return -ENOMEM;
-        for (size_t i = 0; i < k->n; i++) {
-                ContentEntry *e = &k->entries[i], *next = i + 1 < k->n ? e + 1 : NULL;
+        if (*k->n > 0)
+                qsort(*k->items, *k->n, sizeof(**k->items), content_compare);
+        for (size_t i = 0; i < *k->n; i++) {
+                ContentItem *place = &(*k->items)[i], *next = i + 1 < *k->n ? place + 1 : NULL, item = *place;
 
-                TRY(next ? content_check_names(c, k, e, next) : 0);
-                if (next && streq(e->name, next->name))
+                TRY(next ? content_check_names(c, k, place, next) : 0);
+                place->name = NULL; /* it has one owner at each time */
+                if (next && streq(item.name, next->name)) {
+                        free((void *) item.name);
                         continue;
-                size += e->node->size + (k->directories ? 0 : strlen(e->name));
-                (*ret)[(*ret_n)++] = (ContentItem) { TAKE_PTR(e->name), e->node->value, e->node->size };
-                if (*ret_n > k->max)
-                        return content_refuse_sum(c, k->option, k->max, k->of);
-                if (size > k->size_max)
-                        return content_refuse_sum(c, k->option, k->size_max, "bytes");
+                }
+                size += item.size + (k->directories ? 0 : strlen(item.name));
+                (*k->items)[kept++] = item;
         }
-        return 0;
+        *k->n = kept;
+        if (kept > k->max)
+                return content_refuse_sum(c, k->option, k->max, k->of);
+        return size > k->size_max ? content_refuse_sum(c, k->option, k->size_max, "bytes") : 0;
 }
 
 static int content_take(Content *c, const InputPolicy *policy, const char *unit, const InputValues *values) {
-        _cleanup_(content_keys_done) ContentKeys variables = { .option = "EnvironmentKeys=",
-                                                               .of = "variables",
-                                                               .paths = &policy->environment,
-                                                               .listings = values->environment,
-                                                               .max = INPUT_VARIABLES_MAX,
-                                                               .size_max = INPUT_VARIABLES_SIZE_MAX };
-        _cleanup_(content_keys_done) ContentKeys files = { .option = "ConfigKeys=",
-                                                           .of = "files",
-                                                           .paths = &policy->files,
-                                                           .directories = &policy->directories,
-                                                           .listings = values->files,
-                                                           .max = INPUT_FILES_MAX,
-                                                           .size_max = INPUT_FILES_SIZE_MAX };
+        ContentKeys variables = { .option = "EnvironmentKeys=",
+                                  .of = "variables",
+                                  .paths = &policy->environment,
+                                  .listings = values->environment,
+                                  .max = INPUT_VARIABLES_MAX,
+                                  .size_max = INPUT_VARIABLES_SIZE_MAX,
+                                  .items = &c->variables,
+                                  .n = &c->n_variables };
+        ContentKeys files = { .option = "ConfigKeys=",
+                              .of = "files",
+                              .paths = &policy->files,
+                              .directories = &policy->directories,
+                              .listings = values->files,
+                              .max = INPUT_FILES_MAX,
+                              .size_max = INPUT_FILES_SIZE_MAX,
+                              .items = &c->files,
+                              .n = &c->n_files };
         _cleanup_text_ Text digest = {};
         char whole[SHA256_SIZE];
 
         TRY(content_take_secrets(c, policy, unit, values->secrets, &digest));
-        TRY(content_take_keys(c, &variables, &digest, &c->variables, &c->n_variables));
-        TRY(content_take_keys(c, &files, &digest, &c->files, &c->n_files));
+        TRY(content_take_keys(c, &variables, &digest));
+        TRY(content_take_keys(c, &files, &digest));
         TRY(digest.error);
         TRY(bytes_sha256(text_chars(&digest), digest.size, whole));
         snprintf(c->digest, sizeof(c->digest), "%.*s", (int) sizeof(c->digest) - 1, whole);

@@ -43,6 +43,8 @@ typedef struct ContentItem {
         const char *name;  /* of the variable or credential; path of the file below FLEET_CONFIG */
         const void *value; /* borrowed */
         size_t size;
+        const InputNode *node; /* while content_build() runs, as the next: of a variable or file */
+        size_t path;           /* place of its path among those of the option */
 } ContentItem;
 
 enum { CONTENT_LISTS = 3 };

@@ -15,12 +15,10 @@
 
 enum {
         INPUTS_PROTOCOL = 1,
-        REQUEST_WAIT_MS = 5000,          /* for the next part of an answer */
-        REPLICA_RETRY_MS = 1000,         /* until a replica is asked again that had no answer, */
-        REPLICA_NO_KEY_MS = 5000,        /* or that cannot open a secret */
-        REQUESTS_PER_SECOND = 20,        /* of one host */
-        REQUESTS_BURST = 200,            /* units of a host that boots */
-        ANSWERS_QUEUE_MAX = 1024 * 1024, /* bytes that wait for a session before a further answer */
+        REQUEST_WAIT_MS = 5000,   /* for the next part of an answer */
+        REPLICA_NO_KEY_MS = 5000, /* until a replica is asked again that cannot open a secret */
+        REQUESTS_PER_SECOND = 20, /* of one host */
+        REQUESTS_BURST = 200,     /* units of a host that boots */
 };
 
 struct Resolver {
@@ -35,9 +33,8 @@ struct Resolver {
         uint64_t index;
         Deferred read; /* of the tree of this host */
         Call call;
-        char replica[MACHINE_ID_SIZE]; /* that was asked; not asked again before: */
-        uint64_t avoid_ms;
-        Writer answer; /* its parts so far */
+        Writer answer;          /* its parts so far */
+        uint64_t not_before_ms; /* no other request */
 };
 
 /* Read the content of a unit for a machine. 0; -EAGAIN: not now; -EPERM: the machine does not have the unit
@@ -82,12 +79,6 @@ static void resolver_end(Resolver *r, const Resolved *resolved) {
         (void) tls_secret_free(answer.chars, answer.size);
 }
 
-/* Another replica may have what this one has not. */
-static void resolver_fail(Resolver *r, uint64_t avoid_ms) {
-        r->avoid_ms = loop_now_ms(r->host->io.loop) + avoid_ms;
-        resolver_end(r, NULL);
-}
-
 static void resolver_on_read(void *userdata) {
         Resolver *r = userdata;
         ResolverValues *values = NULL;
@@ -100,29 +91,14 @@ static void resolver_on_read(void *userdata) {
         resolver_values_free(values);
 }
 
-/* Return the session to a replica, unless it is not to be asked now. */
-static PeerSession *resolver_session(const Resolver *r, const char *machine) {
-        bool avoided = streq(machine, r->replica) && loop_now_ms(r->host->io.loop) < r->avoid_ms;
-
-        return avoided ? NULL : peers_dialed(r->host->peers, machine);
-}
-
-/* Ask the replica in use, or another one with a session. 0 or -EAGAIN. */
+/* Ask the replica in use. 0 or -EAGAIN. */
 static int resolver_ask(Resolver *r) {
         const char *replica = kv_replica_in_use(r->host->store);
-        PeerSession *session = replica[0] ? resolver_session(r, replica) : NULL;
+        PeerSession *session = replica[0] ? peers_dialed(r->host->peers, replica) : NULL;
         _cleanup_writer_ Writer w = {};
-        const ClusterMachine *m;
 
-        LIST_FOREACH(m, &registry_cluster(r->host->registry)->members, of_members)
-                if (!session && m->member.raft_id != 0) {
-                        replica = m->id;
-                        session = resolver_session(r, replica);
-                }
-        if (!session)
+        if (!session || loop_now_ms(r->host->io.loop) < r->not_before_ms)
                 return -EAGAIN;
-        snprintf(r->replica, sizeof(r->replica), "%s", replica);
-        r->avoid_ms = 0;
         write_u8(&w, INPUTS_PROTOCOL);
         write_u32(&w, call_number(&r->call));
         write_string(&w, r->unit);
@@ -135,15 +111,13 @@ static int resolver_ask(Resolver *r) {
 }
 
 static void resolver_complete(Resolver *r) {
-        InputsStatus status;
+        InputsStatus status = INPUTS_BEHIND;
         Resolved resolved;
+        int e = inputs_answer_read(r->answer.bytes, r->answer.size, &status, &resolved);
 
-        if (inputs_answer_read(r->answer.bytes, r->answer.size, &status, &resolved) < 0)
-                resolver_fail(r, REPLICA_RETRY_MS);
-        else if (status != INPUTS_RESOLVED || resolved.index < r->index)
-                resolver_fail(r, status == INPUTS_NO_KEY ? REPLICA_NO_KEY_MS : REPLICA_RETRY_MS);
-        else
-                resolver_end(r, &resolved);
+        if (status == INPUTS_NO_KEY)
+                r->not_before_ms = loop_now_ms(r->host->io.loop) + REPLICA_NO_KEY_MS;
+        resolver_end(r, e < 0 || status != INPUTS_RESOLVED || resolved.index < r->index ? NULL : &resolved);
         content_done(&resolved.content);
 }
 
@@ -155,18 +129,18 @@ static void resolver_on_part(Call *call, const void *payload, size_t size) {
         if (r->answer.size == 0)
                 (void) text_reserve(&r->answer, CONTENT_BYTES_MAX); /* as in inputs_answer_write() */
         if (size > INPUTS_PART_MAX || r->answer.size + size >= CONTENT_BYTES_MAX || r->answer.error < 0) {
-                resolver_fail(r, REPLICA_RETRY_MS);
+                resolver_end(r, NULL);
                 return;
         }
         write_raw(&r->answer, part, size);
         if (size < INPUTS_PART_MAX)
                 resolver_complete(r);
         else if (call_wait(call, REQUEST_WAIT_MS) < 0)
-                resolver_fail(r, REPLICA_RETRY_MS);
+                resolver_end(r, NULL);
 }
 
 static void resolver_on_failed(Call *call) {
-        resolver_fail(container_of(call, Resolver, call), REPLICA_RETRY_MS);
+        resolver_end(container_of(call, Resolver, call), NULL);
 }
 
 int resolver_begin(Resolver *r, const Unit *text, uint64_t index, ResolverDone *done, void *userdata) {
@@ -217,7 +191,7 @@ static bool resolver_permits(const Resolver *r, const PeerSession *session) {
         Loop *loop = r->host->io.loop;
         Pace *paces = peers_paces(r->host->peers, peer_handshake(session)->machine_id);
 
-        return paces && !kv_is_attached(r->host->store) && peer_queued(session) <= ANSWERS_QUEUE_MAX &&
+        return paces && !kv_is_attached(r->host->store) &&
                (loop_has_budget(loop) || r->answered_turn != loop_turns(loop)->n) &&
                pace_try(&paces[PEER_PACE_INPUTS], REQUESTS_PER_SECOND, REQUESTS_BURST, loop_now_ms(loop));
 }
@@ -246,7 +220,7 @@ static void resolver_on_request(void *userdata, PeerSession *session, PeerFrame 
         if (e == -EPERM)
                 status = INPUTS_UNASSIGNED;
         else if (e == -ENOKEY || resolved.content.problem.code == VERDICT_SECRET_UNOPENED)
-                status = INPUTS_NO_KEY; /* another replica may have it */
+                status = INPUTS_NO_KEY;
         else if (e == 0)
                 status = INPUTS_RESOLVED;
         resolver_answer(session, number, status, &resolved);
