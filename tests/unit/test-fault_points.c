@@ -705,11 +705,10 @@ static const Load loads[] = {
         { "inputs",
           load_inputs,
           look_inputs,
-          { FILE_POINTS("credential"), FILE_POINTS("inputs"), FILE_POINTS("v1/file"),
+          { FILE_POINTS("credential"), FILE_POINTS("inputs"), FILE_POINTS("v1/file"), FILE_POINTS("v2/file"),
             FILE_POINTS("environment"), "file-renamed current", "file-synced credential#2",
             "file-renamed credential#2", "file-synced inputs#2", "file-renamed inputs#2",
-            "file-renamed v2/file", "file-synced environment#2", "file-renamed environment#2",
-            "file-renamed current#2" } },
+            "file-synced environment#2", "file-renamed environment#2", "file-renamed current#2" } },
 };
 
 /* -- Running it -- */
