@@ -22,12 +22,17 @@ on_alpha() { host_exec alpha sh -c "mkdir -p /root/work; cat >/root/work/$1"; }
 secret() { printf %s "$2" | fleetctl alpha secret set "$1" "${@:3}" >"$LAB/out" 2>&1 || fail "secret set $1: $(cat "$LAB/out")"; }
 key() { fleetctl alpha kv set "$1" "$2" >"$LAB/out" 2>&1 || fail "kv set $1: $(cat "$LAB/out")"; }
 
-# The number of the content in the rollout of shop@.service; true when that is above $2 and in state $1.
-content() { fleetctl alpha rollout shop@.service 2>/dev/null | sed -n '1s/.* content \([0-9]*\) .*/\1/p'; }
-content_is() { fleetctl alpha rollout shop@.service 2>/dev/null | head -n 1 | grep -q "  $1," && [ "$(content)" -gt "$2" ]; }
+# The number of the present content of the set; true when the rollout of a content above $2 is in state $1.
+content() { fleetctl alpha --output=json why shop@1.service 2>/dev/null | json inputs number; }
+content_is() {
+        local line
+        line=$(fleetctl alpha rollout shop@.service 2>/dev/null | head -n 1)
+        grep -q "  $1," <<<"$line" && [ "$(sed -n 's/.* content \([0-9]*\) .*/\1/p' <<<"$line")" -gt "$2" ]
+}
 wait_content() { wait_for "$3" content_is "$1" "$2" || fail "not $1: $(fleetctl alpha rollout shop@.service 2>&1)"; }
 # Nothing is under way from a check before.
-is_steady() { wait_content done 0 90; wait_shops 6; }
+is_steady() { wait_for 90 rollout_is_done || fail "not done: $(fleetctl alpha rollout shop@.service 2>&1)"; wait_shops 6; }
+rollout_is_done() { fleetctl alpha rollout shop@.service 2>/dev/null | head -n 1 | grep -q '  done,'; }
 shops() { [ "$(fleetctl alpha list-units --no-legend --fields=unit,available 2>/dev/null | grep -c '^shop@.*true')" = "$1" ]; }
 wait_shops() { wait_for 30 shops "$1" || fail "not $1 are available: $(fleetctl alpha list-units --fields=unit,machine,active,sub,available,why 2>&1)"; }
 # The answer of the instance at port 808$1: its variable COLOR.
@@ -180,7 +185,7 @@ keys_of_which_no_content_can_be_made_leave_the_former_one_in_force() {
         wait_for 10 has_no_problem || fail "status: $(fleetctl alpha status 2>&1)"
         # Between the two keys, a_b alone may have been a content.
         [ "$(content)" -le "$((number + 2))" ] || fail "contents $number to $(content)"
-        wait_for 60 content_is done "$((number - 1))" || fail "$(fleetctl alpha rollout shop@.service 2>&1)"
+        is_steady
         answers blue || fail "they answer $(answer 1) to $(answer 6)"
 }
 has_no_problem() { ! fleetctl alpha status 2>/dev/null | grep -q '/config/shop'; }
