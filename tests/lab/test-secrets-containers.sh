@@ -2,7 +2,7 @@
 # Secrets and configuration of containers on three booted hosts of Debian 13, with podman and its own generator: the container of
 # fleet-secrets(7) with a root directory in place of its image, as user 1000; 200 random variables and files byte for byte; rotation, a value
 # that fails, kills, a boot without a quorum, one version for a reader; the login for a private registry.
-# Takes 150 s.
+# Takes 240 s.
 #
 # In a container of systemd-nspawn, podman needs these permissions and this configuration; images are no part of it. On a machine whose
 # cgroups of version 1 are in use, it cannot make cgroups of its own.

@@ -2,7 +2,7 @@
 # Secrets and configuration of services on three booted hosts: the examples of fleet-secrets(7); values that fail, reloads, inputs that are
 # missing; 200 random variables and files byte for byte; stopped daemons, kills, a boot without quorum, 100 restarts of fleetd during a
 # rotation; one version for a reader. A planted value is in no place where it does not belong.
-# Takes 240 s.
+# Takes 420 s.
 . "$(dirname "$0")/scenario.sh"
 . "$here/rollouts.sh"
 export LAB_NAME LAB_HOSTS LAB_TOKENS
