@@ -114,14 +114,19 @@ void sim_unit_changed(SimSystemd *s, const char *unit) {
 
 static void on_quality(void *userdata);
 
-static void unit_copy_ports(char **to, const char *from) {
+static void unit_put_drop_in(char **to, const char *from) {
         free(*to);
         *to = from ? strdup(from) : NULL;
 }
 
+static void unit_copy_drop_ins(char **to, char *const *from) {
+        for (DropIn i = 0; i < _DROP_IN_MAX; i++)
+                unit_put_drop_in(&to[i], from ? from[i] : NULL);
+}
+
 static void unit_load(SimUnit *u) {
         memcpy(u->loaded, u->file, sizeof(u->loaded));
-        unit_copy_ports(&u->loaded_ports, u->file_ports);
+        unit_copy_drop_ins(u->loaded_drop_ins, u->file_drop_ins);
         u->loaded_quality = u->file_quality;
 }
 
@@ -173,7 +178,7 @@ int sim_unit_start(SimSystemd *s, const char *name, bool asked) {
                 return -ENOLCK; /* the start job of its guard fails */
         u->ending = false;
         memcpy(u->running, u->loaded, sizeof(u->running));
-        unit_copy_ports(&u->ports, u->loaded_ports);
+        unit_copy_drop_ins(u->drop_ins, u->loaded_drop_ins);
         u->invocation = ++s->invocations;
         u->failed = u->held = false;
         u->end = SYSTEMD_END_UNKNOWN;
@@ -296,8 +301,20 @@ static void call_execute(SimCall *c) {
 /* A file without a drop-in that its text wants is none. */
 static bool unit_has_file(const SimUnit *u) {
         const Unit *text = sim_unit_text(u, u->file);
+        unsigned wanted = text ? drop_in_wanted(text) & ~(1U << DROP_IN_SINGLETON) : 0;
 
-        return text && (u->file_ports || !(drop_in_wanted(text) & 1U << DROP_IN_PORTS));
+        for (DropIn i = 0; i < _DROP_IN_MAX; i++)
+                if (wanted & 1U << i && !u->file_drop_ins[i])
+                        return false;
+        return text;
+}
+
+/* systemd has the file and the drop-ins that are on the disk. */
+static bool unit_is_loaded(const SimUnit *u) {
+        for (DropIn i = 0; i < _DROP_IN_MAX; i++)
+                if (!same_string(u->loaded_drop_ins[i], u->file_drop_ins[i]))
+                        return false;
+        return streq(u->loaded, u->file);
 }
 
 static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
@@ -338,8 +355,7 @@ static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
         ret->owner = u->loaded[0] && u->linked ? SYSTEMD_OURS : SYSTEMD_ABSENT;
         if (ret->owner == SYSTEMD_OURS)
                 snprintf(ret->fragment, sizeof(ret->fragment), "/run/fleet/units/%s", name);
-        ret->need_reload = u->loaded[0] && u->file[0] &&
-                           (!streq(u->loaded, u->file) || !same_string(u->loaded_ports, u->file_ports));
+        ret->need_reload = u->loaded[0] && u->file[0] && !unit_is_loaded(u);
         if (ret->has_file)
                 memcpy(ret->hash, u->file, sizeof(ret->hash));
 }
@@ -518,8 +534,9 @@ static int sim_write_file(Systemd *s, const char *name, const char *text, size_t
         u->singleton = unit->placement.singleton;
         u->file_quality = quality_of(unit);
         u->stop_ms = singleton_stop_ms(&unit->file, NULL);
-        if (!(drop_in_wanted(unit) & 1U << DROP_IN_PORTS))
-                unit_copy_ports(&u->file_ports, NULL);
+        for (DropIn i = 0; i < _DROP_IN_MAX; i++)
+                if (!(drop_in_wanted(unit) & 1U << i))
+                        unit_put_drop_in(&u->file_drop_ins[i], NULL);
         unit_keep_text(u, unit);
         return 0;
 }
@@ -530,25 +547,25 @@ static int sim_stage_file(Systemd *s, const char *name, const char *text, size_t
 
 static int sim_put_drop_in(Systemd *s, const char *name, DropIn feature, const char *sections) {
         SimUnit *u = sim_unit_get(of(s), name);
-        bool changes = !same_string(u->file_ports, sections);
+        bool changes = !same_string(u->file_drop_ins[feature], sections);
 
-        assert(feature == DROP_IN_PORTS);
+        assert(feature != DROP_IN_SINGLETON);
         if (changes)
-                unit_copy_ports(&u->file_ports, sections);
+                unit_put_drop_in(&u->file_drop_ins[feature], sections);
         return changes;
 }
 
 static int sim_get_drop_in(Systemd *s, const char *name, DropIn feature, char **ret) {
         const SimUnit *u = sim_unit_find(of(s), name);
 
-        if (!u || !u->file_ports)
+        if (!u || !u->file_drop_ins[feature])
                 return -ENOENT;
-        unit_copy_ports(ret, u->file_ports);
+        unit_put_drop_in(ret, u->file_drop_ins[feature]);
         return 0;
 }
 
 static int sim_remove_file(Systemd *s, const char *name) {
-        unit_copy_ports(&sim_unit_get(of(s), name)->file_ports, NULL);
+        unit_copy_drop_ins(sim_unit_get(of(s), name)->file_drop_ins, NULL);
         sim_unit_get(of(s), name)->file[0] = 0;
         sim_unit_get(of(s), name)->lease_ms = 0;
         return 0;
@@ -715,9 +732,9 @@ void sim_systemd_power_cut(SimSystemd *s) {
                 for (size_t i = 0; i < u->n_texts; i++)
                         unit_free(u->texts[i]);
                 free(u->texts);
-                free(u->file_ports);
-                free(u->loaded_ports);
-                free(u->ports);
+                unit_copy_drop_ins(u->file_drop_ins, NULL);
+                unit_copy_drop_ins(u->loaded_drop_ins, NULL);
+                unit_copy_drop_ins(u->drop_ins, NULL);
                 free(u);
         }
 }
@@ -749,7 +766,7 @@ const char *sim_systemd_hash(const SimSystemd *s, const char *unit) {
 const char *sim_systemd_ports(const SimSystemd *s, const char *unit) {
         const SimUnit *u = sim_unit_find(s, unit);
 
-        return u && u->running[0] ? u->ports : NULL;
+        return u && u->running[0] ? u->drop_ins[DROP_IN_PORTS] : NULL;
 }
 
 const char *sim_systemd_port_owner(const SimSystemd *s, uint16_t number, const char *except) {
@@ -758,7 +775,7 @@ const char *sim_systemd_port_owner(const SimSystemd *s, uint16_t number, const c
 
         snprintf(word, sizeof(word), "=%u", number);
         LIST_FOREACH(u, &s->units, of_systemd) {
-                const char *at = u->running[0] && u->ports ? u->ports : "";
+                const char *at = u->running[0] ? u->drop_ins[DROP_IN_PORTS] ?: "" : "";
 
                 while ((at = strstr(at, word)) && isdigit(at[strlen(word)]))
                         at++;

@@ -26,8 +26,8 @@ typedef struct SimUnit {
         uint64_t invocation;
         Unit **texts; /* owned: of all files so far */
         size_t n_texts;
-        /* Its drop-in DROP_IN_PORTS, as the three hashes: owned; NULL: none. */
-        char *file_ports, *loaded_ports, *ports;
+        /* Its drop-ins, as the three hashes: owned; NULL: none. */
+        char *file_drop_ins[_DROP_IN_MAX], *loaded_drop_ins[_DROP_IN_MAX], *drop_ins[_DROP_IN_MAX];
         LIST_ENTRY(SimUnit) of_systemd;
 } SimUnit;
 

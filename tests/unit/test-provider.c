@@ -236,12 +236,9 @@ static struct {
 } reloads;
 
 static int put_drop_in(Systemd *s, const char *name, DropIn feature, const char *sections) {
-        bool differs = !streq(drop_in, sections ?: "");
-
-        if (feature != DROP_IN_INPUTS)
-                return real_ops->put_drop_in(s, name, feature, sections);
-        snprintf(drop_in, sizeof(drop_in), "%s", sections ?: "");
-        return differs;
+        if (feature == DROP_IN_INPUTS)
+                snprintf(drop_in, sizeof(drop_in), "%s", sections ?: "");
+        return real_ops->put_drop_in(s, name, feature, sections);
 }
 
 static int start_checked(Systemd *s, const char *name, SystemdDone done, void *userdata) {
@@ -695,6 +692,20 @@ static void a_unit_runs_on_until_its_next_text_has_its_own_content(void **state)
         assert_int_equal(disk.n_puts, 3);
 }
 
+static void a_text_and_a_content_that_change_together_are_tried_as_one(void **state) {
+        run_web(TEXT("web", INPUTS("restart")));
+        source.problem = VERDICT_AWAITS_SECRET;
+        change_content("b", 2);
+        submit(WEB, TEXT("next", INPUTS("restart")), 2);
+        run_ms(running, 20000);
+        run_pending(running);
+        assert_in_range(source.n, 5, 7); /* after 1, 2, 4 and 8 s */
+        source.problem = VERDICT_NONE;
+        host_inputs(running->host, WEB, 2, VERDICT_NONE);
+        AWAIT(n_starts == 2);
+        assert_int_equal(n_stops, 1);
+}
+
 static void the_former_content_stays_in_force_while_there_is_a_problem(void **state) {
         run_web(TEXT("web", INPUTS("restart")));
         source.problem = VERDICT_AWAITS_KEYS;
@@ -908,6 +919,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_text_that_only_restarts_for_contents_restarts_nothing_before_the_next_one),
                 TEST(a_failed_unit_is_started_with_a_new_content),
                 TEST(a_unit_runs_on_until_its_next_text_has_its_own_content),
+                TEST(a_text_and_a_content_that_change_together_are_tried_as_one),
                 TEST(the_former_content_stays_in_force_while_there_is_a_problem),
                 TEST(a_host_that_boots_alone_starts_units_with_the_content_that_it_has),
                 TEST(after_a_boot_a_unit_has_its_content_until_it_gets_a_text_without_inputs),

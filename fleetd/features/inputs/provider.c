@@ -423,7 +423,9 @@ void provider_publish(Provider *p, const DutyUnit *unit) {
         number = key ? key->number : 0;
         if (input_policy_restarts(&text->placement.inputs))
                 number = assignment ? assignment->inputs : 0;
-        if (p->files && number > own->has.number && provider_is_for(own, text))
+        /* A step with another text comes first: both would be tried in turn without a pause. */
+        if (p->files && number > own->has.number && provider_is_for(own, text) && !own->due &&
+            own->retry_ms <= loop_now_ms(p->host->io.loop))
                 (void) provider_want(p, own, text); /* without memory, the next pass does */
 }
 
