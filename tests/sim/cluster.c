@@ -199,6 +199,8 @@ static void machine_run(const char *first, const char *folder, const char *last)
 void machine_wipe(SimMachine *m, SimWipe wipe) {
         assert(!m->loop);
         machine_run("rm -rf", m->folder, wipe == WIPE_STORE ? "/tree" : "/*");
+        if (wipe != WIPE_STORE)
+                sim_input_files_clear(&m->input_files);
         if (wipe == WIPE_ALL)
                 (void) unlink(m->settings.cluster_file);
         machine_new_disk(m);
@@ -245,8 +247,10 @@ static void machine_on_bury(void *userdata) {
         m->loop = world_loop_free(m->loop);
         m->credentials = tls_credentials_free(m->credentials);
         m->dying = false;
-        if (!m->power)
+        if (!m->power) {
                 sim_systemd_power_cut(m->systemd);
+                sim_input_files_boot(&m->input_files);
+        }
         if (m->power && m->start_wanted)
                 machine_start_daemon(m);
 }
@@ -295,7 +299,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
         memory_disk_start_again(m->disk);
         m->loop = world_loop_new(c->world, m->name);
         world_loop_set_wall_offset(m->loop, m->wall_offset_ms);
-        m->sealer.loop = world_loop(m->loop);
+        m->sealer.loop = m->input_sealer.loop = m->input_files.loop = world_loop(m->loop);
         m->prober = sim_prober_new(c->world, m->loop, machine_on_probe, m);
         m->ports = (PortProber) { machine_port_is_free, machine_local_ports };
         io = (DaemonIo) { .loop = world_loop(m->loop),
@@ -315,11 +319,14 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                           .key = identity_is_required(m->folder) ? NULL : c->key,
                           .credentials = m->credentials,
                           .sealer = &m->sealer.base,
+                          .input_files = &m->input_files.base,
+                          .input_sealer = &m->input_sealer.base,
                           .unidentified = m->by_token && m->settings.listen_peer[0] && !m->credentials,
                           .restart = machine_on_restart,
                           .userdata = m };
         memcpy(io.boot_id, m->boot_id, sizeof(io.boot_id));
         c->starting = m;
+        m->started_ms = world_now_ms(c->world);
         machine_physical = m->physical;
         m->running_unreadable = m->unreadable;
         r = daemon_new(&m->daemon, &io, &m->settings, err);
@@ -353,6 +360,7 @@ void machine_crash_daemon(SimMachine *m) {
         services_watch_end(m);
         world_loop_drop_work(m->loop, false);
         sim_host_dropped(m->host);
+        sim_input_files_crash(&m->input_files);
         daemon_crash(m->daemon, machine_on_gone, m);
         machine_bury(m);
 }
@@ -408,10 +416,12 @@ void machine_power_cut(SimMachine *m) {
                 memory_disk_cut_power(m->disk);
                 world_loop_drop_work(m->loop, true);
                 sim_host_dropped(m->host);
+                sim_input_files_crash(&m->input_files);
                 daemon_crash(m->daemon, machine_on_gone, m);
                 machine_bury(m);
         } else if (!m->loop)
                 sim_systemd_power_cut(m->systemd);
+        sim_input_files_boot(&m->input_files);
         for (unsigned i = 0; i < CLUSTER_RUNS_MAX; i++)
                 m->runs[i] = (RunningUnit) {};
 }
@@ -448,7 +458,9 @@ static SimCluster *cluster_make(World *w, unsigned hosts, bool by_token, const T
                 *m = (SimMachine) { .cluster = c, .index = i, .power = true, .by_token = by_token };
                 m->codeless = world_seed(w) % 3 > 0 && (world_seed(w) + i) % 2 > 0;
                 fake_sealer_init(&m->sealer, NULL, (uint8_t) (i + 1));
-                m->sealer.delay_ms = SEALING_MS;
+                fake_sealer_init(&m->input_sealer, NULL, (uint8_t) (i + 1));
+                m->sealer.delay_ms = m->input_sealer.delay_ms = SEALING_MS;
+                sim_input_files_init(&m->input_files, w);
                 snprintf(m->name, sizeof(m->name), "h%u", i + 1);
                 snprintf(m->address, sizeof(m->address), "10.0.%u.%u", (i + 1) / 256, (i + 1) % 256);
                 snprintf(m->machine_id, sizeof(m->machine_id), "%032x", i + 1);
@@ -506,6 +518,7 @@ SimCluster *cluster_free(SimCluster *c) {
                         (void) unlink(m->settings.cluster_file);
                 settings_done(&m->settings);
                 sim_service_files_clear(&m->services);
+                sim_input_files_clear(&m->input_files);
                 m->folder = scratch_free(m->folder);
         }
         sim_net_free(c->net);

@@ -9,6 +9,7 @@
 #include "io/tls_credentials.h"
 #include "tests/lib/fake_sealer.h"
 #include "tests/lib/memory_disk.h"
+#include "tests/sim/input_files.h"
 #include "tests/sim/logind.h"
 #include "tests/sim/net.h"
 #include "tests/sim/prober.h"
@@ -65,6 +66,9 @@ typedef struct SimMachine {
         bool by_token;
         TlsCredentials *credentials; /* of the daemon now */
         FakeSealer sealer;           /* of the host, for settings.seal_with */
+        FakeSealer input_sealer;     /* of credentials */
+        SimInputFiles input_files;
+        uint64_t started_ms; /* its daemon, the last time */
         /* The key whose value its program cannot parse; NULL: none. From the next start on; of the daemon
          * now. */
         const char *unreadable, *running_unreadable;
@@ -149,6 +153,7 @@ struct SimCluster {
         bool may_attach;                        /* more hosts than replicas */
         bool rotates;                           /* the CA or the cluster key changes */
         bool rolls;                             /* texts of a global unit are replaced step by step */
+        bool contents;                          /* units have secrets and keys, which change */
         bool drains;                            /* hosts are cordoned and drained, */
         uint64_t maintained_ms;                 /* and units may move because of that until then */
         const SimMachine *data_on;              /* the host with the data of the unit that stays there; NULL:

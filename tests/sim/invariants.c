@@ -7,6 +7,7 @@
 #include "fleetd/registry/history.h"
 #include "fleetd/scheduler/filters.h"
 #include "fleetd/scheduler/scheduler.h"
+#include "tests/sim/contents.h"
 #include "tests/sim/drains.h"
 #include "tests/sim/replicas.h"
 #include "tests/sim/rollouts.h"
@@ -269,7 +270,7 @@ void check_start(SimMachine *m, const char *unit) {
                 check_singleton(m, unit);
                 return;
         }
-        if (replicas_has(unit) || rollouts_check_start(m, unit))
+        if (replicas_has(unit) || rollouts_check_start(m, unit) || contents_check_start(m, unit))
                 return;
         if (run->stopped_ms > 0 && !has_cause(m, unit, run->since_ms, false) &&
             !drains_may_move(m->cluster, run->since_ms))
@@ -282,7 +283,8 @@ void check_start(SimMachine *m, const char *unit) {
 void check_stop(SimMachine *m, const char *unit, bool asked) {
         RunningUnit *run = run_of(m, unit);
 
-        if (is_singleton(unit) || replicas_has(unit) || rollouts_check_stop(m, unit, asked))
+        if (is_singleton(unit) || replicas_has(unit) || rollouts_check_stop(m, unit, asked) ||
+            contents_check_stop(m, unit, asked))
                 return;
         if (asked && !has_cause(m, unit, run->since_ms, true)) {
                 if (drains_may_move(m->cluster, run->since_ms))

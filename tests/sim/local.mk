@@ -1,11 +1,11 @@
 # What the simulations share, compiled once. Each program takes of it what it uses.
 check_LIBRARIES += tests/sim/libsim.a
 tests_sim_libsim_a_SOURCES = \
-	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/systemd.h tests/sim/systemd_internal.h tests/sim/systemd.c tests/sim/dependencies.c tests/sim/logind.h tests/sim/logind.c tests/sim/prober.h tests/sim/prober.c tests/sim/service_files.h tests/sim/service_files.c \
+	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/systemd.h tests/sim/systemd_internal.h tests/sim/systemd.c tests/sim/dependencies.c tests/sim/logind.h tests/sim/logind.c tests/sim/prober.h tests/sim/prober.c tests/sim/service_files.h tests/sim/service_files.c tests/sim/input_files.h tests/sim/input_files.c \
 	tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/torn_write.h \
 	tests/sim/seeds.h tests/sim/seeds.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/shrink.h tests/sim/shrink.c \
 	tests/sim/asking.h tests/sim/asking.c tests/sim/history.h tests/sim/history.c tests/sim/watchers.h tests/sim/watchers.c \
-	tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c tests/sim/slices.c tests/sim/services.h tests/sim/services.c tests/sim/reached.h tests/sim/reached.c tests/sim/drains.h tests/sim/drains.c tests/sim/rollouts.h tests/sim/rollouts.c tests/sim/replicas.h tests/sim/replicas.c tests/sim/load.h tests/sim/load.c \
+	tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c tests/sim/slices.c tests/sim/services.h tests/sim/services.c tests/sim/reached.h tests/sim/reached.c tests/sim/drains.h tests/sim/drains.c tests/sim/rollouts.h tests/sim/rollouts.c tests/sim/replicas.h tests/sim/replicas.c tests/sim/contents.h tests/sim/contents.c tests/sim/load.h tests/sim/load.c \
 	tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
 	tests/sim/wire.h tests/sim/wire.c tests/sim/play.h tests/sim/worlds.h tests/sim/until.h \
 	tests/lib/size.h tests/lib/scratch.h tests/lib/scratch.c tests/lib/fake_sealer.h tests/lib/fake_sealer.c

@@ -2,13 +2,13 @@
  * power, daemons crash, links are cut, processes pause. Then all faults end, and all invariants must hold.
  *
  *      test-cluster [--seed N] [--runs N] [--trace] [--seconds N] [--hosts N] [--tokens] [--drains]
- * [--rollouts] [--replicas]
- *                   [--twice]
+ *                   [--rollouts] [--replicas] [--inputs] [--twice]
  */
 #include <getopt.h>
 
 #include "base/log.h"
 #include "tests/sim/cluster_faults.h"
+#include "tests/sim/contents.h"
 #include "tests/sim/drains.h"
 #include "tests/sim/replicas.h"
 #include "tests/sim/rollouts.h"
@@ -36,16 +36,18 @@ enum {
         ROLLS_EVERY = 4,       /* in one of so many other worlds, the text of a global unit changes */
         ROLLS_HOSTS_MAX = 20,
         ROLLS_END_MS = 70000, /* of HEAL_MS; then a last text is rolled out */
+        INPUTS_EVERY = 4,     /* in one of so many other worlds, units have secrets and keys, which change; */
+        INPUTS_BY_TOKEN_PERCENT = 40, /* with certificates there, without which there are no secrets */
 };
 
 typedef struct Options {
         uint64_t seed, runs, seconds;
         unsigned hosts; /* 0: drawn */
-        bool trace, twice, tokens, drains, rollouts, replicas;
+        bool trace, twice, tokens, drains, rollouts, replicas, inputs;
 } Options;
 
-static uint64_t totals_drains, totals_rolls, totals_old, totals_attached, totals_tokens, totals_slices,
-        total_ms, attached_ms;
+static uint64_t totals_drains, totals_rolls, totals_inputs, totals_old, totals_attached, totals_tokens,
+        totals_slices, total_ms, attached_ms;
 
 static World *tracing; /* the world of this run: the log's sink has no userdata */
 static SimCluster *checked;
@@ -68,8 +70,10 @@ int __wrap_cluster_put(Cluster *c, const KvNode *node, Error *err) {
         const SimMachine *m = checked ? cluster_running_machine(checked) : NULL;
         KvNode newer = *node;
 
-        if (checked)
+        if (checked) {
                 rollouts_note(checked, node);
+                contents_note(checked, node);
+        }
         if (m && m->running_unreadable && kv_bytes_equal(node->key, kv_string(m->running_unreadable)))
                 newer.value = kv_string("of a later version");
         return __real_cluster_put(c, &newer, err);
@@ -262,6 +266,7 @@ static void on_check(void *userdata) {
         check_endpoints(c);
         drains_watch(c);
         rollouts_watch(c);
+        contents_watch(c);
         faults_check_left(c);
         faults_watch_changes(c);
         if (!c->quiet || c->may_attach || c->drains)
@@ -364,6 +369,8 @@ static void cluster_age(SimCluster *c) {
 }
 
 static void cluster_heal(SimCluster *c, Faults *f) {
+        bool arrived = !c->contents;
+
         c->quiet = true;
         world_trace(c->world, "world", "all heals");
         world_run(c->world, world_now_ms(c->world) + 20000);
@@ -385,8 +392,15 @@ static void cluster_heal(SimCluster *c, Faults *f) {
                         rollouts_check(c);
                 if (c->rolls && i >= ROLLS_END_MS / 1000)
                         c->rolls = !rollouts_end(c);
+                contents_watch(c);
+                if (c->contents && i == ROLLS_END_MS / 1000)
+                        contents_check(c);
+                if (c->contents && i >= ROLLS_END_MS / 1000 && !arrived)
+                        arrived = contents_end(c);
                 world_run(c->world, world_now_ms(c->world) + 1000);
         }
+        if (!arrived)
+                contents_failed(c);
 }
 
 static bool has_drains(uint64_t seed, const Options *o) {
@@ -395,6 +409,10 @@ static bool has_drains(uint64_t seed, const Options *o) {
 
 static bool has_rollouts(uint64_t seed, const Options *o) {
         return o->rollouts || seed % ROLLS_EVERY == 3;
+}
+
+static bool has_inputs(uint64_t seed, const Options *o) {
+        return o->inputs || seed % INPUTS_EVERY == 0;
 }
 
 static unsigned hosts_drawn(World *w, const Options *o, unsigned attached_percent) {
@@ -460,14 +478,14 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         uint64_t before, hash;
 
         tracing = w;
-        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu --hosts %u%s%s%s%s",
+        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu --hosts %u%s%s%s%s%s",
                  (unsigned long long) o->seconds, o->hosts, o->tokens ? " --tokens" : "",
                  o->drains ? " --drains" : "", o->rollouts ? " --rollouts" : "",
-                 o->replicas ? " --replicas" : "");
+                 o->replicas ? " --replicas" : "", o->inputs ? " --inputs" : "");
         world_set_replay(w, replay);
         often = !has_drains(seed, o) && !has_rollouts(seed, o);
         tokens = world_chance(w, often ? BY_TOKEN_MOST_PERCENT : BY_TOKEN_PERCENT) && o->hosts == 0;
-        tokens |= o->tokens;
+        tokens |= o->tokens || (has_inputs(seed, o) && world_chance(w, INPUTS_BY_TOKEN_PERCENT));
         hosts = tokens ? REPLICAS_MAX + 1 + (unsigned) world_draw(w, BY_TOKEN_MAX) :
                          hosts_drawn(w, o, often ? ATTACHED_MOST_PERCENT : ATTACHED_PERCENT);
         if (tokens)
@@ -486,6 +504,8 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         begins = c->may_attach && !tokens ?
                          REPLICAS_MAX + (unsigned) world_draw(w, hosts - REPLICAS_MAX + 1) :
                          hosts;
+        if (!tokens && has_inputs(seed, o))
+                contents_age(c);
         if (!tokens)
                 cluster_form(c, begins);
         if (c->may_attach && !tokens) /* the founder has a cluster now */
@@ -500,6 +520,9 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         totals_rolls += c->rolls;
         if (o->replicas || seed % SETS_EVERY == 2)
                 replicas_begin(c);
+        if (hosts <= ROLLS_HOSTS_MAX && has_inputs(seed, o))
+                contents_begin(c);
+        totals_inputs += c->contents;
         people_submit_all(c);
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 world_at(w, 10 * i, NULL, writer_on_turn, &c->writers[i]);
@@ -524,6 +547,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         total_ms += world_now_ms(w) - WORLD_START_MS;
         attached_ms += c->may_attach ? world_now_ms(w) - WORLD_START_MS : 0;
         totals_slices += c->n_slices;
+        contents_count(c);
         checked = NULL;
         cluster = cluster_free(c);
         hash = tokens ? seed : world_hash(w); /* keys and signatures are random */
@@ -534,17 +558,12 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
 
 int main(int argc, char *argv[]) {
         static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' },
-                { "runs", required_argument, NULL, 'r' },
-                { "trace", no_argument, NULL, 't' },
-                { "seconds", required_argument, NULL, 'S' },
-                { "twice", no_argument, NULL, '2' },
-                { "hosts", required_argument, NULL, 'h' },
-                { "tokens", no_argument, NULL, 'k' },
-                { "drains", no_argument, NULL, 'd' },
-                { "rollouts", no_argument, NULL, 'R' },
-                { "replicas", no_argument, NULL, 'N' },
-                {},
+                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
+                { "trace", no_argument, NULL, 't' },      { "seconds", required_argument, NULL, 'S' },
+                { "twice", no_argument, NULL, '2' },      { "hosts", required_argument, NULL, 'h' },
+                { "tokens", no_argument, NULL, 'k' },     { "drains", no_argument, NULL, 'd' },
+                { "rollouts", no_argument, NULL, 'R' },   { "replicas", no_argument, NULL, 'N' },
+                { "inputs", no_argument, NULL, 'I' },     {},
         };
         Options o = { .seed = 1, .runs = 6, .seconds = 60 };
         uint64_t acknowledged = 0;
@@ -581,6 +600,9 @@ int main(int argc, char *argv[]) {
                 case 'N':
                         o.replicas = true;
                         break;
+                case 'I':
+                        o.inputs = true;
+                        break;
                 case '2':
                         o.twice = true;
                         break;
@@ -603,7 +625,7 @@ int main(int argc, char *argv[]) {
         }
         printf("%llu runs of %llu s and healing passed, %llu of them with two versions, %llu with attached "
                "hosts (%.2f hours, %llu slices compared), %llu with certificates, %llu with drains, %llu "
-               "with rollouts: "
+               "with rollouts, %llu with secrets and keys: "
                "%.2f cluster-hours; "
                "%llu writes "
                "acknowledged;",
@@ -611,10 +633,12 @@ int main(int argc, char *argv[]) {
                (unsigned long long) totals_attached, (double) attached_ms / 3600000,
                (unsigned long long) totals_slices, (unsigned long long) totals_tokens,
                (unsigned long long) totals_drains, (unsigned long long) totals_rolls,
-               (double) total_ms / 3600000, (unsigned long long) acknowledged);
+               (unsigned long long) totals_inputs, (double) total_ms / 3600000,
+               (unsigned long long) acknowledged);
         drains_print();
         rollouts_print();
         replicas_print();
+        contents_print();
         faults_print();
         return 0;
 }
