@@ -23,7 +23,7 @@ bool contents_check_stop(SimMachine *m, const char *unit, bool asked);
 void contents_check(SimCluster *c);
 /* Give all units a last text and content; return whether each instance has both. To be called repeatedly. */
 bool contents_end(SimCluster *c);
-void contents_failed(SimCluster *c); /* they never have */
+void contents_failed(SimCluster *c);      /* they never have */
 void contents_count(const SimCluster *c); /* what has happened in this world */
 /* Print how often it happened in all worlds. */
 void contents_print(void);

@@ -1,7 +1,5 @@
 #include "tests/sim/input_files.h"
 
-#include "base/parse.h"
-
 enum { PUT_MS = 5, PUT_MORE_MS = 60 };
 
 static SimInputFiles *files_of(InputFiles *base) {
