@@ -228,12 +228,7 @@ static FakeSealer sealer;
 static void *component;
 static char drop_in[64];
 static unsigned n_early, n_reloads; /* starts without files */
-static struct {
-        int error;        /* of the next reloads */
-        bool holds;       /* the next one lasts */
-        SystemdDone done; /* under way */
-        void *userdata;
-} reloads;
+static int reload_error;            /* of the next reloads */
 
 static int put_drop_in(Systemd *s, const char *name, DropIn feature, const char *sections) {
         if (feature == DROP_IN_INPUTS)
@@ -248,12 +243,7 @@ static int start_checked(Systemd *s, const char *name, SystemdDone done, void *u
 
 static int reload_counted(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         n_reloads++;
-        if (reloads.holds) {
-                reloads.done = done;
-                reloads.userdata = userdata;
-                return 0;
-        }
-        return reloads.error < 0 ? reloads.error : real_ops->reload_unit(s, name, done, userdata);
+        return reload_error < 0 ? reload_error : real_ops->reload_unit(s, name, done, userdata);
 }
 
 static void open_host(void) {
@@ -289,7 +279,7 @@ static int setup(void **state) {
         fake_sealer_init(&sealer, world_loop(running->loop), 0x80); /* it changes no byte */
         drop_in[0] = 0;
         n_early = n_reloads = 0;
-        reloads = (typeof(reloads)) {};
+        reload_error = 0;
         running->host->components.io.input_files = &disk.base;
         running->host->components.io.input_sealer = &sealer.base;
         bent.put_drop_in = put_drop_in;
@@ -612,7 +602,7 @@ static void new_files_reload_a_unit_once(void **state) {
 
 static void a_reload_that_fails_is_not_repeated_for_its_content(void **state) {
         run_web(TEXT("web", INPUTS("reload")));
-        reloads.error = -EIO;
+        reload_error = -EIO;
         change_content("b", 2);
         AWAIT(n_reloads == 1);
         run_ms(running, 20000);
@@ -620,29 +610,13 @@ static void a_reload_that_fails_is_not_repeated_for_its_content(void **state) {
         assert_int_equal(n_reloads, 1);
         assert_int_equal(state_of(running, WEB)->inputs, 2);
         assert_false(records_contain(running, "\"reloading\":true"));
-        reloads.error = -ETIMEDOUT; /* it may not have begun */
+        reload_error = -ETIMEDOUT; /* it may not have begun */
         change_content("c", 3);
         AWAIT(n_reloads == 3);
-        reloads.error = 0;
+        reload_error = 0;
         AWAIT(state_of(running, WEB)->inputs == 3);
         rest();
         assert_int_equal(n_starts, 1);
-}
-
-static void a_reload_that_ends_without_contact_to_the_cluster_is_not_repeated(void **state) {
-        run_web(TEXT("web", INPUTS("reload")));
-        reloads.holds = true;
-        change_content("b", 2);
-        AWAIT(n_reloads == 1);
-        leader.gone = true;
-        await_round(running); /* the agent has noticed it */
-        reloads.done(reloads.userdata, 0, "");
-        rest();
-        leader.gone = reloads.holds = false;
-        rest();
-        AWAIT(state_of(running, WEB)->inputs == 2);
-        rest();
-        assert_int_equal(n_reloads, 1);
 }
 
 static void a_text_that_only_restarts_for_contents_restarts_nothing_before_the_next_one(void **state) {
@@ -915,7 +889,6 @@ int main(int argc, char *argv[]) {
                 TEST(a_unit_that_systemd_restarts_right_before_its_files_are_replaced_is_restarted),
                 TEST(new_files_reload_a_unit_once),
                 TEST(a_reload_that_fails_is_not_repeated_for_its_content),
-                TEST(a_reload_that_ends_without_contact_to_the_cluster_is_not_repeated),
                 TEST(a_text_that_only_restarts_for_contents_restarts_nothing_before_the_next_one),
                 TEST(a_failed_unit_is_started_with_a_new_content),
                 TEST(a_unit_runs_on_until_its_next_text_has_its_own_content),
