@@ -111,6 +111,8 @@ static int secret_print_set(const JsonValue *answer) {
                 if (restarts)
                         now = ", ";
         }
+        if (json_value_count(json_value_member(answer, "usedBy")) == 0)
+                text_append(&t, "; no unit names it");
         text_append(&t, text_chars(&later));
         output_words(&t, 2);
         return EXIT_DONE;

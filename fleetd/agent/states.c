@@ -96,6 +96,9 @@ static bool agent_state_of(Agent *a, AgentUnit *u, const ClusterState *published
         if (agent_is_kept(assignment, record, &u->seen, a->boot_id))
                 ret->kept = assignment->index;
         ret->inputs = record && !conflicting ? record->inputs : 0;
+        /* The record is written before the start: until then, the state is that of the former content. */
+        if (ret->inputs > 0 && record->starting && streq(u->seen.invocation_id, record->before))
+                ret->inputs = published ? MIN(ret->inputs, published->state.inputs) : 0;
         agent_append_reason(&reason, a, u, record, ret);
         if (reason.error < 0 || unit_state_set_reason(ret, reason.chars ?: "") < 0 ||
             agent_add_health(a, u, ret) < 0) {

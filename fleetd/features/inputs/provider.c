@@ -421,6 +421,9 @@ void provider_publish(Provider *p, const DutyUnit *unit) {
         }
         assignment = provider_assignment(p, unit->name);
         number = key ? key->number : 0;
+        /* A step to another text brings the content with that. */
+        if (assignment && assignment->hash[0] && !streq(assignment->hash, text->hash))
+                return;
         if (input_policy_restarts(&text->placement.inputs))
                 number = assignment ? assignment->inputs : 0;
         /* A step with another text comes first: both would be tried in turn without a pause. */
