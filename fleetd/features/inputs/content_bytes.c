@@ -7,6 +7,17 @@ static bool variable_name_is_valid(const char *name) {
                name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")] == 0;
 }
 
+/* Reserve what the content needs, as content_write() writes it, and 'more' bytes. */
+static void content_reserve(const Content *c, size_t more, Writer *w) {
+        enum { NUMBERS = 20 }; /* bytes of two sizes */
+        size_t size = more + sizeof(c->digest) + CONTENT_LISTS * NUMBERS;
+
+        for (size_t l = 0; l < CONTENT_LISTS; l++)
+                for (size_t i = 0; i < c->n[l]; i++)
+                        size += strlen(c->lists[l][i].name) + c->lists[l][i].size + NUMBERS;
+        (void) text_reserve(w, size);
+}
+
 static void content_write(const Content *c, bool secrets, Writer *w) {
         write_string(w, c->digest);
         for (size_t l = 0; l < CONTENT_LISTS; l++) {
@@ -56,7 +67,8 @@ static int content_read(Reader *r, Content *ret) {
 void inputs_answer_write(InputsStatus status, const Resolved *resolved, Writer *w) {
         _cleanup_text_ Text problem = {};
 
-        (void) text_reserve(w, CONTENT_BYTES_MAX);
+        if (status == INPUTS_RESOLVED)
+                content_reserve(&resolved->content, 2 * VERDICT_ARGS_SIZE, w);
         write_u8(w, status);
         if (status != INPUTS_RESOLVED)
                 return;

@@ -172,7 +172,7 @@ static void resolver_answer(PeerSession *session, uint32_t number, InputsStatus 
         size_t at = 0, n;
 
         inputs_answer_write(status, resolved, &answer);
-        (void) text_reserve(&part, INPUTS_PART_HEAD + INPUTS_PART_MAX);
+        (void) text_reserve(&part, INPUTS_PART_HEAD + MIN(answer.size, (size_t) INPUTS_PART_MAX));
         do {
                 n = MIN(answer.size - at, (size_t) INPUTS_PART_MAX);
                 text_clear(&part);
