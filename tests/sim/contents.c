@@ -17,6 +17,7 @@ enum {
         REPLICA_MS = 20000,  /* from the key that a new replica gets to its first vote */
         APART_MS = 15000,    /* after the end of an assignment, until the files of its unit are removed */
         FAIL_PERCENT = 2,    /* of the writes of files */
+        END_PERCENT = 4,     /* of them: the daemon ends meanwhile */
         OLD_PERCENT = 30,    /* of the worlds: a host of the former version holds the level back at first */
         OLD_MS = 15000,
         LEVEL_WAIT_MS = 2000, /* that all hosts support the level */
@@ -61,7 +62,7 @@ typedef struct ContentInstance {
         bool has_started; /* in this boot, and systemd has not stopped it for another reason */
         unsigned boot;
         uint64_t taken_ms;    /* fleetd has stopped an available instance; 0: it is available again */
-        uint64_t assigned_ms; /* when it was assigned last, or its host was away */
+        uint64_t assigned_ms; /* when it might have files, or had none, last */
 } ContentInstance;
 
 static struct {
@@ -138,7 +139,8 @@ static void submit(SimCluster *c, Registry *r, const ContentSet *set, TargetStat
 
         text_printf(&t, "[Service]\nExecStart=/bin/good %u\nExecReload=/bin/true\nTimeoutStartSec=10s\n",
                     all.version);
-        if (starts_with(set->name, "in-data"))
+        if (starts_with(set->name, "in-data") &&
+            !c->may_attach) /* a host that leaves would wait for people */
                 text_printf(&t, "StateDirectory=data-%%i\n");
         text_printf(&t,
                     "[X-Fleet]\nOnChange=%s\nEnvironmentKeys=%s\nConfigKeys=%s\nUpdateWatchSec=2s\n"
@@ -301,6 +303,13 @@ static void on_turn(void *userdata) {
                 ask(c, host->registry, set, u);
 }
 
+static void on_power_on(void *userdata) {
+        SimMachine *m = userdata;
+
+        if (!m->has_left)
+                machine_power_on(m);
+}
+
 /* The host of the former version gets this one. */
 static void on_upgrade(void *userdata) {
         SimMachine *m = userdata;
@@ -327,12 +336,37 @@ static void add_unit(const ContentSet *set, unsigned replica) {
 }
 
 void contents_age(SimCluster *c) {
-        SimMachine *m = &c->machines[world_draw(c->world, MIN(c->n, 3u))];
-
-        if (!world_chance(c->world, OLD_PERCENT))
+        if (c->may_attach || !world_chance(c->world, OLD_PERCENT))
                 return;
-        m->level_max = KV_LEVEL_INPUTS - 1;
+        c->machines[0].level_max = KV_LEVEL_INPUTS - 1;
         c->level_wait_ms = LEVEL_WAIT_MS;
+}
+
+/* Its daemon, or the host, ends while files are written. */
+static void on_end(void *userdata) {
+        SimMachine *m = userdata;
+        World *w = m->cluster->world;
+        uint64_t for_ms = 500 + world_draw(w, 4000);
+
+        if (m->cluster->quiet || !machine_serves(m) || m->leaves)
+                return;
+        machine_absent(m, for_ms);
+        machine_suspect(m, world_now_ms(w), world_now_ms(w) + for_ms + 20000);
+        if (world_chance(w, 50)) {
+                machine_crash_daemon(m);
+                world_at(w, for_ms, NULL, machine_begin, m);
+        } else {
+                machine_power_cut(m);
+                world_at(w, for_ms, NULL, on_power_on, m);
+        }
+}
+
+static void on_put(void *userdata, uint64_t takes_ms) {
+        SimMachine *m = userdata;
+        World *w = m->cluster->world;
+
+        if (world_chance(w, END_PERCENT))
+                world_at(w, world_draw(w, takes_ms + 1), NULL, on_end, m);
 }
 
 void contents_begin(SimCluster *c) {
@@ -345,6 +379,8 @@ void contents_begin(SimCluster *c) {
                         add_unit(set, i);
         for (unsigned i = 0; i < c->n; i++) {
                 c->machines[i].input_files.fail_percent = FAIL_PERCENT;
+                c->machines[i].input_files.on_put = on_put;
+                c->machines[i].input_files.machine = &c->machines[i];
                 if (c->machines[i].level_max > 0)
                         world_at(c->world, OLD_MS, NULL, on_upgrade, &c->machines[i]);
         }
@@ -370,13 +406,20 @@ static bool restarts(const ContentUnit *u) {
 }
 
 static void note_content(SimCluster *c, ContentUnit *u, const KvNode *node) {
-        InputsRecord record = {};
+        _cleanup_(inputs_record_done) InputsRecord record = {};
 
         if (stored_inputs_read(node->value.data, node->value.size, &record, NULL) < 0)
                 abort();
         for (size_t i = 0; i < u->n; i++)
-                if (u->contents[i].number == record.number && streq(u->contents[i].digest, record.digest))
+                if (!streq(u->contents[i].digest, record.digest))
+                        continue;
+                else if (u->contents[i].number == record.number || record.number == 0)
                         return;
+                else
+                        world_failed(c->world, "a-number-is-of-another-content",
+                                     "content %llu of %s equals content %llu",
+                                     (unsigned long long) record.number, u->name,
+                                     (unsigned long long) u->contents[i].number);
         if (record.number > 0 && u->n < HISTORY_MAX) {
                 total_numbers++;
                 world_trace(c->world, "inputs", "%s has content %llu", u->name,
@@ -384,7 +427,6 @@ static void note_content(SimCluster *c, ContentUnit *u, const KvNode *node) {
                 u->contents[u->n].number = record.number;
                 memcpy(u->contents[u->n++].digest, record.digest, UNIT_HASH_SIZE);
         }
-        inputs_record_done(&record);
 }
 
 static void note_assignment(SimCluster *c, const SimMachine *m, const ContentUnit *u, const KvNode *node) {
@@ -593,19 +635,26 @@ static void check_credentials(const SimMachine *m, const ContentUnit *u, const S
                                      m->name, folder->credentials[i]->name, u->name);
 }
 
-static void check_folder(SimMachine *m, const ContentUnit *u, const SimInputFolder *folder) {
+static bool may_have_files(const SimMachine *m, const ContentUnit *u) {
+        return !is_fresh(m) || m->leaves || m->absent_until_ms > world_now_ms(m->cluster->world) ||
+               sim_systemd_has(m->systemd, u->name) ||
+               cluster_assignment(registry_cluster(daemon_host(m->daemon)->registry), m->machine_id, u->name);
+}
+
+static void check_folder(SimMachine *m, const ContentUnit *u) {
+        const SimInputFolder *folder = folder_of(m, u);
         ContentInstance *i = instance_of(m, u);
         uint64_t now_ms = world_now_ms(m->cluster->world);
 
+        if (!folder || may_have_files(m, u))
+                i->assigned_ms = now_ms;
+        if (!folder)
+                return;
         if (i->index == 0)
                 world_failed(m->cluster->world, "no-other-secret-on-a-host",
                              "%s has files of %s, which it was never assigned", m->name, u->name);
         check_credentials(m, u, folder);
-        if (!is_fresh(m) || m->leaves || m->absent_until_ms > now_ms ||
-            sim_systemd_has(m->systemd, u->name) ||
-            cluster_assignment(registry_cluster(daemon_host(m->daemon)->registry), m->machine_id, u->name))
-                i->assigned_ms = now_ms;
-        else if (now_ms - i->assigned_ms > APART_MS)
+        if (now_ms - i->assigned_ms > APART_MS)
                 world_failed(m->cluster->world, "no-other-secret-on-a-host", "%s has files of %s, which left",
                              m->name, u->name);
 }
@@ -647,8 +696,7 @@ void contents_watch(SimCluster *c) {
                 else
                         all.was_replica[i] |= machine_serves(m);
                 for (unsigned k = 0; k < all.n; k++)
-                        if (folder_of(m, &all.units[k]))
-                                check_folder(m, &all.units[k], folder_of(m, &all.units[k]));
+                        check_folder(m, &all.units[k]);
         }
 }
 

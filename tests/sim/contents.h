@@ -4,7 +4,7 @@
 
 #include "tests/sim/cluster.h"
 
-/* In some worlds, give one of the first hosts a level without contents; before they start. */
+/* In some worlds without attached hosts, give the founder a level without contents; before it starts. */
 void contents_age(SimCluster *c);
 /* Submit units of each OnChange=, and change their texts, keys and secrets from now on, until cluster->quiet.
  * Hosts with certificates have secrets. */

@@ -82,9 +82,7 @@ static void put_on_timer(void *userdata) {
         SimInputFiles *f = userdata;
         bool fails = world_chance(f->world, f->fail_percent);
 
-        if (fails)
-                f->failed_ms = world_now_ms(f->world);
-        else
+        if (!fails)
                 put_execute(f, put_steps(f));
         f->folder = NULL;
         f->done(f->userdata, fails ? -ENOSPC : 0, fails ? "no space is left" : "");
@@ -92,6 +90,7 @@ static void put_on_timer(void *userdata) {
 
 static int files_put(InputFiles *base, const InputFileSet *set, InputFilesDone *done, void *userdata) {
         SimInputFiles *f = files_of(base);
+        uint64_t takes_ms;
 
         assert(!f->folder && set->n_credentials < INPUT_SECRETS_MAX);
         f->folder = named_get(&f->folders, set->folder, sizeof(*f->folder));
@@ -100,7 +99,10 @@ static int files_put(InputFiles *base, const InputFileSet *set, InputFilesDone *
         f->userdata = userdata;
         f->timer = TIMER(put_on_timer, f);
         f->n_puts++;
-        return timer_start(&f->timer, f->loop, PUT_MS + world_draw(f->world, PUT_MORE_MS));
+        takes_ms = PUT_MS + world_draw(f->world, PUT_MORE_MS);
+        if (f->on_put)
+                f->on_put(f->machine, takes_ms);
+        return timer_start(&f->timer, f->loop, takes_ms);
 }
 
 /* Its renames have begun, and end, or do not begin. */

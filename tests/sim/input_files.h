@@ -28,9 +28,10 @@ typedef struct SimInputFiles {
         World *world;
         Loop *loop; /* of the daemon */
         Named *folders;
-        LIST_HEAD(, SimContent) contents; /* all so far */
-        unsigned fail_percent;            /* of the puts */
-        uint64_t failed_ms;               /* the last one */
+        LIST_HEAD(, SimContent) contents;                 /* all so far */
+        unsigned fail_percent;                            /* of the puts */
+        void (*on_put)(void *machine, uint64_t takes_ms); /* one begins; NULL: no one asks */
+        void *machine;
         uint64_t n_puts, n_interrupted, n_restored;
 
         SimInputFolder *folder; /* of the put in flight; NULL: none */
