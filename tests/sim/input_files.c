@@ -1,6 +1,6 @@
 #include "tests/sim/input_files.h"
 
-enum { PUT_MS = 5, PUT_MORE_MS = 60 };
+enum { PUT_MS = 5, PUT_MORE_MS = 60, SLOW_PERCENT = 15, SLOW_MS = 4000 };
 
 static SimInputFiles *files_of(InputFiles *base) {
         return container_of(base, SimInputFiles, base);
@@ -99,7 +99,8 @@ static int files_put(InputFiles *base, const InputFileSet *set, InputFilesDone *
         f->userdata = userdata;
         f->timer = TIMER(put_on_timer, f);
         f->n_puts++;
-        takes_ms = PUT_MS + world_draw(f->world, PUT_MORE_MS);
+        takes_ms = PUT_MS +
+                   world_draw(f->world, world_chance(f->world, SLOW_PERCENT) ? SLOW_MS : PUT_MORE_MS);
         if (f->on_put)
                 f->on_put(f->machine, takes_ms);
         return timer_start(&f->timer, f->loop, takes_ms);
