@@ -1,6 +1,6 @@
 /* The component of inputs: secrets, and the contents of units (content.h). inputs.c has its row and its duty;
  * secrets.c sets, opens and seals secrets, secrets_v1.c has their routes; watcher.c is the leader's half;
- * resolver.c reads the content of a unit of this host, or asks a replica for it; provider.c brings it into
+ * resolver.c reads the content of a unit, resolver_call.c asks a replica for it; provider.c brings it into
  * files; drop_in.c has the sections that name them. */
 #pragma once
 

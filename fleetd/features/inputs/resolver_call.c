@@ -127,7 +127,7 @@ static void resolver_on_part(Call *call, const void *payload, size_t size) {
 
         size -= INPUTS_PART_HEAD;
         if (r->answer.size == 0)
-                (void) text_reserve(&r->answer, CONTENT_BYTES_MAX); /* as in inputs_answer_write() */
+                (void) text_reserve(&r->answer, CONTENT_BYTES_MAX); /* no copy of a value is left */
         if (size > INPUTS_PART_MAX || r->answer.size + size >= CONTENT_BYTES_MAX || r->answer.error < 0) {
                 resolver_end(r, NULL);
                 return;
