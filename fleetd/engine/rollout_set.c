@@ -137,7 +137,7 @@ static bool instance_is_unchecked(const ClusterAssignment *a) {
         return s && s->unchecked && s->hash && streq(s->hash, a->hash);
 }
 
-static bool instance_is_unexecuted(const ClusterAssignment *a) {
+bool rollout_is_unexecuted(const ClusterAssignment *a) {
         const ClusterState *s = a->state;
 
         return a->machine->presence == PRESENCE_UP && a->hash[0] &&
@@ -153,7 +153,7 @@ bool rollout_is_hindered(const RolloutSet *set, char *ret_why, size_t size) {
                 if (instance_is_unchecked(p->assignment))
                         text_format(ret_why, size, "the check cannot run on %s: %s: %s", p->machine,
                                     p->unit->name, p->assignment->state->state.why ?: "");
-                else if (instance_is_unexecuted(p->assignment))
+                else if (rollout_is_unexecuted(p->assignment))
                         text_format(ret_why, size,
                                     "%s has not executed the update of %s within UpdateDeadlineSec=",
                                     p->machine, p->unit->name);

@@ -106,6 +106,8 @@ bool rollout_is_counted(const Cluster *cluster, const ClusterAssignment *assignm
 
 /* Return whether systemd has not started it: a condition, as ConditionPathExists=, is not met there. */
 bool rollout_is_skipped(const ClusterAssignment *assignment);
+/* Return whether a machine that is up has not started what it was assigned, or not yet. */
+bool rollout_is_unexecuted(const ClusterAssignment *assignment);
 /* Return whether a machine is the cause that an instance in progress is not available, and why: it cannot run
  * a check, or, although it is up, does not execute the assignment (systemd stands still, /run is full). */
 bool rollout_is_hindered(const RolloutSet *set, char *ret_why, size_t size);

@@ -27,6 +27,17 @@ static size_t count_content(Play *play, uint64_t number) {
         return n;
 }
 
+/* As the leader records it while no content can be made; 'number': of the former one. */
+static void put_content_problem(Play *play, const char *unit, uint64_t number) {
+        InputsRecord record = { .number = number, .waits = true };
+        char key[LAYOUT_KEY_MAX];
+        _cleanup_text_ Text t = {};
+
+        verdict_set(&record.problem, VERDICT_AWAITS_SECRET, "pw");
+        stored_inputs_write(&t, &record);
+        cluster_view_put(&play->p, layout_key(key, LAYOUT_INPUTS, unit, NULL), t.chars);
+}
+
 static void assert_label(Play *play, const char *expected) {
         char label[ROLLOUT_LABEL_SIZE];
 
@@ -248,6 +259,61 @@ static void a_content_that_a_host_cannot_provide_pauses_the_rollout(void **state
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_int_equal(starts(&play), 6);
         assert_int_equal(play.max_unavailable, 1);
+}
+
+/* The leader finds that an input of the text is missing, and its host waits, without a limit of time: the
+ * input is all that is needed. */
+static void a_text_that_waits_for_an_input_continues_when_it_is_there(void **state) {
+        static const struct {
+                const char *options;
+                uint64_t number; /* of the content of the former text */
+        } rows[] = { { RESTARTS "UpdateDeadlineSec=60s", 1 },
+                     { "Secret=pw\nUpdateDeadlineSec=60s", 0 },
+                     { RESTARTS "UpdateDeadlineSec=60s\nUpdateOnFailure=revert\nCanary=1\nPromote=5s", 0 },
+                     { RESTARTS "UpdateDeadlineSec=60s\nUpdateOnFailure=continue", 1 } };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_rollout_set_ RolloutSet set = {};
+                Error why = {};
+                _cleanup_(end) Play play;
+
+                if (rows[i].number > 0)
+                        begin_contents(&play, rows[i].options);
+                else
+                        begin_template(&play, 6, rows[i].options);
+                for (size_t k = 0; k < play.n; k++)
+                        put_content_problem(&play, play.instances[k].unit, rows[i].number);
+                play.quality[2] = STUCK;
+                want(&play, 2);
+                seconds(&play, 1000);
+                assert_rollout(&play, strstr(rows[i].options, "Canary") ? ROLLOUT_CANARY : ROLLOUT_ROLLING,
+                               2);
+                assert_int_equal(count_with(&play, 2), 1);
+                assert_int_equal(starts(&play), 0);
+                assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
+                rollout_explain(&play.p.cluster, &set, &set.instances[0], false, &why);
+                assert_string_equal(why.message, "waiting for secret pw: not set");
+                change_content(&play, (unsigned) rows[i].number + 1);
+                play.quality[2] = GOOD;
+                seconds(&play, 60);
+                assert_rollout(&play, ROLLOUT_DONE, 2);
+                assert_int_equal(starts(&play), 6);
+                assert_int_equal(play.max_unavailable, 1);
+        }
+}
+
+/* The host has executed the update with the former content: then the problem is none of this text. */
+static void a_text_that_runs_with_the_former_content_has_a_deadline(void **state) {
+        _cleanup_(end) Play play;
+
+        begin_contents(&play, RESTARTS "UpdateDeadlineSec=60s");
+        for (size_t k = 0; k < play.n; k++)
+                put_content_problem(&play, play.instances[k].unit, 1);
+        play.quality[2] = SLOW;
+        want(&play, 2);
+        seconds(&play, 70);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(starts(&play), 1);
 }
 
 static void a_content_supersedes_one_that_is_rolling(void **state) {
@@ -567,6 +633,8 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_text_that_has_failed_stays_paused_with_another_content),
                 cmocka_unit_test(a_rollout_that_is_paused_while_it_is_held_updates_its_canaries_again),
                 cmocka_unit_test(a_content_that_a_host_cannot_provide_pauses_the_rollout),
+                cmocka_unit_test(a_text_that_waits_for_an_input_continues_when_it_is_there),
+                cmocka_unit_test(a_text_that_runs_with_the_former_content_has_a_deadline),
                 cmocka_unit_test(a_content_supersedes_one_that_is_rolling),
                 cmocka_unit_test(what_fails_or_is_skipped_with_the_former_content_is_being_updated),
                 cmocka_unit_test(a_text_and_a_content_are_one_step),

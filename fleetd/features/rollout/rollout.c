@@ -277,8 +277,8 @@ static uint64_t rolling_deadline_ms(const Rolling *x) {
         return MAX(x->next->progress_ms, x->conditions->leads_ms) + rolling_span_ms(x);
 }
 
-/* The deadline does not run while the brake is on, or machines that are not up hold the budget: a write a
- * minute, or more often if it is shorter. */
+/* The deadline does not run while the brake is on, or for what rolling_awaits_others() has: a write a minute,
+ * or more often if it is shorter. */
 static void rolling_postpone(Rolling *x) {
         uint64_t now_ms = x->cluster->now_ms, span_ms = rolling_span_ms(x) / 2;
 
@@ -300,7 +300,7 @@ static int rolling_check(Rolling *x) {
                 return rolling_fail(x, false);
         if (!waits)
                 return 0;
-        if (x->conditions->braked || (x->next->state != ROLLOUT_REVERTING && rolling_awaits_machines(x))) {
+        if (x->conditions->braked || rolling_awaits_others(x)) {
                 rolling_postpone(x);
                 return 0;
         }

@@ -247,12 +247,20 @@ static bool rolling_is_exhausted(const Rolling *x, size_t unavailable, size_t av
                                   rolling_may_stop_none(x, unavailable, available);
 }
 
-bool rolling_awaits_machines(const Rolling *x) {
+bool rolling_awaits_inputs(const RolloutInstance *p) {
+        return (p->state == INSTANCE_UPDATING || p->state == INSTANCE_SURGING) && p->unit->inputs &&
+               p->unit->inputs->problem.code != VERDICT_NONE && rollout_is_unexecuted(p->assignment);
+}
+
+bool rolling_awaits_others(const Rolling *x) {
         size_t unavailable = rollout_unavailable(&x->set, x->next), available = rollout_available(&x->set),
                absent = x->set.n_of[INSTANCE_UNREACHABLE] - x->set.n_passed;
 
+        for (size_t i = 0; i < x->set.n; i++)
+                if (rolling_awaits_inputs(&x->set.instances[i]))
+                        return true;
         /* With MaxSurge=, too: there would be a step, if a machine qualified. */
-        return absent > 0 && x->set.n_of[INSTANCE_OLD] > 0 &&
+        return x->next->state != ROLLOUT_REVERTING && absent > 0 && x->set.n_of[INSTANCE_OLD] > 0 &&
                x->set.n_of[INSTANCE_BAD] + rolling_steps(x) + x->set.n_missing == 0 &&
                rolling_may_stop_none(x, unavailable, available) &&
                !rolling_may_stop_none(x, unavailable - absent, available + absent);

@@ -73,8 +73,11 @@ bool rolling_serves(const Rolling *x, const RolloutInstance *p);
  * searched for long enough; -ENOMEM. A text does not start on a machine that it excludes while another one
  * qualifies, but for one that stops first: that is moved afterwards. */
 int rolling_place(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret);
-/* Return whether no step is possible, only because instances on machines that are not up hold the budget. */
-bool rolling_awaits_machines(const Rolling *x);
+/* Return whether an instance that is being updated waits for a secret or key: nothing has failed. */
+bool rolling_awaits_inputs(const RolloutInstance *p);
+/* Return whether an instance waits for inputs; or no step is possible, only because instances on machines
+ * that are not up hold the budget. */
+bool rolling_awaits_others(const Rolling *x);
 /* Let the first n followers without a machine get the wanted text, from which they start. */
 int rolling_choose_followers(Rolling *x, size_t n);
 /* Let instances that have the wanted text follow the template, in every state of the rollout: no process and

@@ -1,5 +1,5 @@
 /* Why an instance of a set waits, or is not available yet. */
-#include "fleetd/features/rollout/rollout.h"
+#include "fleetd/features/rollout/rollout_internal.h"
 
 #include "fleetd/engine/plan.h"
 #include "fleetd/scheduler/scheduler.h"
@@ -142,7 +142,10 @@ void rollout_explain(const Cluster *cluster, const RolloutSet *set, const Rollou
                 break;
         case INSTANCE_SURGING:
         case INSTANCE_UPDATING:
-                explain_updating(&x, p->assignment, ret);
+                if (rolling_awaits_inputs(p))
+                        verdict_print(&p->unit->inputs->problem, ret);
+                else
+                        explain_updating(&x, p->assignment, ret);
                 break;
         case INSTANCE_UNREACHABLE:
                 error_set(ret, 0, "%s %s%s", cluster_machine_name(p->assignment->machine),
