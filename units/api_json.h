@@ -38,6 +38,7 @@ typedef struct ApiUnit {
 /* The kinds of the reason of a unit that is to be on a machine. */
 #define API_REASON_FINISHED "finished" /* it ended successfully, and is not run again */
 #define API_REASON_HELD     "held"    /* until the brake or the adoption ends; API_REASON_WAITING otherwise */
+#define API_REASON_INPUTS   "inputs"  /* its secrets and configuration have a problem: it waits for them */
 #define API_REASON_MOVING   "moving"  /* another machine has it, or a requested move is under way */
 #define API_REASON_WAITING  "waiting" /* for a machine, or on one that it is to leave */
 

@@ -17,7 +17,8 @@ bool state_is_unprovided(const ApiState *s) {
 }
 
 bool reason_is_of_wait(const char *kind) {
-        return same_string(kind, API_REASON_WAITING) || same_string(kind, API_REASON_HELD);
+        return same_string(kind, API_REASON_WAITING) || same_string(kind, API_REASON_HELD) ||
+               same_string(kind, API_REASON_INPUTS);
 }
 
 const char *reason_after_waiting(const char *reason) {

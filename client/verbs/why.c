@@ -212,7 +212,7 @@ static void print_place(const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         _cleanup_text_ Text t = {};
 
-        if (streq(reason, member_text(json_value_member(root, "inputs"), "problem")))
+        if (streq(member_text(root, "reasonKind"), API_REASON_INPUTS))
                 reason = ""; /* print_inputs() has it */
         JSON_EACH(m, machines)
                 if (*where && streq(member_text(m, "id"), where))

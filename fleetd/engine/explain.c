@@ -418,7 +418,7 @@ static const char *explain_staying(const ExplainedUnit *x, const ClusterAssignme
         }
         if (explain_inputs(a)) {
                 verdict_print(&x->unit->inputs->problem, ret);
-                return API_REASON_WAITING;
+                return API_REASON_INPUTS;
         }
         verdict_print(&a->why, ret);
         return NULL;

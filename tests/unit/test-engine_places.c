@@ -183,9 +183,9 @@ static void a_unit_that_is_not_started_for_want_of_its_inputs_has_their_problem(
         cluster_view_put(&p, inputs, "{\"number\":1}");
         explains(&p, NULL, "because");
         cluster_view_put(&p, inputs, "{\"verdict\":{\"args\":[\"pw\"],\"code\":\"awaits-secret\"}}");
-        explains(&p, API_REASON_WAITING, "waiting for secret pw: not set");
+        explains(&p, API_REASON_INPUTS, "waiting for secret pw: not set");
         cluster_view_put(&p, published, waits);
-        explains(&p, API_REASON_WAITING, "waiting for secret pw: not set");
+        explains(&p, API_REASON_INPUTS, "waiting for secret pw: not set");
         cluster_view_put(&p, published, failed); /* which has a reason of its own */
         explains(&p, NULL, "because");
         cluster_view_state(&p, "A", "a.service", "active");
