@@ -25,8 +25,8 @@ typedef struct Submitted {
 int submit_files(Client *c, char **args, size_t n, TargetState replaceable, const Submitted *ret, Error *err);
 
 /* Add the paths of keys (EnvironmentKeys=, ConfigKeys=) that a text names and its former one does not; of a
- * template also those of its instances in the cluster. 'former' NULL: the unit is new, and an instance is
- * compared with its template. A text that cannot be read has none. 0 or -ENOMEM. */
+ * template also those of its instances. 'former' NULL: the unit is new, and an instance is compared with its
+ * template. A text that cannot be read has none. 0 or -ENOMEM. */
 int submit_add_paths(Client *c, Names *paths, const char *name, const char *text, const ApiUnit *former);
 /* Print how many keys the paths from 'at' on had before a unit named them: who wrote those, decides about the
  * unit. Errors are ignored. */

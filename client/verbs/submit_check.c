@@ -1,5 +1,6 @@
 /* Warnings of a submission, and the question before units stop. */
 #include "client/core/unit.h"
+#include "client/verbs/found.h"
 #include "client/verbs/kv.h"
 #include "client/verbs/submit.h"
 #include "client/verbs/submit_internal.h"
@@ -182,9 +183,10 @@ static int add_paths(Names *paths, const Unit *unit, const ApiUnit *former, cons
         return 0;
 }
 
-/* Add the paths of a template that depend on the instance, for each one in the cluster. */
+/* Add the paths of a template that depend on the instance, for each one of Replicas=, and in the cluster. */
 static int add_paths_of_instances(Client *c, Names *paths, const Unit *template, const ApiUnit *former) {
         _cleanup_listing_ Listing units = {};
+        _cleanup_names_ Names names = {};
         bool any = false;
 
         for (size_t i = 0; i < template->file.n_options && !any; i++) {
@@ -193,10 +195,13 @@ static int add_paths_of_instances(Client *c, Names *paths, const Unit *template,
                 any = unit_file_section_is_ours(o->section) &&
                       text_has_word("EnvironmentKeys ConfigKeys", o->name) && strchr(o->value, '%');
         }
-        if (!any || client_units(c, &units, NULL) < 0)
+        if (!any)
                 return 0;
-        for (size_t i = 0; i < units.n; i++) {
-                const char *name = units.units[i].name;
+        TRY(found_slots(template->name, 1, (uint64_t) MAX(template->placement.replicas, 0), &names));
+        if (former)
+                (void) client_units(c, &units, NULL);
+        for (size_t i = 0; i < names.n + units.n; i++) {
+                const char *name = i < names.n ? names.items[i] : units.units[i - names.n].name;
                 _cleanup_free_ char *of = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
                 _cleanup_unit_ Unit *unit = NULL;
 
@@ -214,7 +219,7 @@ int submit_add_paths(Client *c, Names *paths, const char *name, const char *text
 
         if (unit_read(name, text, strlen(text), &unit, NULL) < 0)
                 return 0;
-        if (former && unit_name_is_template(name))
+        if (unit_name_is_template(name))
                 TRY(add_paths_of_instances(c, paths, unit, former));
         else if (template && unit_name_is_instance(name) && input_policy_path(&unit->placement.inputs, 0) &&
                  client_unit(c, template, &stored, NULL) > 0)
