@@ -92,28 +92,24 @@ static int secret_read(const Client *c, const char *name, Text *ret) {
 
 static int secret_print_set(const JsonValue *answer) {
         uint64_t size = member_number(answer, "size"), version = member_number(answer, "version");
-        _cleanup_text_ Text t = {}, later = {};
-        const char *now = version == 1 ? "; units that waited start: " : "; restarts one by one: ";
+        const JsonValue *sets = json_value_member(answer, "usedBy");
+        _cleanup_text_ Text t = {};
 
-        text_printable(&t, "%s: version %llu, %llu byte%s", member_text(answer, "name"),
-                       (unsigned long long) version, (unsigned long long) size, plural(size));
-        JSON_EACH(set, json_value_member(answer, "usedBy")) {
-                bool restarts = streq(member_text(set, "onChange"), "restart");
-                uint64_t instances = member_number(set, "instances");
+        text_printable(&t, "%s: version %llu, %llu byte%s%s", member_text(answer, "name"),
+                       (unsigned long long) version, (unsigned long long) size, plural(size),
+                       json_value_count(sets) == 0 ? "; no unit names it" : "");
+        JSON_EACH(set, sets) {
+                uint64_t n = member_number(set, "instances");
 
-                if (instances == 0)
-                        continue;
-                text_printable(restarts ? &t : &later, "%s%s (%llu instance%s)",
-                               restarts       ? now :
-                               later.size > 0 ? ", " :
-                                                "; used at the next start: ",
-                               member_text(set, "name"), (unsigned long long) instances, plural(instances));
-                if (restarts)
-                        now = ", ";
+                if (n > 0)
+                        text_printable(&t, "; %s: %s (%llu instance%s)",
+                                       member_bool(set, "excluded") ? "not in its --units" :
+                                       member_bool(set, "waits")    ? "awaited by" :
+                                       streq(member_text(set, "onChange"), "restart") ?
+                                                                   "restarts one by one" :
+                                                                   "used at the next start",
+                                       member_text(set, "name"), (unsigned long long) n, plural(n));
         }
-        if (json_value_count(json_value_member(answer, "usedBy")) == 0)
-                text_append(&t, "; no unit names it");
-        text_append(&t, text_chars(&later));
         output_words(&t, 2);
         return EXIT_DONE;
 }

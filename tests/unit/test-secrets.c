@@ -507,6 +507,20 @@ static void put_inputs(Fixture *f, const char *code, const char *argument, unsig
         assert_int_equal(ask(f, "GET", "/fleet/v1/why/web.service", ""), 200);
 }
 
+static void the_answer_says_which_units_wait_and_which_may_not_have_it(void **state) {
+        Fixture *f = *state;
+
+        host_unit(f->host, "web.service", "[Service]\nExecStart=/a\n[X-Fleet]\nSecret=a\n", TARGET_LAUNCHED);
+        host_order(f->host, "web.service", ASSIGNMENT_RUN);
+        host_inputs(f->host, "web.service", 0, VERDICT_AWAITS_SECRET);
+        assert_int_equal(set_value(f, "a", VALUE, "[\"shop*\"]"), 200);
+        assert_says(f, "\"usedBy\":[{\"excluded\":true,\"instances\":1,\"name\":\"web.service\",\"onChange\":"
+                       "\"none\",\"waits\":true}]");
+        assert_int_equal(set_value(f, "a", VALUE, "[\"web*\"]"), 200);
+        assert_says(f, "\"usedBy\":[{\"instances\":1,\"name\":\"web.service\",\"onChange\":\"none\","
+                       "\"waits\":true}]");
+}
+
 /* Of a later version: it is neither replaced nor removed, and keeps all cluster keys. */
 static void a_secret_that_cannot_be_read_stays(void **state) {
         Fixture *f = *state;
@@ -592,6 +606,7 @@ int main(void) {
                 TEST(a_change_of_the_cluster_key_seals_secrets_again),
                 TEST(a_secret_whose_key_is_lost_is_a_problem),
                 TEST(a_secret_that_a_unit_names_is_not_removed),
+                TEST(the_answer_says_which_units_wait_and_which_may_not_have_it),
                 TEST(a_secret_that_cannot_be_read_stays),
                 TEST(why_names_what_a_unit_waits_for_and_the_command),
                 TEST(a_value_is_in_no_key_answer_or_message),

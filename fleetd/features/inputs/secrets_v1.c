@@ -18,15 +18,18 @@ typedef struct SecretUse {
         Named head; /* the template or unit that names the set; first */
         OnChange on_change;
         uint64_t instances, current; /* assignments; those that run with the present content */
+        bool excluded, waits;        /* a unit may not have it; has no content of its present inputs */
 } SecretUse;
 
-static int secret_uses_add(Named **uses, const Cluster *c, const ClusterUnit *u) {
+static int secret_uses_add(Named **uses, const Cluster *c, const SecretRecord *secret, const ClusterUnit *u) {
         SecretUse *use = named_get(uses, rollout_head(c, u)->name, sizeof(*use));
         const ClusterAssignment *a;
 
         if (!use)
                 return -ENOMEM;
         use->on_change = u->unit->placement.inputs.on_change;
+        use->excluded |= !secret_is_for(secret, u->name);
+        use->waits |= u->inputs && u->inputs->problem.code != VERDICT_NONE;
         LIST_FOREACH(a, &u->assignments, of_unit) {
                 use->instances += a->kind == ASSIGNMENT_RUN;
                 use->current += a->kind == ASSIGNMENT_RUN && a->state && u->inputs && u->inputs->number > 0 &&
@@ -35,25 +38,27 @@ static int secret_uses_add(Named **uses, const Cluster *c, const ClusterUnit *u)
         return 0;
 }
 
-static void secret_uses_write(Text *t, const Cluster *c, const char *secret) {
+static void secret_uses_write(Text *t, const Cluster *c, const char *name, const SecretRecord *secret) {
         static const char *const words[_ON_CHANGE_MAX] = { "none", "reload", "restart" };
-        const Pattern *users = patterns_find(&c->rules[CLUSTER_SECRETS], secret);
+        const Pattern *users = patterns_find(&c->rules[CLUSTER_SECRETS], name);
         size_t list = json_open_list(t, "usedBy");
         Named *uses = NULL;
 
         /* A unit may have the secret as several credentials. */
         for (size_t i = 0; users && i < users->n; i++)
                 if ((i == 0 || users->units[i] != users->units[i - 1]) &&
-                    secret_uses_add(&uses, c, users->units[i]) < 0)
+                    secret_uses_add(&uses, c, secret, users->units[i]) < 0)
                         t->error = -ENOMEM;
         for (const Named *n = uses; n; n = n->hh.next) {
                 const SecretUse *use = (const SecretUse *) n;
 
                 json_open(t, NULL, '{');
                 json_add_u64(t, "current", use->current);
+                json_add_bool(t, "excluded", use->excluded);
                 json_add_u64(t, "instances", use->instances);
                 json_add_string(t, "name", n->name);
                 json_add_string(t, "onChange", words[use->on_change]);
+                json_add_bool(t, "waits", use->waits);
                 json_close(t, '}');
         }
         json_close_list(t, list);
@@ -65,7 +70,7 @@ static void secret_uses_write(Text *t, const Cluster *c, const char *secret) {
 static void secret_write_item(Text *t, const Cluster *c, const ClusterNamed *secret) {
         json_open(t, NULL, '{');
         json_add_string(t, "name", secret->name);
-        secret_uses_write(t, c, secret->name);
+        secret_uses_write(t, c, secret->name, (const SecretRecord *) secret->record);
         json_write_fields(t, secret_record.fields, secret_record.n_fields, secret->record);
         json_close(t, '}');
 }
@@ -136,6 +141,9 @@ static int secret_set_read(Request *request, Error *err) {
 static void secret_set_on_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Request *request = userdata;
         const SecretSet *set = request->state;
+        const ClusterSecret *seen = cluster_secret(request_cluster(request), request->rest);
+        /* The view may not have the new patterns yet. */
+        const SecretRecord written = { .units = set->units, .n_units = set->n_units };
         _cleanup_text_ Text t = {};
 
         if (status != KV_OK) {
@@ -146,7 +154,8 @@ static void secret_set_on_written(void *userdata, KvStatus status, const char *m
         json_open(&t, NULL, '{');
         json_add_string(&t, "name", request->rest);
         json_add_u64(&t, "size", set->size);
-        secret_uses_write(&t, request_cluster(request), request->rest);
+        secret_uses_write(&t, request_cluster(request), request->rest,
+                          set->n_units > 0 || !seen ? &written : &seen->record);
         json_add_u64(&t, "version", set->version);
         json_close(&t, '}');
         request_answer_json(request, 200, &t);
