@@ -216,11 +216,18 @@ static int secret_remove(Client *c, char **args, size_t n, Error *err) {
         return EXIT_DONE;
 }
 
+/* "did you mean set?" would be the wrong answer. */
+static int secret_get(Client *c, char **args, size_t n, Error *err) {
+        return client_usage("secret: no command prints a value; a unit gets it, by Secret=NAME in [X-Fleet]");
+}
+
 static int secret_run(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *name;
                 VerbRun *run;
-        } secret_verbs[] = { { "ls", secret_list }, { "rm", secret_remove }, { "set", secret_set } };
+        } secret_verbs[] = {
+                { "get", secret_get }, { "ls", secret_list }, { "rm", secret_remove }, { "set", secret_set }
+        };
 
         if (n == 0)
                 return secret_list(c, args, n, err);
