@@ -452,6 +452,28 @@ static void a_change_of_the_text_alone_takes_no_number(void **state) {
         assert_int_equal(w->again_ms, UINT64_MAX);
 }
 
+/* The value changed while the text named an input that is missing: hosts have files of the former value. */
+static void a_value_that_changes_during_a_problem_counts_when_the_text_ends_it(void **state) {
+        static const char more[] = RESTARTS "EnvironmentKeys=/config/more\n";
+        World *w = *state;
+
+        put(w, "/config/shop/a", "1");
+        host_unit(w->host, "shop.service", RESTARTS, TARGET_LAUNCHED);
+        assert_int_equal(step(w), 1);
+        for (unsigned k = 0; k < 2; k++) {
+                host_unit(w->host, "shop.service", more, TARGET_LAUNCHED);
+                assert_int_equal(step(w), 1);
+                assert_int_equal(content(w, "shop.service")->problem.code, VERDICT_AWAITS_KEYS);
+                if (k > 0)
+                        put(w, "/config/shop/a", "2");
+                assert_int_equal(step_after(w, PAUSE_MS), 0);
+                host_unit(w->host, "shop.service", RESTARTS, TARGET_LAUNCHED);
+                assert_int_equal(step(w), 1);
+                assert_int_equal(content(w, "shop.service")->problem.code, VERDICT_NONE);
+                assert_int_equal(content(w, "shop.service")->number, 1 + k);
+        }
+}
+
 static void the_content_ends_with_the_inputs_and_with_the_unit(void **state) {
         World *w = *state;
 
@@ -850,6 +872,8 @@ int main(void) {
                                                 end),
                 cmocka_unit_test_setup_teardown(a_unit_without_a_content_is_looked_at_at_once, begin, end),
                 cmocka_unit_test_setup_teardown(a_change_of_the_text_alone_takes_no_number, begin, end),
+                cmocka_unit_test_setup_teardown(
+                        a_value_that_changes_during_a_problem_counts_when_the_text_ends_it, begin, end),
                 cmocka_unit_test_setup_teardown(the_content_ends_with_the_inputs_and_with_the_unit, begin,
                                                 end),
                 cmocka_unit_test_setup_teardown(a_set_has_one_number_for_each_change, begin, end),

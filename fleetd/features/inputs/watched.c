@@ -91,9 +91,12 @@ void watched_unit_move(Watcher *w, WatchedUnit *u, WatchedState to) {
                 TAILQ_INSERT_TAIL(&w->of_state[to], u, of_state);
 }
 
-void watched_unit_done(Watcher *w, WatchedUnit *u) {
+void watched_unit_done(Watcher *w, WatchedUnit *u, bool has_problem) {
         watched_unit_move(w, u, WATCHED_IDLE);
-        u->values = u->again = false;
+        u->again = false;
+        if (has_problem)
+                return;
+        u->values = false;
         u->what[0] = 0;
 }
 

@@ -74,7 +74,8 @@ uint64_t watched_collect(Watcher *w, const Cluster *c);
 /* Look again at the units that lagged. */
 void watched_retry(Watcher *w);
 void watched_unit_move(Watcher *w, WatchedUnit *u, WatchedState to);
-void watched_unit_done(Watcher *w, WatchedUnit *u); /* what it was marked for is done */
+/* What it was marked for is done; with a problem, no number counts the values that have changed yet. */
+void watched_unit_done(Watcher *w, WatchedUnit *u, bool has_problem);
 void watched_unit_forget(Watcher *w, WatchedUnit *u);
 /* Return whether a change of an input may be in the tree that has not marked the unit yet: the events of
  * users' keys come after those of the registry. */

@@ -47,7 +47,7 @@ static void watcher_read_sent(Watcher *w, const Cluster *c) {
 
                 failed |= !written;
                 if (written && !u->again)
-                        watched_unit_done(w, u);
+                        watched_unit_done(w, u, cu && cu->inputs && cu->inputs->problem.code != VERDICT_NONE);
                 else
                         watched_unit_move(w, u, WATCHED_DUE);
                 u->again = false;
@@ -204,7 +204,7 @@ static int watcher_compare(Watcher *w, WatcherStep *step, WatchedUnit *u, const 
                 if (waits)
                         watched_unit_move(w, u, WATCHED_HELD);
                 else
-                        watched_unit_done(w, u);
+                        watched_unit_done(w, u, next.problem.code != VERDICT_NONE);
                 return 0;
         }
         next.since_ms = step->cluster->now_ms;
@@ -226,7 +226,7 @@ static int watcher_look(Watcher *w, WatcherStep *step, WatchedUnit *u) {
         else if (!watched_policy(cu))
                 watched_unit_forget(w, u);
         else if (!cu->inputs && cu->target == TARGET_INACTIVE && LIST_EMPTY(&cu->assignments))
-                watched_unit_done(w, u); /* no member of its set yet */
+                watched_unit_done(w, u, false); /* no member of its set yet */
         else if (!u->values && cu->inputs && cu->inputs->number > 0 && watched_unit_lags(u)) {
                 watched_unit_move(w, u, WATCHED_HELD);
                 w->lags = true;
