@@ -1,9 +1,6 @@
 /* Why an instance of a set waits, or is not available yet. */
 #include "fleetd/features/rollout/rollout_internal.h"
 
-#include "fleetd/engine/plan.h"
-#include "fleetd/scheduler/scheduler.h"
-
 enum { STEP_MS = 6000 }; /* until each instance that may be updated is */
 
 typedef struct Explaining {
