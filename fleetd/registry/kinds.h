@@ -49,7 +49,7 @@ typedef enum KindSlice {
         SLICE_UNIT,  /* machines with an assignment of the unit, and the one whose unit directory owns it */
         SLICE_USERS, /* machines that accept users with certificates, unless they are restricted */
         SLICE_SERVICES, /* all machines; a restricted one, if it is the machine in the key */
-        SLICE_NAMED,    /* all machines, for the names that slice.c lists */
+        SLICE_NAMED,    /* all machines, for CLUSTER_ADOPTING */
 } KindSlice;
 
 /* The rights that suffice for a write by another host than the leader; RIGHT_NONE: it has to have another one

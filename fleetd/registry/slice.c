@@ -2,9 +2,6 @@
 
 #include "fleetd/registry/kinds.h"
 
-/* Of the other keys below /_fleet/cluster. */
-static const char *const named_keys[] = { CLUSTER_ADOPTING, "level" };
-
 /* A machine with a socket gets the template whose instances that may start. */
 static bool slice_has_unit(const Cluster *c, const char *machine, const char *unit) {
         const ClusterUnit *u = cluster_any_unit(c, unit);
@@ -65,7 +62,7 @@ bool slice_has(const Cluster *c, const char *machine, const LayoutKey *k) {
         case SLICE_USERS:
                 return slice_groups(c, machine) & 1u << SLICE_USERS;
         case SLICE_NAMED:
-                return IS_AMONG(k->unit, named_keys);
+                return streq(k->unit, CLUSTER_ADOPTING);
         default:
                 return false;
         }

@@ -336,7 +336,7 @@ static void add_unit(const ContentSet *set, unsigned replica) {
 }
 
 void contents_age(SimCluster *c) {
-        if (c->may_attach || !world_chance(c->world, OLD_PERCENT))
+        if (!world_chance(c->world, OLD_PERCENT))
                 return;
         c->machines[0].level_max = KV_LEVEL_INPUTS - 1;
         c->level_wait_ms = LEVEL_WAIT_MS;

@@ -99,10 +99,8 @@ static void assert_slices(World *w) {
                         if (has != (received != NULL) || (has && received->modified != key->modified))
                                 fail_msg("%s at index %llu: %s%s", id, (unsigned long long) w->view.index,
                                          has ? "not received: " : "not dropped: ", name);
-                        /* The cluster view keeps no other name below /_fleet/cluster than that of an
-                         * adoption, and no unreadable state: the host publishes its state again. */
-                        if (key->key.kind != LAYOUT_CLUSTER &&
-                            !(key->key.kind == LAYOUT_STATE &&
+                        /* The cluster view keeps no unreadable state: the host publishes it again. */
+                        if (!(key->key.kind == LAYOUT_STATE &&
                               cluster_is_unreadable(&w->view.cluster, kv_string(name))) &&
                             has != (keys_find(&listed, &key->key) != NULL))
                                 fail_msg("%s", name);
