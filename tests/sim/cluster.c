@@ -419,9 +419,10 @@ void machine_power_cut(SimMachine *m) {
                 sim_input_files_crash(&m->input_files);
                 daemon_crash(m->daemon, machine_on_gone, m);
                 machine_bury(m);
-        } else if (!m->loop)
+        } else if (!m->loop) {
                 sim_systemd_power_cut(m->systemd);
-        sim_input_files_boot(&m->input_files);
+                sim_input_files_boot(&m->input_files);
+        }
         for (unsigned i = 0; i < CLUSTER_RUNS_MAX; i++)
                 m->runs[i] = (RunningUnit) {};
 }
