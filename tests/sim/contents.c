@@ -61,7 +61,8 @@ typedef struct ContentInstance {
         bool former;      /* it started with a former content, and is started again with the assigned one */
         bool has_started; /* in this boot, and systemd has not stopped it for another reason */
         unsigned boot;
-        uint64_t taken_ms;    /* fleetd has stopped an available instance; 0: it is available again */
+        uint64_t taken_ms;    /* fleetd has stopped an available instance; 0: it is available again, or not to
+                                 run */
         uint64_t assigned_ms; /* when it might have files, or had none, last */
 } ContentInstance;
 
@@ -446,6 +447,7 @@ static void note_assignment(SimCluster *c, const SimMachine *m, const ContentUni
                     runs ? "run" : "stop", a.hash, (unsigned long long) a.inputs);
         i->index = node->modified;
         i->runs = runs;
+        i->taken_ms = runs ? i->taken_ms : 0;
         i->inputs = a.inputs;
         i->since_ms = a.since_ms;
         memcpy(i->hash, a.hash, sizeof(i->hash));
@@ -568,7 +570,7 @@ static unsigned count_taken(SimCluster *c, const ContentSet *set) {
 
                         if (all.units[j].set != set || i->taken_ms == 0)
                                 continue;
-                        if (instance_is_available(m, i) || !i->runs)
+                        if (instance_is_available(m, i))
                                 i->taken_ms = 0;
                         n += i->taken_ms > 0 && !host_is_disturbed(m, i->taken_ms);
                 }
