@@ -410,6 +410,7 @@ void machine_power_cut(SimMachine *m) {
         m->power = false;
         m->start_wanted = false;
         sim_service_files_clear(&m->services);
+        m->n_listed = 0;
         memset(m->listed, 0, sizeof(m->listed));
         sim_host_power(m->host, false);
         if (m->daemon && !m->dying) {

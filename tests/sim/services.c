@@ -119,7 +119,7 @@ void services_watch(SimCluster *c) {
 
                 services_each(m, services_watch_line, &n);
                 /* With the word of a majority, the view replaces what a former daemon has listed. */
-                if (index != m->listed_index || !m->power || (fresh && !m->listed_fresh))
+                if (index != m->listed_index || (fresh && !m->listed_fresh))
                         m->listed_ms = now_ms;
                 else if (n < m->n_listed && now_ms - m->listed_ms > SHOWN_MS)
                         world_failed(c->world, "endpoints-of-others-stay-without-a-change",
