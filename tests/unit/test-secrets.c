@@ -390,6 +390,7 @@ static void a_seal_with_a_former_key_is_not_written_after_its_change(void **stat
         assert_int_equal(host_wait(f->host, secret_write(f->host->registry, "b", &record, "root",
                                                          host_on_done, f->host)),
                          KV_COMPARE_FAILED);
+        free(record.sealed);
         assert_int_equal(secret_seal(&f->host->components, "b", VALUE, strlen(VALUE), &record, &err), 0);
 }
 
