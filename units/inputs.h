@@ -17,6 +17,7 @@ enum {
         INPUT_SECRETS_SIZE_MAX = 512 * 1024, /* bytes; systemd permits 1 MiB */
         INPUT_PATHS_MAX = 8,                 /* of EnvironmentKeys=, and of ConfigKeys= */
         INPUT_PATH_MAX = 512,                /* bytes of one */
+        INPUT_DEPTH_MAX = 16,                /* its components: each directory above it is protected, too */
         INPUT_VARIABLES_MAX = 500,
         INPUT_VARIABLE_SIZE_MAX = 32 * 1024,   /* bytes of a value */
         INPUT_VARIABLES_SIZE_MAX = 128 * 1024, /* bytes of all, with their names */
@@ -41,6 +42,8 @@ typedef struct InputPolicy {
         Names environment; /* EnvironmentKeys=: paths */
         Names files;       /* ConfigKeys=: paths; of equal number and order as: */
         Names directories; /* the directories of their files; "": none */
+        Names shared;      /* of a template, whose other lists have no path with a specifier: the part of such
+                              a path, without "-", that is equal for all instances */
         OnChange on_change;
 } InputPolicy;
 
@@ -56,11 +59,18 @@ const char *input_path(const char *item, bool *ret_optional);
 /* Return a path of the policy by its number, from 0 on; NULL after the last one. */
 const char *input_policy_path(const InputPolicy *policy, size_t i);
 
+/* Return what is protected because of the policy (registry/protect.h): these, then 'shared'. */
+const char *input_policy_protected(const InputPolicy *policy, size_t i);
+
 /* Add the value of one Secret=, EnvironmentKeys= or ConfigKeys=. -EINVAL with the rule that the value breaks;
  * -ENOMEM. */
 int input_policy_add_secret(InputPolicy *policy, const char *value, Error *err);
 int input_policy_add_environment(InputPolicy *policy, const char *value, Error *err);
 int input_policy_add_files(InputPolicy *policy, const char *value, Error *err);
+/* Add to 'shared' what a value of EnvironmentKeys= or, with 'is_files', ConfigKeys= has before its first
+ * component with a specifier that depends on the instance. -EINVAL: that is its first component; -ENOMEM. */
+int input_policy_add_shared(InputPolicy *policy, const char *template, const char *value, bool is_files,
+                            Error *err);
 
 /* Check that a unit of this file can have the policy: OnChange=reload requires a reload. -EINVAL with the
  * line of the option. */

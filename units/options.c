@@ -365,13 +365,19 @@ static int take_input(Reading *r, const char *item, void *field) {
         static int (*const add[])(InputPolicy *, const char *, Error *) = { input_policy_add_secret,
                                                                             input_policy_add_environment,
                                                                             input_policy_add_files };
+        bool waits = options_wait(r, item);
         Error why = {};
         int k;
 
-        if (TRY(options_check_input(r)) == 0 || !*item || options_wait(r, item))
+        if (TRY(options_check_input(r)) == 0 || !*item || (waits && (!r->name || r->row->kind == 0)))
                 return 0;
-        k = add[r->row->kind](field, item, &why);
-        return k == -EINVAL ? options_refuse_value(r, item, why.message) : k;
+        if (waits)
+                k = input_policy_add_shared(field, r->name, r->item, r->row->kind == 2, &why);
+        else
+                k = add[r->row->kind](field, item, &why);
+        if (k != -EINVAL)
+                return k;
+        return options_are_stored(r) ? 0 : options_refuse(r, waits ? r->item : item, why.message);
 }
 
 /* Any text, which is only compared (units/effect.h). */
@@ -486,6 +492,7 @@ static const OptionRow fleet_options[] = {
 static int options_take_item(Reading *r, void *field, const char *item) {
         _cleanup_free_ char *expanded = NULL;
 
+        r->item = item;
         if (r->name) {
                 /* Each specifier of two bytes may become a whole name: check the size first. */
                 if (strlen(item) > OPTION_ITEM_MAX)

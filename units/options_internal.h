@@ -14,6 +14,7 @@ typedef struct Reading {
         const UnitFile *file;
         const UnitOption *option; /* current */
         const OptionRow *row;     /* of the current option */
+        const char *item;         /* of its value, with specifiers; of a list */
         Placement *placement;
         unsigned lines[PORTS_MAX]; /* of the names of the current row, which must differ */
         bool waits;                /* a Service= or Port= is the instance's */

@@ -15,7 +15,7 @@ static int protect_file_one(Cluster *c, ClusterUnit *u, const char *text, bool a
 int protect_file(Cluster *c, ClusterUnit *u, bool add) {
         const char *path;
 
-        for (size_t i = 0; (path = input_policy_path(&u->unit->placement.inputs, i)); i++) {
+        for (size_t i = 0; (path = input_policy_protected(&u->unit->placement.inputs, i)); i++) {
                 char above[INPUT_PATH_MAX + 1];
 
                 TRY(protect_file_one(c, u, path, add));
@@ -59,7 +59,7 @@ int inputs_check_write(const Cluster *c, const Principal *principal, bool is_res
                 return 0;
         unit = found->units[0]->unit;
         n = strlen(found->text);
-        for (size_t i = 0; (path = input_policy_path(&unit->placement.inputs, i)); i++)
+        for (size_t i = 0; (path = input_policy_protected(&unit->placement.inputs, i)); i++)
                 if (starts_with(path, found->text) && (!path[n] || found->text[n - 1] == '/'))
                         break;
         return error_set(err, -EPERM,

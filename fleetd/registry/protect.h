@@ -3,7 +3,9 @@
  * Such a key becomes a variable or a file of a service that runs as root on several machines. While a unit
  * names a path, only senders with a right of their own write at, above and below it: operators, and groups
  * and users with keys-write. Anonymous clients of the loopback listener, and all clients of a restricted
- * host, do not. The same table has the units of each path, for the leader, who watches it. Pure. */
+ * host, do not. A template names what its instances will read, up to the first component that depends on
+ * the instance: it counts before they exist. The same table has the units of each path, for the leader, who
+ * watches it. Pure. */
 #pragma once
 
 #include "fleetd/registry/cluster.h"

@@ -791,6 +791,7 @@ static void inputs_that_a_unit_cannot_have_are_rejected_with_their_line(void **s
 #define PODMAN                                                                                               \
         "[Container] Secret= is a secret of podman on each host, which fleetd does not deliver; Secret= in " \
         "[X-Fleet] is one of the cluster"
+#define SHARED         ": a path begins with a component that all instances of a@.service share"
 #define EIGHT_PATHS(o) o "=/1\n" o "=/2\n" o "=/3\n" o "=/4\n" o "=/5\n" o "=/6\n" o "=/7\n" o "=/8\n"
 #define SIXTEEN                                                                                            \
         "Secret=\"1\" \"2\" \"3\" \"4\" \"5\" \"6\" \"7\" \"8\" \"9\" \"10\" \"11\" \"12\" \"13\" \"14\" " \
@@ -848,6 +849,19 @@ static void inputs_that_a_unit_cannot_have_are_rejected_with_their_line(void **s
                   "EnvironmentKeys=/9: a unit has at most 8 such paths" },
                 { "a.service", EIGHT_PATHS("ConfigKeys") "ConfigKeys=/9", 12,
                   "ConfigKeys=/9: a unit has at most 8 such paths" },
+                { "a.service", "EnvironmentKeys=" LONG("/a") },
+                { "a.service", "EnvironmentKeys=/a\nEnvironmentKeys=-/a" LONG("/a"), 5,
+                  "EnvironmentKeys=-/a" LONG("/a") ": a path has at most 16 components" },
+                { "a@.service", "ConfigKeys=/%p" LONG("/a") "/%i", 4,
+                  "ConfigKeys=/%p" LONG("/a") "/%i: a path has at most 16 components" },
+                { "a@.service", "ConfigKeys=/a%p/%i:%i" },
+                { "a@.service", "ConfigKeys=-/%i/a", 4, "ConfigKeys=-/%i/a" SHARED },
+                { "a@.service", "EnvironmentKeys=/a\nEnvironmentKeys=\"/b\" \"/%N/a\"", 5,
+                  "EnvironmentKeys=/%N/a" SHARED },
+                { "a@.service", "EnvironmentKeys=/a%n", 4, "EnvironmentKeys=/a%n" SHARED },
+                { "a@7.service", "EnvironmentKeys=/%i/a" },
+                { "a@.service",
+                  EIGHT_PATHS("EnvironmentKeys") "ConfigKeys=/f/%p/%i\nEnvironmentKeys=/1/%i/b" },
                 { "a.service", "ConfigKeys=/a:", 4, "ConfigKeys=/a:" FOLDER },
                 { "a.service", "ConfigKeys=/a:b/c", 4, "ConfigKeys=/a:b/c" FOLDER },
                 { "a.service", "ConfigKeys=/a:..", 4, "ConfigKeys=/a:.." FOLDER },
@@ -865,7 +879,7 @@ static void inputs_that_a_unit_cannot_have_are_rejected_with_their_line(void **s
                 { "a@reload.service", "ConfigKeys=/a\nOnChange=%i", 5, RELOAD },
                 { "a.service", "ConfigKeys=/a\nSecret=a\nOnChange=reload\n[Service]\nExecReload=/a", 6,
                   .warning = LATER },
-                { "a@.service", "EnvironmentKeys=/%i\nOnChange=reload\n[Service]\nExecReload=/a", 5,
+                { "a@.service", "EnvironmentKeys=/a/%i\nOnChange=reload\n[Service]\nExecReload=/a", 5,
                   .warning = LATER },
                 { "a.service", "OnChange=restart", 4, .warning = NONE },
                 { "a.service", "Secret=\nOnChange=none", 5, .warning = NONE },
@@ -902,6 +916,7 @@ static void a_unit_has_the_inputs_that_its_name_completes(void **state) {
         static const struct {
                 const char *name, *text, *secrets, *credentials, *environment, *files, *directories;
                 OnChange on_change;
+                const char *shared;
         } rows[] = {
                 { "shop@7.service",
                   "Secret=db\nSecret=tls-%i:server.key\nEnvironmentKeys=/c/%p\nEnvironmentKeys=-/c/%i\n"
@@ -909,7 +924,12 @@ static void a_unit_has_the_inputs_that_its_name_completes(void **state) {
                   "db|tls-7|", "db|server.key|", "/c/shop|-/c/7|", "/f/shop|-/f/db|", "|db-7|",
                   ON_CHANGE_RESTART },
                 { "shop@.container", CONTAINER "Secret=a%i\nSecret=b\nConfigKeys=/a:%i\nOnChange=reload",
-                  "b|", "b|", "", "", "", ON_CHANGE_RELOAD },
+                  "b|", "b|", "", "", "", ON_CHANGE_RELOAD, "/a|" },
+                { "shop@.service",
+                  "Secret=a\nEnvironmentKeys=/e\nEnvironmentKeys=-/%p/%i/x\nEnvironmentKeys=/a:b/x%N\n"
+                  "ConfigKeys=\"/f/x\" \"-/g/%p:%i\"\nConfigKeys=/a:b/%i\nConfigKeys=/%i\n"
+                  "ConfigKeys=-/g/%p/%n:x",
+                  "a|", "a|", "/e|", "", "", ON_CHANGE_NONE, "/shop|/a:b|/f/x|/g/shop|/a|" },
                 /* Stored: what is invalid, or of a later version, counts as absent. */
                 { "a.timer", "Secret=a\nEnvironmentKeys=/a\nConfigKeys=/a\nOnChange=restart", "", "", "", "",
                   "", ON_CHANGE_NONE },
@@ -919,7 +939,7 @@ static void a_unit_has_the_inputs_that_its_name_completes(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 _cleanup_free_ char *secrets = NULL, *credentials = NULL, *environment = NULL, *files = NULL,
-                                    *directories = NULL;
+                                    *directories = NULL, *shared = NULL;
                 _cleanup_text_ Text text = {};
                 _cleanup_unit_ Unit *unit = NULL;
                 const InputPolicy *p;
@@ -932,6 +952,7 @@ static void a_unit_has_the_inputs_that_its_name_completes(void **state) {
                 assert_string_equal(text_of(&p->environment, &environment), rows[i].environment);
                 assert_string_equal(text_of(&p->files, &files), rows[i].files);
                 assert_string_equal(text_of(&p->directories, &directories), rows[i].directories);
+                assert_string_equal(text_of(&p->shared, &shared), rows[i].shared ?: "");
                 assert_int_equal(p->on_change, rows[i].on_change);
                 assert_int_equal(input_policy_is_set(p), *rows[i].secrets != 0);
                 assert_int_equal(input_policy_restarts(p), i == 0);

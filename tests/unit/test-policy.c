@@ -824,6 +824,44 @@ static void keys_are_free_without_a_unit_that_reads_them(void **state) {
         assert_null(t.view.cluster.rules[CLUSTER_PATHS].all);
 }
 
+/* Before the instance exists that is to read a key, it is as dangerous. */
+static void keys_that_instances_of_a_template_will_read_are_protected_before_these_exist(void **state) {
+        static const char others[] = "yyyyyyyyyyy", read[] = "yyyPPPPPyPP";
+        static const struct {
+                const char *key, *expected;
+        } rows[] = {
+                { "/app/t", read },         { "/app/t/3", read },
+                { "/app/t/3/color", read }, { "/app", read },
+                { "/app/tt/3", others },    { "/app/f/shop/7/x", read },
+                { "/app/f", read },         { "/app/f/shops", others },
+                { "/app/fixed/a", read },   { "/app/fixed-also", read },
+                { "/app/x", others },
+        };
+        _cleanup_(policy_table_done) PolicyTable t;
+        KvCommand cmd = { .op = KV_SET };
+        Error err = {};
+
+        open_inputs(&t);
+        cluster_view_destroy(&t.view, "shop@.service");
+        cluster_view_destroy(&t.view, "long.service");
+        cluster_view_unit(&t.view, "shop@.service",
+                          "EnvironmentKeys=/app/t/%i\nConfigKeys=\"-/app/f/%p/x%n/y:etc\" \"/app/fixed\"\n"
+                          "ConfigKeys=/app/fixed-also:%i",
+                          TARGET_INACTIVE);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                cmd.key = kv_string(rows[i].key);
+                if (!streq(judge(&t, &cmd, &err), rows[i].expected))
+                        fail_msg("%s: %s, not %s", rows[i].key, judge(&t, &cmd, NULL), rows[i].expected);
+        }
+        cmd.key = kv_string("/app/t/3");
+        (void) judge(&t, &cmd, &err);
+        assert_string_equal(err.message, "shop@.service reads /app/t: write it by fleetctl as root or group "
+                                         "fleet, or with keys-write:/app/t");
+        cluster_view_destroy(&t.view, "shop@.service");
+        assert_string_equal(judge(&t, &cmd, NULL), others);
+        assert_null(t.view.cluster.rules[CLUSTER_PATHS].all);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_host_without_a_replica_reports_a_limited_number_of_states),
@@ -833,6 +871,8 @@ int main(void) {
                 cmocka_unit_test(users_keys_are_not_written_by_internal_commands),
                 cmocka_unit_test(keys_that_a_unit_reads_are_written_with_a_right_of_the_sender_only),
                 cmocka_unit_test(keys_are_free_without_a_unit_that_reads_them),
+                cmocka_unit_test(
+                        keys_that_instances_of_a_template_will_read_are_protected_before_these_exist),
                 cmocka_unit_test(a_principal_has_one_text),
                 cmocka_unit_test(any_bytes_are_one_principal_or_none),
                 cmocka_unit_test(a_prefix_covers_itself_and_what_is_below),
