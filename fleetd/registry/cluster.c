@@ -64,6 +64,7 @@ const Names *cluster_rule(const Placement *p, ClusterRule rule) {
                 [CLUSTER_SERVICES] = &p->service.names,
                 [CLUSTER_SECRETS] = &p->inputs.secrets,
                 [CLUSTER_PATHS] = &none,
+                [CLUSTER_FORMER_PATHS] = &none,
         };
 
         return names[rule];

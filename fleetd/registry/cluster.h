@@ -121,6 +121,7 @@ typedef enum ClusterList {
         CLUSTER_DATA_MOVED,  /* stays where its data is, and last ran on a machine that the key does not name
                               */
         CLUSTER_DATA_LEFT,   /* does not exist, and its data is on a machine */
+        CLUSTER_FORMER,      /* an assignment names a former text, and one that is stored may read keys */
         CLUSTER_SURPLUS,     /* stored revisions that its key does not name (cluster_revision_is_surplus()) */
         _CLUSTER_LIST_MAX,
 } ClusterList;
@@ -129,20 +130,22 @@ typedef enum ClusterList {
 typedef enum ClusterRule {
         CLUSTER_CONFLICTS,
         CLUSTER_REPLACES,
-        CLUSTER_MACHINE_OF, /* names, no patterns; so the next */
-        CLUSTER_TRIGGERS,   /* Unit= of a timer, for example */
-        CLUSTER_PORTS,      /* no units, but ports of Port= that only one unit of a machine can have */
-        CLUSTER_PUBLISHED,  /* the same of PublishPort= */
-        CLUSTER_SERVICES,   /* Service=, or its default */
-        CLUSTER_SECRETS,    /* Secret= */
-        CLUSTER_PATHS,      /* EnvironmentKeys= and ConfigKeys=: filed by protect.c, without names here */
+        CLUSTER_MACHINE_OF,   /* names, no patterns; so the next */
+        CLUSTER_TRIGGERS,     /* Unit= of a timer, for example */
+        CLUSTER_PORTS,        /* no units, but ports of Port= that only one unit of a machine can have */
+        CLUSTER_PUBLISHED,    /* the same of PublishPort= */
+        CLUSTER_SERVICES,     /* Service=, or its default */
+        CLUSTER_SECRETS,      /* Secret= */
+        CLUSTER_PATHS,        /* EnvironmentKeys= and ConfigKeys=: filed by protect.c, without names here */
+        CLUSTER_FORMER_PATHS, /* those of stored texts: filed by their units, once for each text */
         _CLUSTER_RULE_MAX,
 } ClusterRule;
 
-/* A key with a text that a unit had. The view does not hold the text. */
+/* A key with a text that a unit had. Of the text, the view has what protects keys of the store. */
 typedef struct ClusterRevision {
         uint64_t number;
         size_t size;                         /* bytes of the value */
+        InputPolicy *inputs;                 /* owned; NULL: it reads no keys, or cannot be read */
         LIST_ENTRY(ClusterRevision) of_unit; /* unsorted */
 } ClusterRevision;
 

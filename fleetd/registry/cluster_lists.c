@@ -35,6 +35,20 @@ static bool cluster_unit_data_moved(const Cluster *c, const ClusterUnit *u) {
                        u->data_index > cluster_begun_index(c));
 }
 
+/* Of a unit that follows no template, its own stored texts count: a global one has many assignments. */
+static bool cluster_unit_has_former(const ClusterUnit *u) {
+        bool reads = u->unit && u->unit->from;
+        const ClusterAssignment *a;
+        const ClusterRevision *x;
+
+        LIST_FOREACH(x, &u->revisions, of_unit)
+                reads |= x->inputs != NULL;
+        for (a = reads ? LIST_FIRST(&u->assignments) : NULL; a; a = LIST_NEXT(a, of_unit))
+                if (cluster_assignment_is_active(a) && cluster_assignment_has_former_text(a))
+                        return true;
+        return false;
+}
+
 static UnitCondition cluster_unit_condition(const ClusterUnit *u) {
         if (!u->unit)
                 return UNIT_NOT_COUNTED;
@@ -73,6 +87,7 @@ void cluster_update_lists(Cluster *c, ClusterUnit *u) {
         cluster_list_set(c, CLUSTER_REVERTED, u,
                          u->rollout && u->rollout->state == ROLLOUT_DONE && u->rollout->reverted.number > 0);
         cluster_list_set(c, CLUSTER_MOVING, u, u->move != NULL);
+        cluster_list_set(c, CLUSTER_FORMER, u, cluster_unit_has_former(u));
         cluster_list_set(c, CLUSTER_SURPLUS, u, cluster_unit_has_surplus(u));
         cluster_list_set(c, CLUSTER_DATA_MOVED, u, cluster_unit_data_moved(c, u));
         cluster_list_set(c, CLUSTER_DATA_LEFT, u, u->data && !cluster_unit_exists(u));

@@ -3,6 +3,7 @@
 
 #include "fleetd/registry/cluster.h"
 
+ClusterRevision *cluster_revision(const ClusterUnit *u, uint64_t number); /* NULL: it is not stored */
 /* Return whether the key of the unit, which can be read, does not name a stored revision. */
 bool cluster_revision_is_surplus(const ClusterUnit *u, const ClusterRevision *revision);
 bool cluster_unit_has_surplus(const ClusterUnit *u);

@@ -862,6 +862,93 @@ static void keys_that_instances_of_a_template_will_read_are_protected_before_the
         assert_null(t.view.cluster.rules[CLUSTER_PATHS].all);
 }
 
+/* Store the present text of a unit as a revision, as the next text does. */
+static void store_revision(ClusterView *view, const char *name, const char *number) {
+        _cleanup_text_ Text value = {};
+        char key[LAYOUT_KEY_MAX];
+
+        stored_unit_write(&value, cluster_unit(&view->cluster, name)->unit);
+        cluster_view_put(view, layout_key(key, LAYOUT_REVISION, name, number), value.chars);
+}
+
+static void put_instance(ClusterView *view, const char *path, const char *program) {
+        char value[256];
+
+        snprintf(value, sizeof(value),
+                 "{\"from\":\"shop@.service\",\"text\":\"[Service]\\nExecStart=%s\\n"
+                 "[X-Fleet]\\nEnvironmentKeys=%s\\n\"}",
+                 program, path);
+        cluster_view_put(view, "/_fleet/unit/shop@3.service", value);
+}
+
+#define TO ",\"to\":2,\"toHash\":\"b\"}"
+
+/* The resolver reads the keys of the text that the assignment names. */
+static void keys_of_a_former_text_are_protected_while_an_instance_has_it(void **state) {
+        static const char others[] = "yyyyyyyyyyy", read[] = "yyyPPPPPyPP";
+        _cleanup_(policy_table_done) PolicyTable t;
+        KvCommand cmd = { .op = KV_SET, .key = kv_string("/app/old/a") };
+        const Cluster *c = &t.view.cluster;
+        char key[LAYOUT_KEY_MAX];
+        Error err = {};
+
+        open_inputs(&t);
+        cluster_view_destroy(&t.view, "shop@.service");
+        cluster_view_destroy(&t.view, "long.service");
+        cluster_view_machine(&t.view, "A", "", PRESENCE_UP);
+        cluster_view_unit(&t.view, "db.service", "ConfigKeys=/app/old/a/b:etc", TARGET_LAUNCHED);
+        cluster_view_assign(&t.view, "A", "db.service", ASSIGNMENT_RUN);
+        store_revision(&t.view, "db.service", "1");
+        cluster_view_text(&t.view, "db.service", "EnvironmentKeys=/app/new", "/bin/true");
+        for (size_t i = 0; i < 2; i++) {
+                assert_string_equal(judge(&t, &cmd, &err), read);
+                cmd.key = i == 0 ? kv_string("/app/old/a/b/c") : cmd.key;
+        }
+        assert_string_equal(err.message,
+                            "db.service, revision 1, reads /app/old/a/b: write it by fleetctl as "
+                            "root or group fleet, or with keys-write:/app/old/a/b");
+        cmd.key = kv_string("/app/old/b");
+        assert_string_equal(judge(&t, &cmd, NULL), others);
+        cmd.key = kv_string("/app/old/a/b");
+        cluster_view_assign(&t.view, "A", "db.service", ASSIGNMENT_RUN); /* with the present text */
+        assert_string_equal(judge(&t, &cmd, NULL), others);
+
+        /* A rollout that has not ended may return to the text. */
+        layout_key(key, LAYOUT_ROLLOUT, "db.service", NULL);
+        cluster_view_put(
+                &t.view, key,
+                "{\"before\":\"rolling\",\"completed\":1,\"completedHash\":\"a\",\"state\":\"paused\"" TO);
+        assert_string_equal(judge(&t, &cmd, NULL), read);
+        cluster_view_put(&t.view, key, "{\"from\":1,\"fromHash\":\"a\",\"state\":\"rolling\"" TO);
+        assert_string_equal(judge(&t, &cmd, NULL), read);
+        cluster_view_put(&t.view, key, "{\"from\":1,\"fromHash\":\"a\",\"state\":\"done\"" TO);
+        assert_string_equal(judge(&t, &cmd, NULL), others);
+
+        /* An instance has a former text of its template; the key of the revision may be read last. */
+        put_instance(&t.view, "/app/t/3", "/a");
+        cluster_view_assign(&t.view, "A", "shop@3.service", ASSIGNMENT_RUN);
+        put_instance(&t.view, "/app/new/3", "/b");
+        cluster_view_unit(&t.view, "shop@.service", "EnvironmentKeys=/app/t/%i", TARGET_INACTIVE);
+        store_revision(&t.view, "shop@.service", "1");
+        cluster_view_text(&t.view, "shop@.service", "EnvironmentKeys=/app/new/%i", "/bin/true");
+        cmd.key = kv_string("/app/t/3/x");
+        assert_string_equal(judge(&t, &cmd, &err), read);
+        assert_non_null(strstr(err.message, "shop@.service, revision 1, reads /app/t: "));
+        cluster_view_assign(&t.view, "A", "shop@3.service", ASSIGNMENT_STOP);
+        assert_string_equal(judge(&t, &cmd, NULL), others);
+
+        /* Another text of that number replaces it; no entry is left behind. */
+        assert_non_null(c->rules[CLUSTER_FORMER_PATHS].all);
+        store_revision(&t.view, "shop@.service", "1");
+        cluster_view_remove(&t.view, layout_key(key, LAYOUT_REVISION, "shop@.service", "1"));
+        cluster_view_remove(&t.view, layout_key(key, LAYOUT_REVISION, "db.service", "1"));
+        assert_null(c->rules[CLUSTER_FORMER_PATHS].all);
+        cluster_view_destroy(&t.view, "db.service");
+        cluster_view_destroy(&t.view, "shop@.service");
+        cluster_view_destroy(&t.view, "shop@3.service");
+        assert_null(c->rules[CLUSTER_PATHS].all);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_host_without_a_replica_reports_a_limited_number_of_states),
@@ -873,6 +960,7 @@ int main(void) {
                 cmocka_unit_test(keys_are_free_without_a_unit_that_reads_them),
                 cmocka_unit_test(
                         keys_that_instances_of_a_template_will_read_are_protected_before_these_exist),
+                cmocka_unit_test(keys_of_a_former_text_are_protected_while_an_instance_has_it),
                 cmocka_unit_test(a_principal_has_one_text),
                 cmocka_unit_test(any_bytes_are_one_principal_or_none),
                 cmocka_unit_test(a_prefix_covers_itself_and_what_is_below),

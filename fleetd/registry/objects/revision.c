@@ -1,14 +1,35 @@
 #include "fleetd/registry/revision_view.h"
 
 #include "fleetd/registry/cluster_parts.h"
+#include "fleetd/registry/protect.h"
 
-/* The view has number and size only: a text is read when it is needed. */
+static void revision_free_inputs(void *inputs) {
+        if (inputs)
+                input_policy_done(inputs);
+        free(inputs);
+}
+
+/* A text is read when it is needed, except for its paths of keys; one that cannot be read has none: no host
+ * reads keys by it either. */
 static int revision_decode(const LayoutKey *k, KvBytes bytes, void **ret, Error *err) {
+        _cleanup_unit_ Unit *unit = NULL;
+        InputPolicy *inputs;
+        int r;
+
+        if (!memmem(bytes.data, bytes.size, "Keys", 4)) /* most texts need not be parsed */
+                return 0;
+        r = stored_unit_read(k->unit, bytes.data, bytes.size, &unit, NULL);
+        if (r < 0 || !input_policy_protected(&unit->placement.inputs, 0))
+                return r == -ENOMEM ? r : 0;
+        inputs = NEW0(InputPolicy, 1);
+        if (!inputs)
+                return -ENOMEM;
+        *inputs = TAKE_STRUCT(unit->placement.inputs);
+        *ret = inputs;
         return 0;
 }
 
-static ClusterRevision *revision_of(const ClusterUnit *u, const LayoutKey *k) {
-        uint64_t number = revision_parse_number(k->machine);
+ClusterRevision *cluster_revision(const ClusterUnit *u, uint64_t number) {
         ClusterRevision *x;
 
         LIST_FOREACH(x, &u->revisions, of_unit)
@@ -17,8 +38,16 @@ static ClusterRevision *revision_of(const ClusterUnit *u, const LayoutKey *k) {
         return NULL;
 }
 
+static int revision_set_inputs(Cluster *c, ClusterUnit *u, ClusterRevision *x, InputPolicy *inputs) {
+        if (x->inputs)
+                (void) protect_file(c, CLUSTER_FORMER_PATHS, u, x->inputs, false);
+        revision_free_inputs(x->inputs);
+        x->inputs = inputs;
+        return inputs ? protect_file(c, CLUSTER_FORMER_PATHS, u, inputs, true) : 0;
+}
+
 static int revision_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
-        ClusterRevision *x = revision_of(e->unit, k);
+        ClusterRevision *x = cluster_revision(e->unit, revision_parse_number(k->machine));
 
         if (!x) {
                 x = NEW0(ClusterRevision, 1);
@@ -28,19 +57,22 @@ static int revision_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, 
                 LIST_INSERT_HEAD(&e->unit->revisions, x, of_unit);
         }
         x->size = v->size;
-        return 0;
+        return revision_set_inputs(c, e->unit, x, TAKE_PTR(v->record));
 }
 
 static void revision_remove(ClusterRevision *x) {
         LIST_REMOVE(x, of_unit);
+        revision_free_inputs(x->inputs);
         free(x);
 }
 
 static int revision_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
-        ClusterRevision *x = revision_of(e->unit, k);
+        ClusterRevision *x = cluster_revision(e->unit, revision_parse_number(k->machine));
 
-        if (x)
+        if (x) {
+                (void) revision_set_inputs(c, e->unit, x, NULL);
                 revision_remove(x);
+        }
         return 0;
 }
 
@@ -61,7 +93,7 @@ void cluster_revisions_free(ClusterUnit *u) {
 
 KIND(revision, "revision/%u/%n", "revision", CHANGED_REVISION, OF_UNIT, KV_LEVEL_REVISIONS, SLICE_NONE,
      { .set = RIGHT_UNITS_CHANGE }, REMOVAL_KEEPS, kind_stays, .decode = revision_decode,
-     .apply = revision_apply, .clear = revision_clear, .each = revision_each);
+     .free = revision_free_inputs, .apply = revision_apply, .clear = revision_clear, .each = revision_each);
 
 /* Whether a machine has the text, or a rollout may return to it. */
 static bool revision_is_in_use(const ClusterUnit *u, uint64_t number) {

@@ -43,7 +43,7 @@ static void unit_clear_text(Cluster *c, ClusterUnit *u) {
                 c->filed.nodes += names->n;
         }
         if (u->unit) {
-                (void) protect_file(c, u, false);
+                (void) protect_file(c, CLUSTER_PATHS, u, &u->unit->placement.inputs, false);
                 cluster_update_leads(c, u);
         }
         cluster_owner_remove(c, u);
@@ -69,7 +69,8 @@ static int unit_set_text(Cluster *c, ClusterUnit *u, Unit *unit) {
                                 return -ENOMEM;
                         }
         }
-        if (protect_file(c, u, true) < 0 || (unit->owner && owner_add(c, u, unit->owner) < 0)) {
+        if (protect_file(c, CLUSTER_PATHS, u, &unit->placement.inputs, true) < 0 ||
+            (unit->owner && owner_add(c, u, unit->owner) < 0)) {
                 unit_clear_text(c, u);
                 return -ENOMEM;
         }
