@@ -24,6 +24,24 @@ static void proposals_no_leader(Proposals *p, Proposal *x) {
 
 /* -- Into the log -- */
 
+/* Check the rights of a sender whose command this host took while another one led: the leader decides, by its
+ * view of that moment. */
+static int proposals_check_sender(const Proposals *p, const Proposal *x, const KvCommand *cmd,
+                                  KvStatus *ret_status, Error *err) {
+        const uint8_t *principal = (const uint8_t *) x->item.command + x->item.command_size;
+        int r;
+
+        if (x->foreign || x->principal == 0 || !p->options.check ||
+            kv_level(p->options.store) < KV_LEVEL_IDENTITY)
+                return 0;
+        r = p->options.check(p->options.userdata, NULL,
+                             x->machine ?: peers_self(p->options.peers)->machine_id,
+                             (KvBytes) { principal, x->principal }, cmd, err);
+        if (r < 0)
+                *ret_status = r == -EACCES || r == -EPERM ? KV_FORBIDDEN : KV_BUSY;
+        return r;
+}
+
 /* Estimate, once and before it is logged, a command that arrived while this host did not lead, or from
  * another host in a turn without room. False: it is rejected. A command that may have taken effect is never
  * rejected: its estimate is COST_COMMAND_MAX, and apply gives the result. */
@@ -42,7 +60,9 @@ static bool proposals_estimate(Proposals *p, Proposal *x) {
         }
         if (x->copies > 0)
                 (void) proposals_check_cost(p, &cmd, &x->cost, &status, &err);
-        else if (proposals_check(p, &cmd, &x->cost, &status, &err) < 0 && status != KV_OK) {
+        else if ((proposals_check_sender(p, x, &cmd, &status, &err) < 0 ||
+                  proposals_check(p, &cmd, &x->cost, &status, &err) < 0) &&
+                 status != KV_OK) {
                 if (x->foreign) {
                         proposals_report_rejected(p, x, status, err.message);
                         proposals_remove_foreign(p, x);

@@ -521,14 +521,15 @@ void request_denied(const Request *request) {
                     request->origin ? request->origin->machine : NULL, request->http->method, request->path);
 }
 
-/* Check the keys that units read. While the cluster view is being read, the leader does not know them. */
+/* Check the keys that units read. While the cluster view is being read, this host does not know them, and it
+ * may be the leader before the command is in the log. */
 static int request_check_inputs(const Request *request, const KvCommand *cmd, Error *err) {
         const ComponentHost *host = request->api->host;
         const Sender *sender = request->sender;
         const Cluster *c = registry_cluster(host->registry);
 
         if (c->level >= KV_LEVEL_INPUTS && !inputs_permits(&sender->principal, sender->facts.is_restricted) &&
-            kv_leads(host->store) > 0 && !registry_ready(host->registry))
+            !registry_ready(host->registry))
                 return error_set(err, -EAGAIN, "%s", strerror(EAGAIN));
         return inputs_check_write(c, &sender->principal, sender->facts.is_restricted, cmd, err);
 }

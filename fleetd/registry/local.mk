@@ -36,7 +36,7 @@ tests_unit_test_registry_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_policy_SOURCES = tests/unit/test-policy.c $(FLEETD_POLICY_TABLE)
 tests_unit_test_policy_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_rights_SOURCES = tests/unit/test-rights.c tests/lib/attached.h tests/lib/attached.c $(FLEETD_HOST)
-tests_unit_test_rights_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=stream_peer_uid,--wrap=stream_peer_groups
+tests_unit_test_rights_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=stream_peer_uid,--wrap=stream_peer_groups,--wrap=registry_ready
 tests_unit_test_rights_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_kept_formats_SOURCES = tests/unit/test-kept_formats.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_kept_formats_CFLAGS = $(TEST_CFLAGS) $(GNUTLS_CFLAGS)

@@ -196,6 +196,13 @@ const PeerHandshake *__wrap_peer_handshake(const PeerSession *session) {
         return &handshake;
 }
 
+const PeerHandshake *__wrap_peers_self(const Peers *peers);
+const PeerHandshake *__wrap_peers_self(const Peers *peers) {
+        static const PeerHandshake self = { .machine_id = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+
+        return &self;
+}
+
 /* "check /f of cc for 'user:a'" */
 static int check_proposal(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
                           const KvCommand *cmd, Error *err) {
@@ -1023,6 +1030,40 @@ static void a_command_that_was_taken_without_an_estimate_is_judged_by_the_leader
         end();
 }
 
+/* When this host took it, its view may have been old; the leader was to check it. */
+static void a_users_command_that_waited_for_another_leader_is_checked_by_this_one(void **state) {
+        static const struct {
+                int check;
+                const char *said;
+        } rows[] = {
+                { -EACCES,
+                  "check /a of aa for 'user:a'\nlog 1: 2@110000\nanswer a: not permitted it may not\n" },
+                { -ENOMEM, "check /a of aa for 'user:a'\nlog 1: 2@110000\nanswer a: busy it may not\n" },
+                { 0, "check /a of aa for 'user:a'\nlog 1: 1@110000 2@110000\n" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                begin(false);
+                world.level = KV_LEVEL_IDENTITY;
+                world.check = rows[i].check;
+                world.send = -ENOTCONN;
+                (void) add("a", (KvCommand) { .principal = kv_string("user:a") });
+                (void) add("b", (KvCommand) {}); /* of this host itself */
+                fake_assert_said("");
+                change_leader(1);
+                fake_assert_said(rows[i].said);
+                end();
+        }
+
+        begin(false); /* one that may have happened was checked by that leader */
+        world.level = KV_LEVEL_IDENTITY;
+        (void) add("a", (KvCommand) { .principal = kv_string("user:a") });
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000 for 'user:a'\n");
+        change_leader(1);
+        fake_assert_said("log 1: 1@110000\n");
+        end();
+}
+
 /* -- Of other hosts -- */
 
 static void what_another_host_proposes_goes_into_the_log_with_ours(void **state) {
@@ -1219,6 +1260,7 @@ int main(void) {
                 cmocka_unit_test(so_much_of_ours_may_wait_and_no_more),
                 cmocka_unit_test(what_no_host_could_apply_is_refused_at_once),
                 cmocka_unit_test(a_command_that_was_taken_without_an_estimate_is_judged_by_the_leader),
+                cmocka_unit_test(a_users_command_that_waited_for_another_leader_is_checked_by_this_one),
                 cmocka_unit_test(what_another_host_proposes_goes_into_the_log_with_ours),
                 cmocka_unit_test(frames_of_other_hosts_that_are_not_whole_are_dropped),
                 cmocka_unit_test(so_much_of_other_hosts_may_wait_and_no_more),

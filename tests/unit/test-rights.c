@@ -41,6 +41,14 @@ int __wrap_stream_peer_groups(const Stream *s, gid_t **ret, size_t *ret_n) {
         return 0;
 }
 
+static bool reads_view; /* the cluster view is being read */
+
+bool __real_registry_ready(const Registry *r);
+bool __wrap_registry_ready(const Registry *r);
+bool __wrap_registry_ready(const Registry *r) {
+        return !reads_view && __real_registry_ready(r);
+}
+
 typedef struct Fixture {
         Host *host;         /* with a replica */
         Attached *attached; /* NULL: the listeners are those of 'host' */
@@ -601,6 +609,41 @@ static void a_group_has_the_rights_that_are_granted_to_it(void **state) {
         assert_int_equal(get(&c, "/fleet/v1/units"), 200);
 }
 
+#define BYTES "application/octet-stream"
+
+/* A host that has just started does not know the keys that units read. It may be the leader soon. */
+static void without_a_cluster_view_a_host_takes_keys_from_senders_with_a_right_only(void **state) {
+        static const struct {
+                ApiListener listener;
+                const char *target;
+                unsigned ready, reading;
+        } rows[] = {
+                { API_LOOPBACK, "/v2/keys/a?value=1", 200, 500 },
+                { API_LOOPBACK, "/fleet/v1/kv/value/a", 200, 503 },
+                { API_SOCKET, "/v2/keys/a?value=1", 200, 200 },
+                { API_SOCKET, "/fleet/v1/kv/value/a", 200, 200 },
+        };
+        Fixture *f = *state;
+
+        host_machine(f->host);
+        host_raise(f->host, KV_LEVEL_INPUTS);
+        UNTIL(f, registry_cluster((f->attached ? &f->attached->components : &f->host->components)->registry)
+                                 ->level == KV_LEVEL_INPUTS);
+        grant(f, "4711:keys-write:/");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_(client_close) Client c;
+
+                client_open(&c, f, rows[i].listener);
+                (void) ask(&c, "PUT", rows[i].target, BYTES, "1");
+                assert_int_equal(ask(&c, "PUT", rows[i].target, BYTES, "1"), rows[i].ready);
+                reads_view = true;
+                (void) ask(&c, "PUT", rows[i].target, BYTES, "2");
+                reads_view = false;
+                if (c.status != rows[i].reading)
+                        fail_msg("%s: %u %s", rows[i].target, c.status, c.body);
+        }
+}
+
 static void set_host(Fixture *f, const char *value) {
         KvCommand write = { .op = KV_SET, .internal = true, .value = kv_string(value) };
         char key[128];
@@ -713,6 +756,7 @@ int main(int argc, char *argv[]) {
                 EACH_STORE(a_lost_right_ends_open_watches_and_streams),
                 EACH_STORE(a_host_that_becomes_restricted_ends_what_its_clients_may_no_longer_do),
                 EACH_STORE(a_group_has_the_rights_that_are_granted_to_it),
+                EACH_STORE(without_a_cluster_view_a_host_takes_keys_from_senders_with_a_right_only),
                 TEST(the_kernel_admits_the_groups_that_have_rights),
                 TEST(connections_of_groups_take_none_of_operators),
         };
