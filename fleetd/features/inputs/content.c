@@ -104,16 +104,19 @@ static const char *content_remaining(const char *key, const char *path) {
         return key[size] ? key + size + 1 : strrchr(key, '/') + 1;
 }
 
-/* Variables that change what a program, an interpreter or the service manager does at the start. */
+/* Variables whose value is code, or the place of code, for the loader, the C library, a shell or an
+ * interpreter; and those of the service manager and of fleet. Others, as MALLOC_* and TMPDIR, tune a program.
+ */
 static bool variable_is_rejected(const char *name) {
-        static const char *const prefixes[] = { "LD_",    "BASH_",   "PYTHON",   "PERL5",
-                                                "FLEET_", "LISTEN_", "WATCHDOG_" };
+        static const char *const prefixes[] = { "LD_",    "BASH_",   "PYTHON",    "PERL5",
+                                                "FLEET_", "LISTEN_", "WATCHDOG_", "LUA_INIT" };
 
         for (size_t i = 0; i < ELEMENTS(prefixes); i++)
                 if (starts_with(name, prefixes[i]))
                         return true;
-        return text_has_word("PATH IFS ENV SHELLOPTS GCONV_PATH NODE_OPTIONS CREDENTIALS_DIRECTORY "
-                             "NOTIFY_SOCKET MAINPID INVOCATION_ID",
+        return text_has_word("PATH IFS ENV SHELLOPTS BASHOPTS PS4 GCONV_PATH GLIBC_TUNABLES NODE_OPTIONS "
+                             "NODE_PATH PERLLIB RUBYOPT RUBYLIB JAVA_TOOL_OPTIONS _JAVA_OPTIONS "
+                             "JDK_JAVA_OPTIONS CREDENTIALS_DIRECTORY NOTIFY_SOCKET MAINPID INVOCATION_ID",
                              name);
 }
 
