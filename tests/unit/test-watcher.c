@@ -827,6 +827,16 @@ static void a_path_is_read_up_to_the_limits(void **state) {
         assert_int_equal(resolve(w, "EnvironmentKeys=/many\n", &n).code, VERDICT_INPUT_INVALID); /* digits */
         assert_int_equal(resolve(w, "ConfigKeys=/many\n", &n).code, VERDICT_NONE);
         assert_int_equal(n, 500);
+        problem = resolve(w, "ConfigKeys=/many:a\nConfigKeys=/many:b\n", &n);
+        assert_int_equal(problem.code, VERDICT_NONE);
+        assert_int_equal(n, 1000);
+        put(w, "/config/b", "1");
+        problem = resolve(w, "ConfigKeys=/many:a\nConfigKeys=/many:b\nConfigKeys=/config/b\n", &n);
+        assert_string_equal(problem.args, "/config/b" VERDICT_NEXT "more keys or bytes than a unit may have");
+        put_many(w, "/names/n", 500, "x"); /* variables of a later path replace them */
+        assert_int_equal(resolve(w, "EnvironmentKeys=\"/names\" \"/names\"\nConfigKeys=/many\n", &n).code,
+                         VERDICT_NONE);
+        assert_int_equal(n, 1000);
         put_many(w, "/many/a", 501, "x");
         problem = resolve(w, "ConfigKeys=/many\n", &n);
         assert_int_equal(problem.code, VERDICT_INPUT_INVALID);
@@ -835,11 +845,21 @@ static void a_path_is_read_up_to_the_limits(void **state) {
         memset(large, 'x', sizeof(large) - 1);
         put_many(w, "/large/", 5, large);
         assert_int_equal(resolve(w, "ConfigKeys=/large\n", &n).code, VERDICT_NONE);
+        problem = resolve(w, "ConfigKeys=/large:a\nConfigKeys=/config/b\nConfigKeys=/large/0\n", &n);
+        assert_string_equal(problem.args, "/large/0" VERDICT_NEXT "more keys or bytes than a unit may have");
         put(w, "/large/5", large);
         problem = resolve(w, "ConfigKeys=/large\n", &n);
         assert_string_equal(problem.args, "/large" VERDICT_NEXT "more keys or bytes than a unit may have");
         problem = resolve(w, "EnvironmentKeys=/large\n", &n);
         assert_string_equal(problem.args, "/large" VERDICT_NEXT "more keys or bytes than a unit may have");
+
+        put_many(w, "/hidden/_a", 1500, "x"); /* of all paths together, 10,000 are read */
+        problem = resolve(
+                w,
+                "ConfigKeys=\"/hidden\" \"/hidden\" \"/hidden\" \"/hidden\" \"/hidden\" \"/hidden\"\n"
+                "EnvironmentKeys=/hidden\n",
+                &n);
+        assert_string_equal(problem.args, "/hidden" VERDICT_NEXT "too many keys and directories");
 
         propose(w, &(KvCommand) { .op = KV_SET, .key = { "/nul/a\0b", 8 }, .value = kv_string("x") });
         await(w, false);

@@ -1,15 +1,16 @@
 /* The content of a unit from the tree of this host.
  *
  * All reads are in one turn of the loop, and so of one state of the tree. A listing ends at the limits of
- * what a unit may have (units/inputs.h): a path with more is a problem, and not read to its end. */
+ * what a unit may have (units/inputs.h): a path with more is a problem, and not read to its end. Files of all
+ * paths have one limit; of variables each path has its own, as later paths replace those of earlier ones. */
 #include "fleetd/features/inputs/inputs_internal.h"
 
-enum { RESOLVER_VISITS_MAX = 10000 }; /* keys and directories at one path, hidden ones included */
+enum { RESOLVER_VISITS_MAX = 10000 }; /* keys and directories at all paths, hidden ones included */
 
 typedef struct ResolverListing {
         const char *path;
-        size_t max, bytes_max;
-        bool is_dir;
+        size_t max, bytes_max, visits_max;
+        bool is_dir, is_of_files;
         InputNode *nodes; /* owned, as are their keys, each in one block with the value */
         size_t n, capacity, bytes, n_visited;
         const char *refused;
@@ -82,7 +83,7 @@ static int resolver_on_path(void *userdata, const KvNode *node) {
 static int resolver_on_node(void *userdata, const KvNode *node) {
         ResolverListing *l = userdata;
 
-        if (++l->n_visited > RESOLVER_VISITS_MAX)
+        if (++l->n_visited > l->visits_max)
                 return resolver_refuse(l, "too many keys and directories");
         return node->dir || kv_path_hidden_from(node->key, kv_string(l->path)) ? 1 : resolver_add(l, node);
 }
@@ -147,7 +148,16 @@ static int resolver_read_path(const ComponentHost *host, ResolverValues *v, cons
 
         *l = (ResolverListing) { .path = path,
                                  .max = is_file ? INPUT_FILES_MAX : INPUT_VARIABLES_MAX,
-                                 .bytes_max = is_file ? INPUT_FILES_SIZE_MAX : INPUT_VARIABLES_SIZE_MAX };
+                                 .bytes_max = is_file ? INPUT_FILES_SIZE_MAX : INPUT_VARIABLES_SIZE_MAX,
+                                 .visits_max = RESOLVER_VISITS_MAX,
+                                 .is_of_files = is_file };
+        for (const ResolverListing *before = v->listings; before < l; before++) {
+                l->visits_max -= MIN(l->visits_max, before->n_visited);
+                if (is_file && before->is_of_files) {
+                        l->max -= before->n;
+                        l->bytes_max -= MIN(l->bytes_max, before->bytes);
+                }
+        }
         return resolver_list(host, l, &v->listed[v->n_listings++]);
 }
 
