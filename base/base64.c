@@ -33,6 +33,7 @@ int base64_decode(const char *s, size_t size, char **ret, size_t *ret_size) {
         size_t padding = 0, n = 0;
         _cleanup_free_ char *bytes = NULL;
         uint32_t v = 0;
+        int digit = 0;
 
         while (padding < 2 && size > 0 && s[size - 1] == '=') {
                 size--;
@@ -44,11 +45,7 @@ int base64_decode(const char *s, size_t size, char **ret, size_t *ret_size) {
         if (!bytes)
                 return -ENOMEM;
 
-        for (size_t i = 0; i < size; i++) {
-                int digit = base64_digit(s[i]);
-
-                if (digit < 0)
-                        return -EINVAL;
+        for (size_t i = 0; i < size && (digit = base64_digit(s[i])) >= 0; i++) {
                 v = v << 6 | (uint32_t) digit;
                 if (i % 4 > 0)
                         bytes[n++] = v >> (6 - i % 4 * 2);
@@ -57,8 +54,10 @@ int base64_decode(const char *s, size_t size, char **ret, size_t *ret_size) {
         }
         /* The unused bits of the last digit must be 0, so that each text has one decoding and one encoding.
          */
-        if ((size % 4 == 2 && (v & 15)) || (size % 4 == 3 && (v & 3)))
+        if (digit < 0 || (size % 4 == 2 && (v & 15)) || (size % 4 == 3 && (v & 3))) {
+                explicit_bzero(bytes, n); /* it may be a secret */
                 return -EINVAL;
+        }
         bytes[n] = 0;
         *ret = TAKE_PTR(bytes);
         *ret_size = n;

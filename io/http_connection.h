@@ -9,6 +9,7 @@
 enum {
         HTTP_METHOD_MAX = 31,
         HTTP_SMALL_MAX = 16 * 1024, /* bytes; such requests precede larger ones */
+        HTTP_WHOLE_MAX = 96 * 1024, /* bytes; the memory of such a body does not grow: a secret has less */
         HTTP_KEPT_MAX =
                 4096, /* bytes; a larger buffer is freed between requests, and counts as holding memory */
         HTTP_REJECTED_MAX = 256, /* rejected connections that wait until the client has read the answer */

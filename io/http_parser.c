@@ -221,6 +221,8 @@ static int on_headers_complete(llhttp_t *parser) {
         c->body_limit = c->server->handler->body_limit(c->server->userdata, &c->request);
         if (!(parser->flags & F_CHUNKED) && parser->content_length > c->body_limit)
                 return reject_body(c);
+        if (parser->content_length <= HTTP_WHOLE_MAX) /* without growth, no part of a secret is left behind */
+                (void) text_reserve(&c->bytes, parser->content_length + 1);
         if (!c->http10 && kept(c, HTTP_KEPT_EXPECT) &&
             strcasecmp(kept(c, HTTP_KEPT_EXPECT), "100-continue") == 0) {
                 static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";

@@ -11,7 +11,6 @@
 #include "io/net_uv_internal.h"
 
 enum {
-        WIPED_MAX = 4096, /* bytes of a read */
         LINGER_MS = 2000, /* wait of stream_finish() for the peer's FIN */
 
         /* Probes for streams whose kernel is monitored: every second, so that a silent one is detected within
@@ -101,8 +100,8 @@ static void stream_on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *bu
         loop_uv_enter(s->loop);
         loop_uv_base(s->loop)->n_inputs++;
         stream_take(s, size, buffer->base);
-        if (size > 0) /* a request with a token is smaller */
-                explicit_bzero(buffer->base, MIN((size_t) size, (size_t) WIPED_MAX));
+        if (size > 0) /* it may have a token or a secret */
+                explicit_bzero(buffer->base, (size_t) size);
         loop_uv_leave(s->loop,
                       stream_events_name(&s->base)); /* still valid: libuv frees it after this callback */
 }

@@ -1,6 +1,7 @@
 #include "units/json.h"
 
 #include <jansson.h>
+#include <malloc.h>
 #include <strings.h>
 
 #include "base/base64.h"
@@ -42,9 +43,12 @@ static void *json_alloc(size_t size) {
         return p;
 }
 
+/* A text may have a secret, and its tokens are copied. */
 static void json_release(void *p) {
-        if (!json_heap.reserve || (char *) p < json_heap.reserve || (char *) p >= json_heap.next)
-                free(p);
+        if (!p || (json_heap.reserve && (char *) p >= json_heap.reserve && (char *) p < json_heap.next))
+                return;
+        explicit_bzero(p, malloc_usable_size(p));
+        free(p);
 }
 
 static json_t *json_load(const char *text, size_t size, json_error_t *ret_where, bool *ret_failed) {

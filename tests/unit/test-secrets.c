@@ -1,5 +1,9 @@
 /* Secrets on a real host: seals and their context, routes, a change of the cluster key, keys that are lost.
  */
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
 #include "tests/lib/test.h"
 #include "base/base64.h"
 #include "base/log.h"
@@ -594,6 +598,80 @@ static void a_value_is_in_no_key_answer_or_message(void **state) {
         assert_null(strstr(f->logged.chars, VALUE));
 }
 
+enum { MARKS = 2700 }; /* nearly as large as a secret may be */
+
+/* In another process, so that this one has no copy: set a secret of many marks, in small pieces. Exits with 1
+ * if the answer is not the expected one. */
+static void send_marks(const char *path, const char *target, const char *answer, char last) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        _cleanup_text_ Text value = {}, t = {};
+        char got[16] = "";
+
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+        for (unsigned i = 0; i < MARKS; i++)
+                text_printf(&value, "<hunter2 hunter2 %06u>", i);
+        text_printf(&t,
+                    "PUT %s HTTP/1.1\r\nHost: fleet\r\nContent-Type: application/json\r\n"
+                    "Content-Length: %zu\r\nConnection: close\r\n\r\n{\"value\":\"",
+                    target, value.size / 3 * 4 + 12);
+        text_append_base64(&t, value.chars, value.size, false);
+        t.chars[t.size - 1] = last;
+        text_append(&t, "\"}");
+        if (connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
+                _exit(1);
+        for (size_t at = 0, n; at < t.size; at += n) {
+                n = MIN(t.size - at, (size_t) 10000);
+                if (send(fd, t.chars + at, n, MSG_NOSIGNAL) != (ssize_t) n)
+                        _exit(1);
+        }
+        _exit(recv(fd, got, 12, MSG_WAITALL) != 12 || !streq(got, answer));
+}
+
+/* Return how often the private memory of this process has the bytes. */
+static size_t count_in_memory(const char *bytes) {
+        FILE *maps = fopen("/proc/self/maps", "re");
+        size_t found = 0, size = strlen(bytes);
+        char line[512], mode[8];
+        unsigned long begin, end;
+
+        assert_non_null(maps);
+        while (fgets(line, sizeof(line), maps))
+                if (sscanf(line, "%lx-%lx %7s", &begin, &end, mode) == 3 && streq(mode, "rw-p"))
+                        for (const char *p = (const char *) begin;
+                             (p = memmem(p, end - (uintptr_t) p, bytes, size)); p += size)
+                                found++;
+        (void) fclose(maps);
+        return found;
+}
+
+static void a_value_is_not_in_memory_after_its_request(void **state) {
+        static const struct {
+                const char *target, *answer;
+                char last; /* character of the value in base64 */
+        } rows[] = {
+                { "/fleet/v1/secrets/marks", "HTTP/1.1 200", '+' },
+                { "/fleet/v1/secrets/-marks", "HTTP/1.1 400", '+' },
+                { "/fleet/v1/secrets/marks", "HTTP/1.1 400", '!' },
+        };
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                pid_t child = fork(), ended;
+                int status;
+
+                assert_true(child >= 0);
+                if (child == 0)
+                        send_marks(f->socket, rows[i].target, rows[i].answer, rows[i].last);
+                while ((ended = waitpid(child, &status, WNOHANG)) == 0)
+                        host_turn(f->host);
+                assert_int_equal(ended, child);
+                assert_int_equal(status, 0);
+                assert_int_equal(count_in_memory("<hunter2 hunter2 "), 0);
+                assert_int_equal(count_in_memory("PGh1bnRlcjIgaHVudGVyMiAw"), 0); /* "<hunter2 hunter2 0" */
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -611,6 +689,7 @@ int main(void) {
                 TEST(a_secret_that_cannot_be_read_stays),
                 TEST(why_names_what_a_unit_waits_for_and_the_command),
                 TEST(a_value_is_in_no_key_answer_or_message),
+                TEST(a_value_is_not_in_memory_after_its_request),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -225,13 +225,17 @@ static unsigned secret_put_handle(Request *request, Error *err) {
         int r = 0;
 
         if (secret_is_refused(request, err))
-                return 409;
-        if (!secret_name_is_valid(request->rest))
-                return error_set(
-                        err, 400,
-                        "the name of a secret has 1 to %d letters, digits, '.', '_', '-', and begins "
-                        "with a letter or a digit",
-                        SECRET_NAME_MAX);
+                r = 409;
+        else if (!secret_name_is_valid(request->rest))
+                r = error_set(err, 400,
+                              "the name of a secret has 1 to %d letters, digits, '.', '_', '-', and begins "
+                              "with a letter or a digit",
+                              SECRET_NAME_MAX);
+        if (r > 0) {
+                if (!request->state) /* else it was read, and there may be no body any more */
+                        secret_wipe(request->http->body, request->http->body_size);
+                return (unsigned) r;
+        }
         if (!request->state && secret_set_is_for_leader(request)) {
                 forward_request(request);
                 return 0;
