@@ -76,21 +76,26 @@ static void forward_move(Forward *f, ForwardState state) {
         forward_enter(f, state);
 }
 
+/* A member hears of its leader by Raft; what it heard while it was attached is old. */
+static bool forward_is_silent(const Api *api, const char *machine) {
+        uint64_t silent_ms = kv_replica_silent_ms(api->host->store, machine);
+
+        return kv_is_attached(api->host->store) && silent_ms != UINT64_MAX && silent_ms >= FORWARD_SILENT_MS;
+}
+
 /* Set the replica to use: one that answers, or whose first answer is due; of a member the leader. Return
  * whether there is one. */
 static bool forward_replica(const Api *api, char ret[static MACHINE_ID_SIZE]) {
         KvStore *store = api->host->store;
         const char *machine = kv_replica_in_use(store);
         KvState state = {};
-        uint64_t silent_ms;
 
         if (!kv_is_attached(store)) {
                 kv_state(store, &state);
                 machine = state.leader_machine_id;
         }
-        silent_ms = kv_replica_silent_ms(store, machine);
         snprintf(ret, MACHINE_ID_SIZE, "%s", machine);
-        return machine[0] && (silent_ms == UINT64_MAX || silent_ms < FORWARD_SILENT_MS);
+        return machine[0] && !forward_is_silent(api, machine);
 }
 
 bool forward_has_replica(const Api *api) {
@@ -326,13 +331,6 @@ static void forward_on_ending(Call *call, const void *payload, size_t size) {
 
 /* -- The replica in use -- */
 
-/* Return whether the replica that has the request does not answer. */
-static bool forward_is_silent(const Forward *f) {
-        uint64_t silent_ms = kv_replica_silent_ms(f->api->host->store, f->machine);
-
-        return silent_ms != UINT64_MAX && silent_ms >= FORWARD_SILENT_MS;
-}
-
 static bool forwards_any(const struct Forwards *forwards) {
         return !TAILQ_EMPTY(&forwards->calls.sent) || !TAILQ_EMPTY(&forwards->classes[false].waiting) ||
                !TAILQ_EMPTY(&forwards->classes[true].waiting);
@@ -347,7 +345,7 @@ static void forwards_look(void *userdata) {
                 Forward *f = container_of(call, Forward, call);
 
                 next = TAILQ_NEXT(call, sent);
-                if (forward_is_silent(f))
+                if (forward_is_silent(api, f->machine))
                         forward_lost(f, false);
         }
         for (size_t i = 0; i < ELEMENTS(forwards->classes); i++) {

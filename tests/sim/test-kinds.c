@@ -3,6 +3,7 @@
  *      test-kinds [--seed N] [--runs N] [--trace]
  */
 
+#include "fleetd/api/forward.h"
 #include "fleetd/sessions/voters.h"
 #include "tests/sim/tokens.h"
 
@@ -267,12 +268,21 @@ static unsigned n_attached(void) {
         return n;
 }
 
+/* Whether each host can forward a request, those that were attached before they were members among them. */
+static bool all_can_forward(void) {
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (!forward_has_replica(daemon_host(machine(i)->daemon)->api))
+                        return false;
+        return true;
+}
+
 static void five_vote_and_three_again(void) {
         found_with_attached(8);
         pause_ms = 3000;
         set_voters(5);
         WORKING_UNTIL(voters_spans.up_ms + TOKENS_PATIENCE_MS, "five-vote", has_members(5, 7));
         WORKING_UNTIL(TOKENS_PATIENCE_MS, "one-host-is-attached", n_attached() == 1);
+        WORKING_UNTIL(TOKENS_PATIENCE_MS, "all-can-forward", all_can_forward());
         set_voters(3);
         WORKING_UNTIL(TOKENS_PATIENCE_MS, "three-vote", has_members(3, 5));
         WORKING_UNTIL(TOKENS_PATIENCE_MS, "three-hosts-are-attached", n_attached() == 3);
