@@ -54,6 +54,9 @@ ROWS = [
     ("scale t@.service 1001", 2, 'fleetctl: scale: expected a number from 0 to 1000, or "file"'),
     ("scale t@.service 3x", 2, 'fleetctl: scale: expected a number from 0 to 1000, or "file"'),
     ("scale none@.service 3", 4, "Unit none@.service does not exist."),
+    # Secrets
+    ("secret set db --file=big.service", 1, "fleetctl: Failed to read big.service: a secret has at most 64 KiB"),
+    ("secret set db <big.service", 1, "fleetctl: Failed to read stdin: a secret has at most 64 KiB"),
     # Machines
     ("move", 2, "fleetctl: move: expected one unit, and at most one machine by its name or ID"),
     ("move web@1 alpha beta", 2, "fleetctl: move: expected one unit, and at most one machine by its name or ID"),
