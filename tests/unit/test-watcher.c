@@ -314,6 +314,32 @@ static void a_problem_keeps_the_former_digest_and_number(void **state) {
                 "shop.service: content 2 (/config/shop)\n");
 }
 
+/* In two steps: the store makes no directory where a key is. */
+static void a_key_that_becomes_a_directory_gives_another_content(void **state) {
+        static const char text[] = "[Service]\nExecStart=/bin/true\n[X-Fleet]\nEnvironmentKeys=/config/shop\n"
+                                   "ConfigKeys=/config/shop\n";
+        World *w = *state;
+
+        put(w, "/config/shop", "a key");
+        host_unit(w->host, "shop.service", text, TARGET_LAUNCHED);
+        assert_int_equal(step(w), 1);
+        assert_int_equal(content(w, "shop.service")->number, 1);
+        drop(w, "/config/shop");
+        assert_int_equal(step_after(w, PAUSE_MS), 1);
+        assert_int_equal(content(w, "shop.service")->number, 1);
+        assert_int_equal(content(w, "shop.service")->problem.code, VERDICT_AWAITS_KEYS);
+        put(w, "/config/shop/a", "1");
+        assert_int_equal(step_after(w, PAUSE_MS), 1);
+        assert_int_equal(content(w, "shop.service")->number, 2);
+        assert_int_equal(content(w, "shop.service")->problem.code, VERDICT_NONE);
+
+        drop(w, "/config/shop");
+        put(w, "/config/shop", "a key");
+        assert_int_equal(step_after(w, PAUSE_MS), 1);
+        assert_int_equal(content(w, "shop.service")->number, 3);
+        assert_int_equal(content(w, "shop.service")->problem.code, VERDICT_NONE);
+}
+
 static void a_change_is_looked_at_after_200_ms_and_once_in_2_s(void **state) {
         World *w = *state;
 
@@ -885,6 +911,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(
                         a_change_of_a_value_takes_the_next_number_and_an_equal_value_none, begin, end),
                 cmocka_unit_test_setup_teardown(a_problem_keeps_the_former_digest_and_number, begin, end),
+                cmocka_unit_test_setup_teardown(a_key_that_becomes_a_directory_gives_another_content, begin,
+                                                end),
                 cmocka_unit_test_setup_teardown(a_change_is_looked_at_after_200_ms_and_once_in_2_s, begin,
                                                 end),
                 cmocka_unit_test_setup_teardown(a_secret_counts_by_its_version_and_its_patterns, begin, end),
