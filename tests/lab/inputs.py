@@ -4,13 +4,14 @@
     inputs.py plant SEED PATH        200 random variables at PATH/env, 60 random files at PATH/files, by the socket of fleetd
     inputs.py same SEED FOLDER       what a reader has written there is what "plant" has set
     inputs.py pairs PATH SECONDS     set PATH/a and PATH/b to one number, together, as fast as one client does; prints how often
+    inputs.py together SECRET VALUE KEY VALUE    set a secret and a key at the same time
     inputs.py read FOLDER            a unit: write what it gets into FOLDER, then read its files again and again
     inputs.py registry ADDRESS:PORT USER PASSWORD    a registry with one image, private:1, without programs, for that user
 
 On the machine of the lab:
 
     inputs.py capture FILE           write all frames of the bridge, until the lab ends
-    inputs.py search VALUE PATH...   print the files at these paths that have the value, as it is, in hex or in base64
+    inputs.py search VALUES PATH...  print the files at these paths that have a value of 32 bytes of the file VALUES, as it is, in hex or in base64
 
 "read" writes: env, as env -0 prints it; files/..., all of $FLEET_CONFIG; secrets, a line "NAME SHA256" for each file of $CREDENTIALS_DIRECTORY;
 reads, the number of times that it has read the files a and b of one version; and torn, if they differed once."""
@@ -58,14 +59,20 @@ class Fleetd(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect("/run/fleet.sock")
 
-    def write(self, keys):
-        """Set keys to values, bytes, in one transaction."""
-        writes = [{"action": "set", "key": key, "value64": base64.b64encode(value).decode()} for key, value in keys.items()]
-        self.request("POST", "/fleet/v1/kv/txn", json.dumps({"writes": writes}), {"Content-Type": "application/json"})
+    def begin(self, method, path, body):
+        self.request(method, "/fleet/v1" + path, json.dumps(body), {"Content-Type": "application/json"})
+
+    def end(self):
         answer = self.getresponse()
         text = answer.read().decode()
         if answer.status != 200:
             sys.exit(f"{answer.status}: {text}")
+
+    def write(self, keys):
+        """Set keys to values, bytes, in one transaction."""
+        writes = [{"action": "set", "key": key, "value64": base64.b64encode(value).decode()} for key, value in keys.items()]
+        self.begin("POST", "/kv/txn", {"writes": writes})
+        self.end()
 
 
 def plant(seed, path):
@@ -98,6 +105,14 @@ def pairs(path, seconds):
         n += 1
         fleetd.write({f"{path}/a": b"%d\n" % n * 1000, f"{path}/b": b"%d\n" % n * 1000})
     print(n)
+
+
+def together(secret, secret_value, key, value):
+    both = Fleetd(), Fleetd()
+    both[0].begin("PUT", f"/secrets/{secret}", {"value": base64.b64encode(secret_value.encode()).decode()})
+    both[1].begin("POST", "/kv/txn", {"writes": [{"action": "set", "key": key, "value": value}]})
+    for fleetd in both:
+        fleetd.end()
 
 
 def write(path, data):
@@ -226,9 +241,9 @@ def forms(value):
         yield from (inner, inner.translate(bytes.maketrans(b"+/", b"-_")))
 
 
-def search(value, *paths):
-    with open(value, "rb") as f:
-        wanted, n = list(forms(f.read())), 0
+def search(values, *paths):
+    with open(values, "rb") as f:
+        wanted, n = [form for value in iter(lambda: f.read(32), b"") for form in forms(value)], 0
     for path in paths:
         tree = os.walk(path) if os.path.isdir(path) else [(os.path.dirname(path), [], [os.path.basename(path)])]
         for top, folders, names in tree:

@@ -1,8 +1,10 @@
 #!/bin/bash
 # Secrets and configuration of services on three booted hosts: the examples of fleet-secrets(7); values that fail, reloads, inputs that are
-# missing; 200 random variables and files byte for byte; stopped daemons, kills, a boot without quorum, 100 restarts of fleetd during a
+# missing; 200 random variables and files byte for byte; stopped daemons, kills, a boot without quorum, restarts of fleetd during a
 # rotation; one version for a reader. A planted value is in no place where it does not belong.
-# Takes 420 s.
+# Takes 200 s. With CHECK_ALL=yes: six instances, 20 kills, 100 restarts of fleetd, and a search for the value after each step.
+n_shops=3 n_kills=3 n_restarts=10
+[ -z "${CHECK_ALL:-}" ] || n_shops=6 n_kills=20 n_restarts=100
 . "$(dirname "$0")/scenario.sh"
 . "$here/rollouts.sh"
 export LAB_NAME LAB_HOSTS LAB_TOKENS
@@ -31,13 +33,13 @@ content_is() {
 }
 wait_content() { wait_for "$3" content_is "$1" "$2" || fail "not $1: $(fleetctl alpha rollout shop@.service 2>&1)"; }
 # Nothing is under way from a check before.
-is_steady() { wait_for 90 rollout_is_done || fail "not done: $(fleetctl alpha rollout shop@.service 2>&1)"; wait_shops 6; }
+is_steady() { wait_for 90 rollout_is_done || fail "not done: $(fleetctl alpha rollout shop@.service 2>&1)"; wait_shops $n_shops; }
 rollout_is_done() { fleetctl alpha rollout shop@.service 2>/dev/null | head -n 1 | grep -q '  done,'; }
 shops() { [ "$(fleetctl alpha list-units --no-legend --fields=unit,available 2>/dev/null | grep -c '^shop@.*true')" = "$1" ]; }
 wait_shops() { wait_for 30 shops "$1" || fail "not $1 are available: $(fleetctl alpha list-units --fields=unit,machine,active,sub,available,why 2>&1)"; }
 # The answer of the instance at port 808$1: its variable COLOR.
 answer() { local h; for h in $LAB_HOSTS; do in_lab curl -s -m 2 "http://$(host_address "$h"):808$1/" && return; done; }
-answers() { local i; for i in $(seq "${2:-6}"); do [ "$(answer "$i")" = "$1" ] || return 1; done; }
+answers() { local i; for i in $(seq "${2:-$n_shops}"); do [ "$(answer "$i")" = "$1" ] || return 1; done; }
 
 # What a unit that runs inputs.py has written, on the only host that it is on.
 RUN=/run/reader
@@ -49,10 +51,19 @@ has_all() {
 }
 reader_invocation() { host_exec alpha systemctl show --value -p InvocationID reader.service; }
 
-# Of the planted value, the files that have it, on the disks of all hosts and in their memory: /run, all command lines, environments of other
+# A value of 32 bytes for the secret of reader.service.
+next_value() { head -c 32 /dev/urandom | tee -a "$LAB/values" >"$LAB/value"; }
+# What host $1 shows to those who ask.
+host_shows() {
+        curl -s --unix-socket "$(host_socket "$1")" 'http://fleet/fleet/v1/kv/list?prefix=/_fleet&limit=10000' >"$LAB/shown/tree.$1"
+        curl -s -m 1 --unix-socket "$(host_socket "$1")" 'http://fleet/fleet/v1/events?details=true&after=0' >"$LAB/shown/changes.$1"
+        host_exec "$1" systemctl show --all '*' >"$LAB/shown/properties.$1" 2>&1
+        host_exec "$1" journalctl -o export --no-pager >"$LAB/shown/journal.$1" 2>&1
+}
+# Fail if a file has one of the values, on the disks of all hosts and in their memory: /run, all command lines, environments of other
 # processes, properties of units, answers, the backup, and what hosts have sent to each other.
 value_is_nowhere() {
-        local h found paths=()
+        local h found paths=() pids=()
         for h in $LAB_HOSTS; do
                 paths+=("$LAB/$h/up")
                 ! host_is_on "$h" || paths+=("/proc/$(host_init "$h")/root/run")
@@ -65,17 +76,20 @@ value_is_nowhere() {
         fleetctl alpha log --output=json >"$LAB/shown/log" 2>&1
         fleetctl alpha kv export / >"$LAB/shown/keys" 2>&1
         for h in $LAB_HOSTS; do
-                host_is_on "$h" || continue
-                curl -s --unix-socket "$(host_socket "$h")" 'http://fleet/fleet/v1/kv/list?prefix=/_fleet&limit=10000' >"$LAB/shown/tree.$h"
-                curl -s -m 1 --unix-socket "$(host_socket "$h")" 'http://fleet/fleet/v1/events?details=true&after=0' >"$LAB/shown/changes.$h"
-                host_exec "$h" systemctl show --all '*' >"$LAB/shown/properties.$h" 2>&1
-                host_exec "$h" journalctl -o export --no-pager >"$LAB/shown/journal.$h" 2>&1
+                ! host_is_on "$h" || { host_shows "$h" & pids+=($!); }
         done
+        wait "${pids[@]}"
         [ -s "$LAB/traffic" ] && [ -s "$LAB/shown/tree.alpha" ] && [ -s "$LAB/shown/journal.alpha" ] && [ -s "$LAB/shown/properties.alpha" ] || fail "$1: nothing is searched"
-        found=$("$here/inputs.py" search "$LAB/value" "${paths[@]}" "$LAB/shown" "$LAB/traffic" /proc/[0-9]*/cmdline /proc/[0-9]*/environ)
+        # The search finds what is there.
+        host_exec alpha sh -c 'cat >/root/control' <"$LAB/value"
+        found=$("$here/inputs.py" search "$LAB/values" "${paths[@]}" "$LAB/shown" "$LAB/traffic" /proc/[0-9]*/cmdline /proc/[0-9]*/environ)
+        host_exec alpha rm /root/control
+        grep -qx "$LAB/alpha/up/root/control" <<<"$found" || fail "$1: the control is not found"
         [ "$(sed -n 's/^searched //p' <<<"$found")" -gt 100 ] || fail "$1: $found"
-        ! grep -v '^searched ' <<<"$found" >"$LAB/found" || fail "$1: the value is in $(head -n 5 "$LAB/found" | tr '\n' ' ')"
+        ! grep -v "^searched \|/root/control$" <<<"$found" >"$LAB/found" || fail "$1: the value is in $(head -n 5 "$LAB/found" | tr '\n' ' ')"
 }
+# What this would find stays on a disk, where the next search finds it, too.
+already_nowhere() { [ -z "${CHECK_ALL:-}" ] || value_is_nowhere "$1"; }
 
 hosts_have_the_programs() {
         local h
@@ -89,7 +103,7 @@ hosts_have_the_programs() {
         for h in $LAB_HOSTS; do
                 printf '[Fleetd]\nBootWaitSec=3s\n' | host_exec "$h" sh -c 'cat >/etc/fleet/fleetd.conf.d/20-test.conf && systemctl reload fleetd' || fail "no configuration of $h"
         done
-        head -c 32 /dev/urandom >"$LAB/value"
+        next_value
         in_lab python3 "$here/inputs.py" capture "$LAB/traffic" >"$LAB/capture" 2>&1 &
 }
 
@@ -105,15 +119,16 @@ the_manual_uses_a_secret_in_a_service() {
 
 the_manual_gives_a_new_value_one_by_one() {
         local before examples=pass
-        fleetctl alpha start shop@{4..6}.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
-        wait_shops 6
+        # shellcheck disable=SC2046
+        [ $n_shops = 3 ] || fleetctl alpha start $(seq -f 'shop@%g.service' 4 $n_shops) >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        wait_shops $n_shops
         before=$(invocations '^shop@')
-        client_start 6 8081
+        client_start $n_shops 8081
         (follow "GIVE A NEW VALUE (restart, reload, none)") || examples=fail # the rollout goes on
         wait_content done 1 30
-        client_stop "a rotation" 5
-        [ "$(ended_since "$before" '^shop@' | wc -l)" = 6 ] && [ "$(invocations '^shop@' | wc -l)" = 6 ] || fail "not six were restarted: $(ended_since "$before" '^shop@')"
-        [ "$(instance_events | grep -c ' start ')" = 12 ] || fail "$(instance_events | grep -c ' start ') starts of six instances"
+        client_stop "a rotation" $((n_shops - 1))
+        all_are_new "$before" || fail "not all were restarted: $(ended_since "$before" '^shop@')"
+        [ "$(instance_events | grep -c ' start ')" = $((2 * n_shops)) ] || fail "$(instance_events | grep -c ' start ') starts of $n_shops instances"
         [ $examples = pass ] || fail "see above"
 }
 
@@ -125,14 +140,14 @@ a_bad_value_stops_at_one_and_the_next_one_continues() {
         secret db-password bad-one
         wait_content paused "$number" 40
         [ "$(ended_since "$before" '^shop@' | wc -l)" = 1 ] || fail "touched: $(ended_since "$before" '^shop@')"
-        shops 5 || fail "not five are available: $(fleetctl alpha list-units --fields=unit,available 2>&1)"
+        shops $((n_shops - 1)) || fail "not the others are available: $(fleetctl alpha list-units --fields=unit,available 2>&1)"
         out=$(fleetctl alpha status 2>&1)
         grep -q 'shop@.*fleetctl \(journal\|rollout\) shop@' <<<"$out" || fail "status: $out"
         secret db-password good-one
         wait_content done "$((number + 1))" 60
-        wait_shops 6
+        wait_shops $n_shops
         out=$(fleetctl alpha secret ls 2>&1)
-        grep -q 'db-password.*shop@.service: 6 of 6 run with it' <<<"$out" || fail "secret ls: $out"
+        grep -q "db-password.*shop@.service: $n_shops of $n_shops run with it" <<<"$out" || fail "secret ls: $out"
 }
 
 a_secret_and_a_key_that_change_together_are_one_restart() {
@@ -140,13 +155,12 @@ a_secret_and_a_key_that_change_together_are_one_restart() {
         is_steady
         number=$(content)
         starts=$(instance_events | grep -c ' start ')
-        secret db-password good-two
-        key /config/shop/color blue
+        host_exec alpha /usr/local/bin/inputs.py together db-password good-two /config/shop/color blue >"$LAB/out" 2>&1 || fail "together: $(cat "$LAB/out")"
         wait_content done "$number" 60
-        wait_for 30 answers blue || fail "they answer $(answer 1) to $(answer 6)"
-        wait_shops 6
+        wait_for 30 answers blue || fail "they answer $(answer 1) to $(answer $n_shops)"
+        wait_shops $n_shops
         starts=$(($(instance_events | grep -c ' start ') - starts))
-        [ "$starts" = 6 ] || fail "$starts starts of six instances"
+        [ "$starts" = $n_shops ] || fail "$starts starts of $n_shops instances"
 }
 
 # Each instance is restarted once for the text, and at most once more: the number of a content waits while the rollout of a text rolls.
@@ -159,36 +173,29 @@ a_text_and_a_content_that_change_together_reach_all() {
         key /config/shop/color white
         fleetctl alpha submit --replace --no-block shop@.service >"$LAB/out" 2>&1 || fail "submit: $(cat "$LAB/out")"
         wait_for 90 all_are_new "$before" || fail "not all were restarted: $(fleetctl alpha rollout shop@.service 2>&1)"
-        wait_for 60 answers white || fail "they answer $(answer 1) to $(answer 6): $(fleetctl alpha rollout shop@.service 2>&1)"
+        wait_for 60 answers white || fail "they answer $(answer 1) to $(answer $n_shops): $(fleetctl alpha rollout shop@.service 2>&1)"
         is_steady
         starts=$(instance_events | comm -13 "$LAB/events.before" - | grep -c ' start 808')
-        [ "$starts" -le 12 ] || fail "$starts starts of six instances"
-        key /config/shop/color blue
-        wait_for 90 answers blue || fail "they answer $(answer 1) to $(answer 6)"
+        [ "$starts" -le $((2 * n_shops)) ] || fail "$starts starts of $n_shops instances"
 }
-all_are_new() { [ "$(ended_since "$1" '^shop@' | wc -l)" = 6 ] && [ "$(invocations '^shop@' | wc -l)" = 6 ]; }
+all_are_new() { [ "$(ended_since "$1" '^shop@' | wc -l)" = $n_shops ] && [ "$(invocations '^shop@' | wc -l)" = $n_shops ]; }
 
 keys_of_which_no_content_can_be_made_leave_the_former_one_in_force() {
         local out number color
         is_steady
         number=$(content)
         color=$(answer 1)
-        key /config/shop/a_b 1
-        key /config/shop/a/b 2
+        keys_together '{"action": "set", "key": "/config/shop/a_b", "value": "1"}, {"action": "set", "key": "/config/shop/a/b", "value": "2"}'
         wait_for 10 status_has alpha 'shop@.*/config/shop/a.*are both A_B; its former content is in force' || fail "status: $(fleetctl alpha status 2>&1)"
         out=$(fleetctl alpha why shop@1.service 2>&1)
         grep -q '/config/shop/a.* and /config/shop/a.* are both A_B; its former content is in force' <<<"$out" || fail "why: $out"
-        fleetctl alpha kv rm /config/shop/a_b >"$LAB/out" 2>&1 && fleetctl alpha kv rm --recursive --dir /config/shop/a >"$LAB/out" 2>&1 || fail "kv rm: $(cat "$LAB/out")"
+        keys_together '{"action": "delete", "key": "/config/shop/a_b"}, {"action": "delete", "key": "/config/shop/a/b"}'
         wait_for 10 has_no_problem || fail "status: $(fleetctl alpha status 2>&1)"
-        key /config/shop/LD_PRELOAD /tmp/x.so
-        wait_for 10 status_has alpha '/config/shop/LD_PRELOAD: a unit cannot get LD_PRELOAD from a key' || fail "status: $(fleetctl alpha status 2>&1)"
-        fleetctl alpha kv rm /config/shop/LD_PRELOAD >"$LAB/out" 2>&1 || fail "kv rm: $(cat "$LAB/out")"
-        wait_for 10 has_no_problem || fail "status: $(fleetctl alpha status 2>&1)"
-        # Between the two keys, a_b alone may have been a content.
-        [ "$(content)" -le "$((number + 2))" ] || fail "contents $number to $(content)"
+        [ "$(content)" = "$number" ] || fail "contents $number to $(content)"
         is_steady
-        answers "$color" || fail "they answer $(answer 1) to $(answer 6)"
+        answers "$color" || fail "they answer $(answer 1) to $(answer $n_shops)"
 }
+keys_together() { fleetctl alpha kv txn >"$LAB/out" 2>&1 <<<"{\"writes\": [$1]}" || fail "kv txn: $(cat "$LAB/out")"; }
 has_no_problem() { ! fleetctl alpha status 2>/dev/null | grep -q '/config/shop'; }
 
 # SENDER'S REQUEST is refused with this status, and a message with the right.
@@ -209,13 +216,13 @@ others_do_not_write_where_a_unit_reads() {
         refused 403 -X DELETE "$at/fleet/v1/kv/value/config?recursive=true"
         refused 403 -X POST $at/fleet/v1/kv/txn -H 'Content-Type: application/json' -d '{"writes": [{"action": "set", "key": "/free", "value": "1"}, {"action": "set", "key": "/config/shop/color", "value": "red"}]}'
         [ "$(key_put alpha /config-other/color red)" = ok ] || fail "a key beside the path cannot be written"
-        [ "$(key_get beta /config/shop/color)" = blue ] || fail "the key is $(key_get beta /config/shop/color)"
+        [ "$(key_get beta /config/shop/color)" = white ] || fail "the key is $(key_get beta /config/shop/color)"
         untouched "$before"
 }
 
 a_service_has_200_variables_and_files_byte_for_byte() {
         fleetctl alpha secret set planted --file="$LAB/value" --units='reader*' >"$LAB/out" 2>&1 || fail "secret set: $(cat "$LAB/out")"
-        value_is_nowhere "after set"
+        already_nowhere "after set"
         host_exec alpha /usr/local/bin/inputs.py plant 1 /reader >"$LAB/out" 2>&1 || fail "plant: $(cat "$LAB/out")"
         unit_file reader.service <<'END'
 [Unit]
@@ -238,14 +245,14 @@ END
         wait_for 10 restarted_since none || fail "it writes nothing: $(fleetctl alpha journal reader.service 2>&1 | tail -3)"
         [ "$(reader_file started | cut -d' ' -f2)" = 65534 ] || fail "it runs as user $(reader_file started)"
         has_all
-        value_is_nowhere "after start"
+        already_nowhere "after start"
 }
 
 # OnChange=none: its files change, and it does not.
 a_new_content_waits_for_the_next_start() {
         local before
         before=$(reader_file started)
-        head -c 32 /dev/urandom >"$LAB/value"
+        next_value
         fleetctl alpha secret set planted --file="$LAB/value" >"$LAB/out" 2>&1 || fail "secret set: $(cat "$LAB/out")"
         grep -q 'used at the next start: reader.service' "$LAB/out" || fail "secret set: $(cat "$LAB/out")"
         key /reader/files/new later
@@ -262,7 +269,7 @@ a_new_content_waits_for_the_next_start() {
         has_all
         value_is_nowhere "after a rotation"
 }
-reads_new() { [ "$(cat "/proc/$(host_init alpha)/root/run/fleet/config/reader.service/current/new")" = later ]; }
+reads_new() { [ "$(cat "/proc/$(host_init alpha)/root/run/fleet/config/reader.service"*/current/new)" = later ]; }
 has_no_new() { ! reads_new; }
 
 # One reload of each instance for a content.
@@ -280,7 +287,7 @@ a_reload_touches_no_invocation() {
         key /hup/conf 3
         wait_for 10 reloads_are "2 2 2" || fail "reloads: $(reloads)"
         for h in $LAB_HOSTS; do
-                ! host_exec "$h" sh -c 'grep -h . /run/fleet/config/hup@?.service/current/conf' 2>/dev/null | grep -vx 3 || fail "a file of $h is a former one"
+                ! host_exec "$h" sh -c 'grep -h . /run/fleet/config/hup@?.service*/current/conf' 2>/dev/null | grep -vx 3 || fail "a file of $h is a former one"
         done
         key /hup/conf 3
         [ "$(invocations '^hup@')" = "$before" ] && reloads_are "2 2 2" || fail "changed: $(invocations '^hup@'), reloads $(reloads)"
@@ -298,7 +305,7 @@ the_manual_makes_a_file_from_a_template() {
         fleetctl alpha destroy report.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
         wait_for 10 leaves_nothing "$h" report.service || fail "left on $h: $(host_exec "$h" ls -d /var/lib/fleet/credentials/report* /run/fleet/config/report* /run/systemd/system/report.service.d 2>&1)"
 }
-leaves_nothing() { ! host_exec "$1" sh -c "ls -d /var/lib/fleet/credentials/$2 /run/fleet/config/$2 /var/lib/fleet/agent/config/$2 /run/systemd/system/$2.d" 2>/dev/null | grep -q .; }
+leaves_nothing() { ! host_exec "$1" sh -c "ls -d /var/lib/fleet/credentials/$2* /run/fleet/config/$2* /var/lib/fleet/agent/config/$2* /run/systemd/system/$2.d" 2>/dev/null | grep -q .; }
 
 # Two keys change together for ten seconds.
 a_reader_never_sees_two_versions() {
@@ -318,21 +325,17 @@ a_reader_never_sees_two_versions() {
 }
 pair_reads() { [ -n "$(reader_file reads /run/pair)" ]; }
 
-with_all_daemons_stopped_20_kills_end_with_its_content() {
-        local h i before
-        for h in $LAB_HOSTS; do
-                host_exec "$h" systemctl stop fleetd || fail "fleetd of $h does not stop"
-        done
-        for i in {1..20}; do
+with_all_daemons_stopped_kills_end_with_its_content() {
+        local i before
+        each_host systemctl stop fleetd
+        for ((i = 1; i <= n_kills; i++)); do
                 before=$(reader_file started)
                 host_exec alpha systemctl kill -s KILL reader.service
                 wait_for 10 restarted_since "$before" || fail "kill $i: it does not start again: $(host_exec alpha systemctl status reader.service)"
                 has_all "kill $i"
         done
         before=$(identities)
-        for h in $LAB_HOSTS; do
-                host_exec "$h" systemctl start fleetd || fail "fleetd of $h does not start"
-        done
+        each_host systemctl start fleetd
         cluster_whole
         WHAT="the start of fleetd" untouched "$before"
 }
@@ -348,11 +351,13 @@ a_host_that_boots_without_a_quorum_starts_it_with_its_content() {
         has_all
         hosts_up beta gamma
         cluster_whole
-        wait_shops 6
+        wait_shops $n_shops
 }
 
+each_host() { local h pids=(); for h in $LAB_HOSTS; do host_exec "$h" "$@" & pids+=($!); done; for h in "${pids[@]}"; do wait "$h" || fail "$* fails"; done; }
+
 # The leader among them.
-a_hundred_restarts_of_fleetd_restart_nothing_else() {
+restarts_of_fleetd_restart_nothing_else() {
         local i h number before reader starts
         is_steady
         number=$(content)
@@ -360,16 +365,16 @@ a_hundred_restarts_of_fleetd_restart_nothing_else() {
         reader=$(reader_invocation)
         instance_events >"$LAB/events.before"
         secret db-password good-four
-        for i in {1..100}; do
+        for ((i = 1; i <= n_restarts; i++)); do
                 h=$(cut -d' ' -f$((i % 3 + 1)) <<<"$LAB_HOSTS")
                 host_exec "$h" systemctl restart fleetd || fail "restart $i, of $h"
         done
         cluster_whole
         wait_content done "$number" 90
-        wait_shops 6
-        [ "$(ended_since "$before" '^shop@' | wc -l)" = 6 ] || fail "restarted: $(ended_since "$before" '^shop@')"
+        wait_shops $n_shops
+        [ "$(ended_since "$before" '^shop@' | wc -l)" = $n_shops ] || fail "restarted: $(ended_since "$before" '^shop@')"
         starts=$(instance_events | comm -13 "$LAB/events.before" - | grep ' start 808')
-        [ "$(wc -l <<<"$starts")" = 6 ] || fail "not six starts: $starts"
+        [ "$(wc -l <<<"$starts")" = $n_shops ] || fail "not $n_shops starts: $starts"
         [ "$(reader_invocation)" = "$reader" ] || fail "the unit that waits for a start was restarted"
 }
 
@@ -379,17 +384,13 @@ the_value_is_in_no_core_file_backup_or_message() {
                 host_exec "$h" systemctl kill -s ABRT fleetd
         done
         cluster_whole
-        value_is_nowhere "after a crash"
+        already_nowhere "after a crash"
         host_exec alpha fleetctl backup /root/fleet.backup >"$LAB/out" 2>&1 || fail "backup: $(cat "$LAB/out")"
-        value_is_nowhere "after a backup"
+        already_nowhere "after a backup"
         # gamma gets the tree from the leader, with what the other hosts send to each other.
         host_exec gamma sh -c 'systemctl stop fleetd; fleetd --reset >/dev/null 2>&1; systemctl start fleetd' || fail "fleetd of gamma does not start"
         cluster_whole
         value_is_nowhere "after a transfer"
-        # The search finds what is there.
-        host_exec alpha sh -c 'cat >/root/control' <"$LAB/value"
-        ! (value_is_nowhere control) || fail "the control is not found"
-        host_exec alpha rm /root/control
 }
 
 secrets_that_units_name_stay() {
@@ -406,5 +407,5 @@ scenario hosts_have_the_programs the_manual_uses_a_secret_in_a_service the_manua
         a_secret_and_a_key_that_change_together_are_one_restart a_text_and_a_content_that_change_together_reach_all keys_of_which_no_content_can_be_made_leave_the_former_one_in_force \
         others_do_not_write_where_a_unit_reads a_service_has_200_variables_and_files_byte_for_byte a_new_content_waits_for_the_next_start \
         a_reload_touches_no_invocation the_manual_makes_a_file_from_a_template a_reader_never_sees_two_versions \
-        with_all_daemons_stopped_20_kills_end_with_its_content a_host_that_boots_without_a_quorum_starts_it_with_its_content \
-        a_hundred_restarts_of_fleetd_restart_nothing_else the_value_is_in_no_core_file_backup_or_message secrets_that_units_name_stay
+        with_all_daemons_stopped_kills_end_with_its_content a_host_that_boots_without_a_quorum_starts_it_with_its_content \
+        restarts_of_fleetd_restart_nothing_else the_value_is_in_no_core_file_backup_or_message secrets_that_units_name_stay
