@@ -26,7 +26,7 @@ uint64_t agent_content(const Agent *a, const Unit *text) {
                 return 0;
         for (size_t i = 0; a->host->components && a->host->components[i]; i++)
                 if (agent_duty(a, i) && agent_duty(a, i)->provided)
-                        content = agent_duty(a, i)->provided(a->host->selves[i], text->name);
+                        content = agent_duty(a, i)->provided(a->host->selves[i], text);
         return content;
 }
 

@@ -135,7 +135,8 @@ bool agent_is_provided(Agent *a, AgentUnit *u, AgentStep s) {
 
         if (!text || !input_policy_is_set(&text->placement.inputs) || !agent_requires_content(a, u, s))
                 return true;
-        r = agent_provide(a, text, any ? 0 : assignment->inputs, &why);
+        /* An assignment that is older than the first content has no number. */
+        r = agent_provide(a, text, any ? 0 : assignment->inputs ?: UINT64_MAX, &why);
         /* After a boot or a stop because of another unit, which has ended, the former content is in force
          * while the assigned one has a problem. */
         if (r == -ENODATA && s != AGENT_STOP &&

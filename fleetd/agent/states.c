@@ -266,6 +266,7 @@ static void agent_tell_duties(const Agent *a, const AgentUnit *u, StateChange *c
         const AssignmentRecord *record = records_get(&a->records, u->name);
         DutyUnit unit = { .name = u->name,
                           .record = record,
+                          .assigned = agent_assigned_text(a, u),
                           .invocation = agent_active_invocation(&u->seen),
                           .runs = agent_goes_on(a, u, record),
                           .passing = agent_is_passing(a, u),

@@ -90,6 +90,7 @@ static inline const char *component_peer_address(const ComponentHost *host) {
 typedef struct DutyUnit {
         const char *name;
         const struct AssignmentRecord *record; /* with the text in force; NULL: none */
+        const Unit *assigned;                  /* the text to be in force; NULL: none, or not known here */
         const char *invocation;                /* "": it is not active */
         bool runs;                             /* assigned to run here, and no stop of it is planned */
         bool passing;                          /* active, and all its checks pass */
@@ -101,11 +102,12 @@ typedef struct DutyUnit {
 typedef struct Duty {
         /* Of a text with inputs (units/inputs.h): bring the content that it is to have into files, before its
          * file is put in force, before a stop that replaces its text or content, and before its start or
-         * reload by the agent. 'number': the content has at least this one; 0: any. 0; with the reason, and
-         * agent_wake_unit() follows: -EAGAIN: not yet; -ENODATA: the last attempt failed; or -ENOMEM. */
+         * reload by the agent. 'number': the content has at least this one; 0: any; UINT64_MAX: the present
+         * one. 0; with the reason, and agent_wake_unit() follows: -EAGAIN: not yet; -ENODATA: the last
+         * attempts failed; or -ENOMEM. */
         int (*provide)(void *self, const Unit *text, uint64_t number, Verdict *why);
-        /* Return the number of the content that its files have; 0: none. */
-        uint64_t (*provided)(void *self, const char *unit);
+        /* Return the number of the content that its files have; 0: none, or one of another lineage. */
+        uint64_t (*provided)(void *self, const Unit *text);
         /* Before its file is put in force, and again when the assignment is recorded, so before each start by
          * the agent: write what goes with the file (systemd/drop_in.h). 'ports': the selected numbers of its
          * record, which is on disk before the start; change them. 'runs': the unit has not stopped. Return 0;

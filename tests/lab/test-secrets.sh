@@ -269,7 +269,7 @@ a_new_content_waits_for_the_next_start() {
         has_all
         value_is_nowhere "after a rotation"
 }
-reads_new() { [ "$(cat "/proc/$(host_init alpha)/root/run/fleet/config/reader.service"*/current/new)" = later ]; }
+reads_new() { [ "$(cat "/proc/$(host_init alpha)/root/run/fleet/config/"reader.service~*/current/new)" = later ]; }
 has_no_new() { ! reads_new; }
 
 # One reload of each instance for a content.
@@ -287,7 +287,7 @@ a_reload_touches_no_invocation() {
         key /hup/conf 3
         wait_for 10 reloads_are "2 2 2" || fail "reloads: $(reloads)"
         for h in $LAB_HOSTS; do
-                ! host_exec "$h" sh -c 'grep -h . /run/fleet/config/hup@?.service*/current/conf' 2>/dev/null | grep -vx 3 || fail "a file of $h is a former one"
+                ! host_exec "$h" sh -c 'grep -h . /run/fleet/config/hup@?.service~*/current/conf' 2>/dev/null | grep -vx 3 || fail "a file of $h is a former one"
         done
         key /hup/conf 3
         [ "$(invocations '^hup@')" = "$before" ] && reloads_are "2 2 2" || fail "changed: $(invocations '^hup@'), reloads $(reloads)"
@@ -305,7 +305,7 @@ the_manual_makes_a_file_from_a_template() {
         fleetctl alpha destroy report.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
         wait_for 10 leaves_nothing "$h" report.service || fail "left on $h: $(host_exec "$h" ls -d /var/lib/fleet/credentials/report* /run/fleet/config/report* /run/systemd/system/report.service.d 2>&1)"
 }
-leaves_nothing() { ! host_exec "$1" sh -c "ls -d /var/lib/fleet/credentials/$2* /run/fleet/config/$2* /var/lib/fleet/agent/config/$2* /run/systemd/system/$2.d" 2>/dev/null | grep -q .; }
+leaves_nothing() { ! host_exec "$1" sh -c "ls -d /var/lib/fleet/credentials/$2~* /run/fleet/config/$2~* /var/lib/fleet/agent/config/$2~* /run/systemd/system/$2.d" 2>/dev/null | grep -q .; }
 
 # Two keys change together for ten seconds.
 a_reader_never_sees_two_versions() {

@@ -244,6 +244,7 @@ static void machine_on_bury(void *userdata) {
         if (m->logind)
                 sim_logind_detach(m->logind);
         sim_host_reset(m->host, true);
+        sim_input_files_end(&m->input_files);
         m->loop = world_loop_free(m->loop);
         m->credentials = tls_credentials_free(m->credentials);
         m->dying = false;

@@ -43,7 +43,7 @@ static const ContentSet sets[] = {
 typedef struct ContentUnit {
         char name[64];
         const ContentSet *set;
-        char folder[INPUTS_FOLDER_SIZE];
+        char folder[INPUTS_NAME_SIZE + 1]; /* before the digits of the lists */
         InputFileState contents[HISTORY_MAX]; /* as the leader has numbered them */
         size_t n;
 } ContentUnit;
@@ -152,8 +152,10 @@ static void submit(SimCluster *c, Registry *r, const ContentSet *set, TargetStat
                     set->path, set->path, set->options[0] ? all.max_unavailable : 1, set->options);
         if (set->replicas > 0)
                 text_printf(&t, "Replicas=%u\n", set->replicas);
+        if (all.version % 2 > 0) /* each text has other lists than the one before */
+                text_printf(&t, "EnvironmentKeys=-/in/none\n");
         if (has_secrets(c))
-                text_printf(&t, "Secret=%s\n", set->secret);
+                text_printf(&t, "Secret=%s:%s\n", set->secret, all.version % 2 > 0 ? "odd" : set->secret);
         if (t.error < 0 || unit_parse(set->name, t.chars, t.size, &unit, &err) < 0)
                 world_failed(c->world, "a-text-is-valid", "%s", err.message);
         world_trace(c->world, "people", "%s: text %u, %s", set->name, all.version,
@@ -333,7 +335,8 @@ static void add_unit(const ContentSet *set, unsigned replica) {
                          replica);
         else
                 snprintf(u->name, sizeof(u->name), "%s", set->name);
-        inputs_folder(u->name, u->folder);
+        inputs_name(u->name, u->folder);
+        strcat(u->folder, "~");
 }
 
 void contents_age(SimCluster *c) {
@@ -362,6 +365,8 @@ static void on_end(void *userdata) {
         }
 }
 
+static void on_files(void *machine);
+
 static void on_put(void *userdata, uint64_t takes_ms) {
         SimMachine *m = userdata;
         World *w = m->cluster->world;
@@ -381,6 +386,7 @@ void contents_begin(SimCluster *c) {
         for (unsigned i = 0; i < c->n; i++) {
                 c->machines[i].input_files.fail_percent = FAIL_PERCENT;
                 c->machines[i].input_files.on_put = on_put;
+                c->machines[i].input_files.on_change = on_files;
                 c->machines[i].input_files.machine = &c->machines[i];
                 if (c->machines[i].level_max > 0)
                         world_at(c->world, OLD_MS, NULL, on_upgrade, &c->machines[i]);
@@ -471,11 +477,10 @@ void contents_note(SimCluster *c, const KvNode *node) {
 /* Return the number of a content: the last one that the leader gave it; or that of the tree from which it was
  * read. */
 static uint64_t number_of(const ContentUnit *u, const SimContent *content) {
-        enum { LISTS = 16, DIGEST = UNIT_HASH_SIZE - 1 - LISTS }; /* of a digest on the disk */
         uint64_t number = 0;
 
         for (size_t i = 0; i < u->n; i++)
-                if (strncmp(u->contents[i].digest, content->state.digest + LISTS, DIGEST) == 0)
+                if (streq(u->contents[i].digest, content->state.digest))
                         number = MAX(number, u->contents[i].number);
         return number > 0 ? number : content->state.number;
 }
@@ -491,8 +496,16 @@ static bool is_fresh(const SimMachine *m) {
                agent_is_fresh(daemon_host(m->daemon)->agent);
 }
 
+/* Return the folder that is named by the drop-in in force; NULL: none. */
 static const SimInputFolder *folder_of(const SimMachine *m, const ContentUnit *u) {
-        return named_find(m->input_files.folders, u->folder);
+        const char *drop_in = sim_systemd_inputs(m->systemd, u->name),
+                   *name = drop_in ? strstr(drop_in, u->folder) : NULL;
+        char folder[INPUTS_FOLDER_SIZE];
+
+        if (!name)
+                return NULL;
+        snprintf(folder, sizeof(folder), "%.*s", (int) strcspn(name, "/"), name);
+        return named_find(m->input_files.folders, folder);
 }
 
 /* Return the value of a file; "" if there is none. */
@@ -630,11 +643,43 @@ static void check_credentials(const SimMachine *m, const ContentUnit *u, const S
         char value[VALUE_SIZE];
 
         for (size_t i = 0; i < INPUT_SECRETS_MAX && folder->credentials[i]; i++)
-                if (!streq(folder->credentials[i]->name, u->set->secret) ||
-                    !opens(m, folder->credentials[i], value) || !starts_with(value, u->set->secret) ||
+                if (!opens(m, folder->credentials[i], value) || !starts_with(value, u->set->secret) ||
                     value[strlen(u->set->secret)] != '=')
                         world_failed(m->cluster->world, "no-other-secret-on-a-host", "%s has %s for %s",
                                      m->name, folder->credentials[i]->name, u->name);
+}
+
+/* Return whether this is a content of the lists in the drop-in. */
+static bool is_for(const SimContent *content, const char *drop_in) {
+        static const char option[] = "LoadCredentialEncrypted=";
+        size_t n = 0;
+        char word[VALUE_SIZE];
+
+        for (const char *at = drop_in; (at = strstr(at, option)); at += strlen(option))
+                n++;
+        for (size_t i = 0; i < content->n_credentials; i++) {
+                snprintf(word, sizeof(word), "=%s:", content->credentials[i].name);
+                n -= strstr(drop_in, word) != NULL;
+        }
+        return n == 0;
+}
+
+/* systemd may restart what runs at any moment, with the drop-in in force and without fleetd. */
+static void check_in_force(const SimMachine *m, const ContentUnit *u) {
+        bool runs = m->power && !m->dying && sim_systemd_runs(m->systemd, u->name);
+        const char *drop_in = runs ? sim_systemd_inputs(m->systemd, u->name) : NULL;
+        const SimInputFolder *folder = drop_in ? folder_of(m, u) : NULL;
+
+        if (drop_in && (!folder || !sim_input_folder_is_complete(folder) || !is_for(folder->current, drop_in) ||
+                        !is_for(folder->environment, drop_in)))
+                world_failed(m->cluster->world, "a-running-unit-keeps-its-files",
+                             "%s runs on %s, and its next start has%s files%s", u->name, m->name,
+                             folder ? " not all" : " no", folder ? " of its text" : "");
+}
+
+static void on_files(void *machine) {
+        for (unsigned i = 0; i < all.n; i++)
+                check_in_force(machine, &all.units[i]);
 }
 
 static bool may_have_files(const SimMachine *m, const ContentUnit *u) {
@@ -643,22 +688,25 @@ static bool may_have_files(const SimMachine *m, const ContentUnit *u) {
                cluster_assignment(registry_cluster(daemon_host(m->daemon)->registry), m->machine_id, u->name);
 }
 
-static void check_folder(SimMachine *m, const ContentUnit *u) {
-        const SimInputFolder *folder = folder_of(m, u);
+static void check_folders(SimMachine *m, const ContentUnit *u) {
         ContentInstance *i = instance_of(m, u);
         uint64_t now_ms = world_now_ms(m->cluster->world);
+        bool any = false;
 
-        if (!folder || may_have_files(m, u))
+        for (const Named *n = m->input_files.folders; n; n = n->hh.next)
+                if (starts_with(n->name, u->folder)) {
+                        any = true;
+                        check_credentials(m, u, (const SimInputFolder *) n);
+                }
+        if (!any || may_have_files(m, u))
                 i->assigned_ms = now_ms;
-        if (!folder)
-                return;
-        if (i->index == 0)
+        if (any && i->index == 0)
                 world_failed(m->cluster->world, "no-other-secret-on-a-host",
                              "%s has files of %s, which it was never assigned", m->name, u->name);
-        check_credentials(m, u, folder);
         if (now_ms - i->assigned_ms > APART_MS)
                 world_failed(m->cluster->world, "no-other-secret-on-a-host", "%s has files of %s, which left",
                              m->name, u->name);
+        check_in_force(m, u);
 }
 
 static bool has_cluster_key(const SimMachine *m) {
@@ -698,7 +746,7 @@ void contents_watch(SimCluster *c) {
                 else
                         all.was_replica[i] |= machine_serves(m);
                 for (unsigned k = 0; k < all.n; k++)
-                        check_folder(m, &all.units[k]);
+                        check_folders(m, &all.units[k]);
         }
 }
 

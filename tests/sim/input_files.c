@@ -55,8 +55,12 @@ static size_t folder_find(const SimInputFolder *folder, const char *name) {
         return i;
 }
 
-/* Rename one file after the other: the credentials, the copy, what is in memory; then remove other
- * credentials. */
+static void files_changed(const SimInputFiles *f) {
+        if (f->on_change)
+                f->on_change(f->machine);
+}
+
+/* Rename one file after the other: the credentials, the copy, what is in memory. */
 static void put_execute(SimInputFiles *f, size_t steps) {
         SimInputFolder *folder = f->folder;
         const SimContent *next = f->next;
@@ -67,25 +71,23 @@ static void put_execute(SimInputFiles *f, size_t steps) {
         folder->copy = steps > n ? next : folder->copy;
         folder->environment = steps > n + 1 ? next : folder->environment;
         folder->current = steps > n + 2 ? next : folder->current;
-        if (steps <= n + 3)
-                return;
-        memset(folder->credentials, 0, sizeof(folder->credentials));
-        for (size_t i = 0; i < n; i++)
-                folder->credentials[i] = &next->credentials[i];
+        files_changed(f);
 }
 
 static size_t put_steps(const SimInputFiles *f) {
-        return f->next->n_credentials + 4;
+        return f->next->n_credentials + 3;
 }
 
 static void put_on_timer(void *userdata) {
         SimInputFiles *f = userdata;
         bool fails = world_chance(f->world, f->fail_percent);
+        InputFilesDone *done = f->done;
 
         if (!fails)
                 put_execute(f, put_steps(f));
         f->folder = NULL;
-        f->done(f->userdata, fails ? -ENOSPC : 0, fails ? "no space is left" : "");
+        f->done = NULL;
+        done(f->userdata, fails ? -ENOSPC : 0, fails ? "no space is left" : "");
 }
 
 static int files_put(InputFiles *base, const InputFileSet *set, InputFilesDone *done, void *userdata) {
@@ -106,17 +108,6 @@ static int files_put(InputFiles *base, const InputFileSet *set, InputFilesDone *
         return timer_start(&f->timer, f->loop, takes_ms);
 }
 
-/* Its renames have begun, and end, or do not begin. */
-static void files_cancel(InputFiles *base) {
-        SimInputFiles *f = files_of(base);
-
-        if (!f->folder)
-                return;
-        timer_stop(&f->timer);
-        put_execute(f, world_chance(f->world, 50) ? put_steps(f) : 0);
-        f->folder = NULL;
-}
-
 void sim_input_files_crash(SimInputFiles *f) {
         if (!f->folder)
                 return;
@@ -124,6 +115,19 @@ void sim_input_files_crash(SimInputFiles *f) {
         put_execute(f, (size_t) world_draw(f->world, put_steps(f) + 1));
         f->folder = NULL;
         f->n_interrupted++;
+}
+
+void sim_input_files_end(SimInputFiles *f) {
+        InputFilesDone *done = f->done;
+
+        if (f->folder) {
+                timer_stop(&f->timer);
+                put_execute(f, put_steps(f));
+        }
+        f->folder = NULL;
+        f->done = NULL;
+        if (done)
+                done(f->userdata, 0, "");
 }
 
 /* -- What was left -- */
@@ -137,6 +141,15 @@ static bool folder_has_credentials(const SimInputFolder *folder, const SimConten
 
 bool sim_input_folder_is_complete(const SimInputFolder *folder) {
         return folder->environment && folder->current && folder_has_credentials(folder, folder->current);
+}
+
+static bool files_check(InputFiles *base, const char *name, const Names *credentials) {
+        const SimInputFolder *folder = named_find(files_of(base)->folders, name);
+
+        for (size_t i = 0; folder && i < credentials->n; i++)
+                if (!folder->credentials[folder_find(folder, credentials->items[i])])
+                        return false;
+        return folder && folder->environment && folder->current;
 }
 
 static int files_restore(InputFiles *base, const char *name, InputFileState *ret) {
@@ -166,6 +179,7 @@ static int files_remove(InputFiles *base, const char *name) {
 
         if (named_find(f->folders, name))
                 named_remove(&f->folders, name);
+        files_changed(f);
         return 0;
 }
 
@@ -175,7 +189,7 @@ void sim_input_files_boot(SimInputFiles *f) {
 }
 
 void sim_input_files_init(SimInputFiles *f, World *w) {
-        static const InputFilesOps ops = { files_put, files_cancel, files_restore, files_list, files_remove };
+        static const InputFilesOps ops = { files_put, files_check, files_restore, files_list, files_remove };
 
         *f = (SimInputFiles) { .base.ops = &ops, .world = w };
 }

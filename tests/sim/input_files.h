@@ -31,6 +31,7 @@ typedef struct SimInputFiles {
         LIST_HEAD(, SimContent) contents;                 /* all so far */
         unsigned fail_percent;                            /* of the puts */
         void (*on_put)(void *machine, uint64_t takes_ms); /* one begins; NULL: no one asks */
+        void (*on_change)(void *machine);                 /* there are others now; NULL */
         void *machine;
         uint64_t n_puts, n_interrupted, n_restored;
 
@@ -44,6 +45,7 @@ typedef struct SimInputFiles {
 void sim_input_files_init(SimInputFiles *f, World *w);
 void sim_input_files_clear(SimInputFiles *f); /* remove all */
 void sim_input_files_crash(SimInputFiles *f); /* the daemon ends at once */
+void sim_input_files_end(SimInputFiles *f);   /* its loop ends, and waits for a put */
 void sim_input_files_boot(SimInputFiles *f);  /* what is in memory is gone */
 /* Return whether all files of the content are there. */
 bool sim_input_folder_is_complete(const SimInputFolder *folder);

@@ -769,6 +769,12 @@ const char *sim_systemd_ports(const SimSystemd *s, const char *unit) {
         return u && u->running[0] ? u->drop_ins[DROP_IN_PORTS] : NULL;
 }
 
+const char *sim_systemd_inputs(const SimSystemd *s, const char *unit) {
+        const SimUnit *u = sim_unit_find(s, unit);
+
+        return u && u->loaded[0] ? u->loaded_drop_ins[DROP_IN_INPUTS] : NULL;
+}
+
 const char *sim_systemd_port_owner(const SimSystemd *s, uint16_t number, const char *except) {
         char word[16];
         const SimUnit *u;

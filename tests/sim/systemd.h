@@ -43,6 +43,8 @@ bool sim_systemd_runs(const SimSystemd *s, const char *unit);
 bool sim_systemd_has(const SimSystemd *s, const char *unit);          /* its file is in force */
 const char *sim_systemd_hash(const SimSystemd *s, const char *unit);  /* of the running unit; NULL */
 const char *sim_systemd_ports(const SimSystemd *s, const char *unit); /* of the running unit; NULL */
+/* Return the drop-in of inputs that the next start of a loaded unit uses, or NULL. */
+const char *sim_systemd_inputs(const SimSystemd *s, const char *unit);
 /* Return the running unit that has this number by its drop-in, other than 'except' (may be NULL), or NULL. */
 const char *sim_systemd_port_owner(const SimSystemd *s, uint16_t number, const char *except);
 uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit); /* the current or the last one; 0 */

@@ -254,7 +254,7 @@ static void a_content_without_a_file_of_the_former_one_has_none(void **state) {
         assert_string_equal(version(f), "v2");
 }
 
-static void only_credentials_of_the_content_stay(void **state) {
+static void files_have_the_bytes_of_the_content(void **state) {
         Fixture *f = *state;
         InputFileSet set = SET(1, "x", .n_credentials = 2,
                                .credentials = FILES(FILE_OF("db", "sealed\0one"), FILE_OF("tls.key", "")));
@@ -264,12 +264,33 @@ static void only_credentials_of_the_content_stay(void **state) {
         assert_string_equal(names_of(f->credentials, "."), "db tls.key ");
         assert_true(file_holds_at(AT_FDCWD, db, "sealed\0one", 10));
         assert_string_equal(names_of(f->config, "current"), "");
-        set.n_credentials = 1;
+}
+
+static void a_missing_file_is_found_and_made_from_the_copy(void **state) {
+        const Names credentials = { .items = (char *[]) { (char *) "db" }, .n = 1 };
+        Fixture *f = *state;
+        _cleanup_free_ char *db = below(f->credentials, "db"), *environment = below(f->config, "environment"),
+                            *current = below(f->config, "current"), *version = below(f->config, "v1");
+        InputFileSet set = content(1, "one");
+        InputFileState s;
+
+        assert_false(f->files->ops->check(f->files, UNIT, &credentials));
         assert_int_equal(put(f, &set), 0);
-        assert_string_equal(names_of(f->credentials, "."), "db ");
-        set.n_credentials = 0;
-        assert_int_equal(put(f, &set), 0);
-        assert_string_equal(names_of(f->credentials, "."), "");
+        assert_true(f->files->ops->check(f->files, UNIT, &credentials));
+        for (unsigned i = 0; i < 4; i++) {
+                if (i == 0)
+                        assert_int_equal(unlink(environment), 0);
+                else if (i == 1)
+                        assert_int_equal(unlink(current), 0);
+                else
+                        assert_int_equal(remove_tree_at(AT_FDCWD, i == 2 ? version : f->config), 0);
+                assert_false(f->files->ops->check(f->files, UNIT, &credentials));
+                assert_int_equal(restore(f, &s), 0);
+                assert_true(f->files->ops->check(f->files, UNIT, &credentials));
+                assert_content(f, "one");
+        }
+        assert_int_equal(unlink(db), 0);
+        assert_false(f->files->ops->check(f->files, UNIT, &credentials));
 }
 
 /* -- Readers -- */
@@ -622,37 +643,26 @@ static void a_limit_of_the_size_of_files_is_an_error(void **state) {
 
 /* -- Calls -- */
 
-static void a_cancelled_put_has_no_answer_and_leaves_one_whole_content(void **state) {
+/* The loop waits for it. */
+static void a_put_ends_after_its_owner(void **state) {
         Fixture *f = *state;
-        InputFileSet set = content(1, "one");
+        InputFileSet set;
         InputFileState s;
 
-        assert_int_equal(put(f, &set), 0);
-        f->files->ops->cancel(f->files);
-        for (unsigned i = 0; i < 20; i++) {
-                bool written;
-
-                set = content(2 + i, i % 2 ? "odd" : "even");
+        for (unsigned i = 0; i < 10; i++) {
+                set = content(1 + i, i % 2 ? "odd" : "even");
                 assert_int_equal(f->files->ops->put(f->files, &set, on_done, f), 0);
                 for (unsigned k = 0; k < i; k++)
                         (void) sched_yield(); /* the work may have begun or ended */
-                f->files->ops->cancel(f->files);
-                f->files->ops->cancel(f->files);
+                fixture_close(f);
+                assert_int_equal(f->answers, 1 + i);
+                assert_int_equal(f->error, 0);
+                fixture_open(f);
                 assert_int_equal(restore(f, &s), 0);
-                written = s.number == 2 + i;
-                if (written)
-                        assert_content(f, i % 2 ? "odd" : "even");
-                assert_true(written || s.number < 2 + i);
+                assert_int_equal(s.number, 1 + i);
+                assert_content(f, i % 2 ? "odd" : "even");
                 assert_string_equal(names_of(f->credentials, "."), "db ");
         }
-        assert_int_equal(f->answers, 1);
-        set = content(99, "last");
-        assert_int_equal(put(f, &set), 0);
-        assert_content(f, "last");
-        set = content(100, "late"); /* the end of the daemon */
-        assert_int_equal(f->files->ops->put(f->files, &set, on_done, f), 0);
-        fixture_close(f);
-        assert_int_equal(f->answers, 2);
 }
 
 static void folders_are_listed_until_they_are_removed(void **state) {
@@ -688,7 +698,8 @@ int main(void) {
                 in_a_folder(another_user_reads_files_but_neither_environment_nor_credentials),
                 in_a_folder(a_version_stays_until_there_are_two_later_ones),
                 in_a_folder(a_content_without_a_file_of_the_former_one_has_none),
-                in_a_folder(only_credentials_of_the_content_stay),
+                in_a_folder(files_have_the_bytes_of_the_content),
+                in_a_folder(a_missing_file_is_found_and_made_from_the_copy),
                 in_a_folder(a_reader_has_one_whole_content_at_each_time),
                 in_a_folder(after_a_boot_the_files_in_memory_are_made_from_the_copy),
                 in_a_folder(without_one_of_its_credentials_a_copy_is_of_no_use),
@@ -700,7 +711,7 @@ int main(void) {
                 in_a_folder(after_a_failure_the_former_content_is_in_force),
                 cmocka_unit_test(on_a_full_disk_the_former_content_is_in_force),
                 in_a_folder(a_limit_of_the_size_of_files_is_an_error),
-                in_a_folder(a_cancelled_put_has_no_answer_and_leaves_one_whole_content),
+                in_a_folder(a_put_ends_after_its_owner),
                 in_a_folder(folders_are_listed_until_they_are_removed),
         };
 

@@ -1,6 +1,6 @@
 /* The files by which systemd and podman give a unit its content: credential files sealed to this host, an
  * environment file, and a folder of files with a link "current". An I/O interface: the disk
- * (input_folder.c), or simulated.
+ * (input_folder.c), or simulated. All contents of one folder have the same credentials (inputs_folder()).
  *
  *   INPUTS_CREDENTIALS/FOLDER/NAME           0600, sealed by systemd-creds
  *   INPUTS_CONFIG/FOLDER/environment         0600
@@ -25,7 +25,7 @@ typedef ContentItem InputFile; /* borrowed, as its name */
 typedef struct InputFileSet {
         const char *folder, *digest;
         uint64_t number;              /* of the content */
-        const InputFile *credentials; /* sealed; those that are not named are removed */
+        const InputFile *credentials; /* sealed */
         const InputFile *files;
         size_t n_credentials, n_files;
         const char *environment; /* text of the file; "": without variables */
@@ -45,13 +45,14 @@ typedef void InputFilesDone(void *userdata, int error, const char *message);
 typedef struct InputFilesOps {
         /* Write all files of a content, each with a temporary name and a rename; the credentials first, then
          * the copy, durably, then "environment" and "current". Off the loop: what the set names is borrowed
-         * until 'done', which is called once, from the loop, or cancel(). One call at a time. After an error
-         * of 'done', the former content is in force. */
+         * until 'done', which is called once, from the loop, also after the end of the daemon. One call at a
+         * time. After an error of 'done', the former content is in force. */
         int (*put)(InputFiles *f, const InputFileSet *set, InputFilesDone *done, void *userdata);
-        void (*cancel)(InputFiles *f); /* nothing is written afterwards; no effect without a call */
-        /* For what a former daemon, or boot, has left: make INPUTS_CONFIG/FOLDER from the copy unless it is
-         * complete. -ENOENT: there is no copy, or not each of its credentials; -EBADMSG: the copy is damaged.
-         * No put of this folder is in flight, nor in remove(). */
+        /* Return whether a folder has these credentials, "environment" and "current"; without reading them. */
+        bool (*check)(InputFiles *f, const char *folder, const Names *credentials);
+        /* Make INPUTS_CONFIG/FOLDER from the copy unless it is complete. -ENOENT: there is no copy, or not
+         * each of its credentials; -EBADMSG: the copy is damaged. No put of this folder is in flight, nor in
+         * remove(). */
         int (*restore)(InputFiles *f, const char *folder, InputFileState *ret);
         /* List the folders, for strings_free(). -ENOENT: there are none. */
         int (*list)(InputFiles *f, char ***ret, size_t *ret_n);
@@ -65,4 +66,5 @@ struct InputFiles {
 /* Files on the disk, in folders that are made with the first one. 'loop' is borrowed. 0 or -ENOMEM. */
 int input_folder_new(InputFiles **ret, Loop *loop, const char *credentials, const char *config,
                      const char *copies);
-InputFiles *input_folder_free(InputFiles *f); /* cancels; NULL allowed; returns NULL */
+/* A put that is under way ends with the loop. NULL allowed; returns NULL. */
+InputFiles *input_folder_free(InputFiles *f);

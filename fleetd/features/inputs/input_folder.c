@@ -5,7 +5,6 @@
  * follow. A crash between them leaves credentials of the new content, or these and its copy, which the next
  * daemon restores: the copy has the N to which the link leads when all is in force. */
 #include <fcntl.h>
-#include <pthread.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -28,18 +27,17 @@ typedef struct InputFolder {
         InputFiles base;
         Loop *loop;                          /* borrowed */
         char *credentials, *config, *copies; /* owned: paths */
-        struct InputPut *put;                /* in flight; NULL: none */
+        bool putting;                        /* a put is in flight */
+        bool ended;                          /* freed when that has ended */
 } InputFolder;
 
-/* Only 'done' and 'userdata' belong to the loop while the work runs. */
 typedef struct InputPut {
-        InputFolder *owner; /* NULL: cancelled; changed under the lock */
+        InputFolder *owner;
         char *folder;       /* owned */
         InputCopy copy;     /* its lists and 'environment' are borrowed */
         Writer bytes;       /* of the copy */
         ContentItem environment;
         Work work;
-        pthread_mutex_t lock; /* held by the work */
         int error;
         Error err;
         InputFilesDone *done;
@@ -176,22 +174,6 @@ static int put_all(const InputPut *put, PutStep step, const InputPlaces *p, cons
         return put_config(step, p->config, put->copy.version, c);
 }
 
-/* Remove credentials that the content does not have. Ignore errors: they only use space. */
-static void put_clean(const Content *c, int credentials_fd) {
-        char **names;
-        size_t n, k;
-
-        if (list_folder_at(credentials_fd, ".", NULL, INPUT_FOLDERS_MAX, &names, &n) < 0)
-                return;
-        for (size_t i = 0; i < n; i++) {
-                for (k = 0; k < c->n_credentials && !streq(c->credentials[k].name, names[i]); k++)
-                        ;
-                if (k == c->n_credentials)
-                        (void) unlinkat(credentials_fd, names[i], 0);
-        }
-        strings_free(names, n);
-}
-
 static int put_write(InputPut *put, const char **ret_root) {
         _cleanup_places_ InputPlaces p = PLACES_NONE;
         const char *unused;
@@ -206,27 +188,21 @@ static int put_write(InputPut *put, const char **ret_root) {
                 (void) put_all(put, PUT_ABANDON, &p, &unused);
                 return r;
         }
-        TRY(put_all(put, PUT_COMMIT, &p, ret_root));
-        put_clean(&put->copy.content, p.credentials);
-        return 0;
+        return put_all(put, PUT_COMMIT, &p, ret_root);
 }
 
 static void put_run(void *userdata) {
         InputPut *put = userdata;
         const char *root = "";
 
-        (void) pthread_mutex_lock(&put->lock);
-        if (put->owner)
-                put->error = put_write(put, &root);
+        put->error = put_write(put, &root);
         if (put->error < 0)
                 (void) error_set(&put->err, put->error, "Failed to write %s/%s: %s", root, put->folder,
                                  strerror(-put->error));
-        (void) pthread_mutex_unlock(&put->lock);
 }
 
 static InputPut *put_free(InputPut *put) {
         text_done(&put->bytes);
-        (void) pthread_mutex_destroy(&put->lock);
         free(put->folder);
         free(put);
         return NULL;
@@ -234,12 +210,13 @@ static InputPut *put_free(InputPut *put) {
 
 static void put_on_done(void *userdata) {
         InputPut *put = userdata;
+        InputFolder *f = put->owner;
 
-        if (put->owner) {
-                put->owner->put = NULL;
-                put->done(put->userdata, put->error, put->error < 0 ? error_text(&put->err, put->error) : "");
-        }
+        f->putting = false;
+        put->done(put->userdata, put->error, put->error < 0 ? error_text(&put->err, put->error) : "");
         put_free(put);
+        if (f->ended)
+                input_folder_free(&f->base);
 }
 
 static int folder_put(InputFiles *files, const InputFileSet *set, InputFilesDone *done, void *userdata) {
@@ -248,7 +225,7 @@ static int folder_put(InputFiles *files, const InputFileSet *set, InputFilesDone
         Content *c;
         int r;
 
-        assert(!f->put);
+        assert(!f->putting);
         if (!put)
                 return -ENOMEM;
         put->owner = f;
@@ -265,25 +242,35 @@ static int folder_put(InputFiles *files, const InputFileSet *set, InputFilesDone
                          .n_variables = 1,
                          .n_files = set->n_files };
         snprintf(c->digest, sizeof(c->digest), "%s", set->digest);
-        (void) pthread_mutex_init(&put->lock, NULL); /* cannot fail without attributes */
         put->work = WORK(put_run, put_on_done, put);
         r = put->folder ? loop_work(f->loop, &put->work) : -ENOMEM;
-        f->put = r < 0 ? put_free(put) : put;
+        f->putting = r >= 0;
+        if (r < 0)
+                put_free(put);
         return r;
 }
 
-/* Wait for the work: nothing is written afterwards. */
-static void folder_cancel(InputFiles *files) {
-        InputPut *put = TAKE_PTR(container_of(files, InputFolder, base)->put);
+/* -- Restore, list, remove -- */
 
-        if (!put)
-                return;
-        (void) pthread_mutex_lock(&put->lock);
-        put->owner = NULL;
-        (void) pthread_mutex_unlock(&put->lock);
+static bool config_has(int config_fd, const char *name) {
+        return faccessat(config_fd, name, F_OK, 0) == 0;
 }
 
-/* -- Restore, list, remove -- */
+static bool folder_check(InputFiles *files, const char *folder, const Names *credentials) {
+        const InputFolder *f = container_of(files, InputFolder, base);
+        _cleanup_free_ char *config = input_join(f->config, folder);
+        _cleanup_close_ int config_fd = config ? open(config, O_PATH | O_DIRECTORY | O_CLOEXEC) : -ENOMEM;
+        bool complete = config_fd >= 0 && config_has(config_fd, CURRENT "/.") &&
+                        config_has(config_fd, ENVIRONMENT);
+
+        for (size_t i = 0; i < credentials->n && complete; i++) {
+                _cleanup_free_ char *path = NULL;
+
+                complete = asprintf(&path, "%s/%s/%s", f->credentials, folder, credentials->items[i]) >= 0 &&
+                           access(path, F_OK) == 0;
+        }
+        return complete;
+}
 
 static int restore_config(const InputPut *put, const InputPlaces *p) {
         const Content *c = &put->copy.content;
@@ -295,22 +282,26 @@ static int restore_config(const InputPut *put, const InputPlaces *p) {
                         return -errno;
         next.copy.version++;
         (void) put_all(&next, PUT_ABANDON, p, &unused); /* an interrupted put */
-        if (config_number(p->config) == put->copy.version)
-                return 0;
-        TRY(put_config(PUT_STAGE, p->config, put->copy.version, c));
-        return put_config(PUT_COMMIT, p->config, put->copy.version, c);
+        if (config_number(p->config) != put->copy.version || !config_has(p->config, CURRENT "/.")) {
+                TRY(put_config(PUT_STAGE, p->config, put->copy.version, c));
+                return put_config(PUT_COMMIT, p->config, put->copy.version, c);
+        }
+        /* A unit that runs may be reading the other files. */
+        for (PutStep step = PUT_STAGE; step <= PUT_COMMIT && !config_has(p->config, ENVIRONMENT); step++)
+                TRY(put_file(step, p->config, ENVIRONMENT, c->variables[0].value, c->variables[0].size));
+        return 0;
 }
 
 static int folder_restore(InputFiles *files, const char *folder, InputFileState *ret) {
         InputPut put = { .owner = container_of(files, InputFolder, base), .folder = (char *) folder };
         _cleanup_places_ InputPlaces p = PLACES_NONE;
-        _cleanup_free_ char *bytes = NULL;
+        _cleanup_free_ char *path = input_join(put.owner->copies, folder), *bytes = NULL;
         const char *unused;
         size_t size;
         int r;
 
+        TRY(path ? read_file_at(AT_FDCWD, path, CONTENT_BYTES_MAX, &bytes, &size) : -ENOMEM);
         TRY(places_open(put.owner, folder, &p, &unused));
-        TRY(read_file_at(p.copies, folder, CONTENT_BYTES_MAX, &bytes, &size));
         TRY(input_copy_read(bytes, size, &put.copy));
         r = restore_config(&put, &p);
         if (r == 0) {
@@ -345,7 +336,9 @@ InputFiles *input_folder_free(InputFiles *files) {
 
         if (!f)
                 return NULL;
-        folder_cancel(files);
+        f->ended = true;
+        if (f->putting)
+                return NULL;
         free(f->credentials);
         free(f->config);
         free(f->copies);
@@ -355,7 +348,7 @@ InputFiles *input_folder_free(InputFiles *files) {
 
 int input_folder_new(InputFiles **ret, Loop *loop, const char *credentials, const char *config,
                      const char *copies) {
-        static const InputFilesOps ops = { folder_put, folder_cancel, folder_restore, folder_list,
+        static const InputFilesOps ops = { folder_put, folder_check, folder_restore, folder_list,
                                            folder_remove };
         InputFolder *f = NEW0(InputFolder, 1);
 

@@ -87,7 +87,7 @@ int provider_new(Provider **ret, ComponentHost *host, Resolver *resolver); /* 0 
 Provider *provider_free(Provider *p);                                      /* NULL allowed; returns NULL */
 /* Duty.provide, Duty.provided, Duty.stage, Duty.publish, Duty.gone */
 int provider_provide(Provider *p, const Unit *text, uint64_t number, Verdict *why);
-uint64_t provider_provided(const Provider *p, const char *unit);
+uint64_t provider_provided(const Provider *p, const Unit *text);
 int provider_stage(Provider *p, const Unit *text, Error *err);
 void provider_publish(Provider *p, const DutyUnit *unit);
 void provider_gone(Provider *p, const char *unit);
@@ -96,7 +96,10 @@ void provider_gone(Provider *p, const char *unit);
 
 /* Append the sections of fleet-inputs.conf: a function of the text alone. Pure. */
 void inputs_append_drop_in(Text *t, const Unit *text);
-/* Write the folder of the files of a unit: its name, with other bytes than letters, digits, '.', '_', '-',
- * '@' as "+XX". Pure. */
-enum { INPUTS_FOLDER_SIZE = 3 * UNIT_NAME_MAX + 1 };
-void inputs_folder(const char *unit, char ret[static INPUTS_FOLDER_SIZE]);
+/* Write the name of a unit for paths: other bytes than letters, digits, '.', '_', '-', '@' as "+XX". Pure. */
+enum { INPUTS_NAME_SIZE = 3 * UNIT_NAME_MAX + 1, INPUTS_LISTS_SIZE = 9 /* '~', digits */ };
+void inputs_name(const char *unit, char ret[static INPUTS_NAME_SIZE]);
+/* Write the folder of the files of a text: that name, '~', and 8 hex digits of a CRC-32C of the lists of the
+ * text. So texts with other lists have other files, and neither touches those of the other. Pure. */
+enum { INPUTS_FOLDER_SIZE = INPUTS_NAME_SIZE + INPUTS_LISTS_SIZE };
+void inputs_folder(const Unit *text, char ret[static INPUTS_FOLDER_SIZE]);
