@@ -61,7 +61,7 @@ static int toy_stage(void *self, const Unit *text, RecordPorts *ports, bool runs
                        0;
 }
 
-static uint64_t toy_provided(void *self, const char *unit) {
+static uint64_t toy_provided(void *self, const Unit *text) {
         return 7;
 }
 
