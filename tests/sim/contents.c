@@ -43,7 +43,7 @@ static const ContentSet sets[] = {
 typedef struct ContentUnit {
         char name[64];
         const ContentSet *set;
-        char folder[INPUTS_NAME_SIZE + 1]; /* before the digits of the lists */
+        char folder[INPUTS_NAME_SIZE + 1];    /* before the digits of the lists */
         InputFileState contents[HISTORY_MAX]; /* as the leader has numbered them */
         size_t n;
 } ContentUnit;
@@ -670,8 +670,8 @@ static void check_in_force(const SimMachine *m, const ContentUnit *u) {
         const char *drop_in = runs ? sim_systemd_inputs(m->systemd, u->name) : NULL;
         const SimInputFolder *folder = drop_in ? folder_of(m, u) : NULL;
 
-        if (drop_in && (!folder || !sim_input_folder_is_complete(folder) || !is_for(folder->current, drop_in) ||
-                        !is_for(folder->environment, drop_in)))
+        if (drop_in && (!folder || !sim_input_folder_is_complete(folder) ||
+                        !is_for(folder->current, drop_in) || !is_for(folder->environment, drop_in)))
                 world_failed(m->cluster->world, "a-running-unit-keeps-its-files",
                              "%s runs on %s, and its next start has%s files%s", u->name, m->name,
                              folder ? " not all" : " no", folder ? " of its text" : "");

@@ -116,9 +116,7 @@ void __wrap_resolver_cancel(Resolver *r, const char *unit) {
 
 /* -- The files of the host -- */
 
-static struct {
-        char unit[64], text[128];
-} drop_ins[FOLDERS_MAX];
+static struct { char unit[64], text[128]; } drop_ins[FOLDERS_MAX];
 
 static char *drop_in_of(const char *unit) {
         size_t i = 0;
@@ -919,7 +917,7 @@ static void lost_files_are_made_again_before_a_start(void **state) {
 }
 
 /* The key of the restored cluster is that of a number below, and its content cannot be brought. */
-static void files_are_not_forgotten_when_numbers_begin_anew(void **state) {
+static void files_are_not_forgotten_when_numbers_begin_again(void **state) {
         host_inputs(running->host, WEB, 5, VERDICT_NONE);
         submit(WEB, TEXT("web", INPUTS("restart")), 5);
         AWAIT(is_published(running, WEB, "active"));
@@ -1023,7 +1021,7 @@ int main(int argc, char *argv[]) {
                 TEST(a_content_of_a_restored_cluster_is_read_again_and_later_ones_restart),
                 TEST(what_a_running_unit_has_lost_is_made_again),
                 TEST(lost_files_are_made_again_before_a_start),
-                TEST(files_are_not_forgotten_when_numbers_begin_anew),
+                TEST(files_are_not_forgotten_when_numbers_begin_again),
                 TEST(a_number_above_the_key_is_that_of_the_key),
                 TEST(a_content_that_cannot_be_read_for_a_moment_is_awaited),
                 TEST(what_a_replica_may_have_soon_is_asked_for_each_five_seconds),

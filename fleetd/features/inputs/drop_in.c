@@ -2,7 +2,6 @@
  *
  * Source: systemd.exec(5), podman-systemd.unit(5). No word needs quotes: names of folders and credentials
  * have plain characters only, and "~" within a name has no meaning. */
-#include "base/bytes.h"
 #include "fleetd/features/inputs/inputs_internal.h"
 
 /* Where images look for secrets. */
@@ -33,6 +32,25 @@ void inputs_folder(const Unit *text, char ret[static INPUTS_FOLDER_SIZE]) {
         }
         inputs_name(text->name, name);
         snprintf(ret, INPUTS_FOLDER_SIZE, "%s~%08" PRIx32, name, crc);
+}
+
+bool inputs_unit_of(const char *folder, char ret[static UNIT_NAME_MAX + 1]) {
+        const char *end = strrchr(folder, '~');
+        char again[INPUTS_NAME_SIZE];
+        size_t n = 0;
+
+        for (const char *c = folder; end && c < end; c++, n++) {
+                unsigned byte = (unsigned char) *c;
+
+                if (n == UNIT_NAME_MAX || (*c == '+' && sscanf(c + 1, "%2X", &byte) != 1))
+                        return false;
+                c += *c == '+' ? 2 : 0;
+                ret[n] = (char) byte;
+        }
+        ret[n] = 0;
+        inputs_name(ret, again);
+        return n > 0 && strlen(end) == INPUTS_LISTS_SIZE && strlen(again) == (size_t) (end - folder) &&
+               starts_with(folder, again);
 }
 
 /* The environment of systemd, or of podman, and where the files are. */

@@ -48,7 +48,8 @@ typedef struct InputFilesOps {
          * until 'done', which is called once, from the loop, also after the end of the daemon. One call at a
          * time. After an error of 'done', the former content is in force. */
         int (*put)(InputFiles *f, const InputFileSet *set, InputFilesDone *done, void *userdata);
-        /* Return whether a folder has these credentials, "environment" and "current"; without reading them. */
+        /* Return whether a folder has these credentials, "environment" and "current"; without reading them.
+         */
         bool (*check)(InputFiles *f, const char *folder, const Names *credentials);
         /* Make INPUTS_CONFIG/FOLDER from the copy unless it is complete. -ENOENT: there is no copy, or not
          * each of its credentials; -EBADMSG: the copy is damaged. No put of this folder is in flight, nor in

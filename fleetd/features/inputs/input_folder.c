@@ -33,9 +33,9 @@ typedef struct InputFolder {
 
 typedef struct InputPut {
         InputFolder *owner;
-        char *folder;       /* owned */
-        InputCopy copy;     /* its lists and 'environment' are borrowed */
-        Writer bytes;       /* of the copy */
+        char *folder;   /* owned */
+        InputCopy copy; /* its lists and 'environment' are borrowed */
+        Writer bytes;   /* of the copy */
         ContentItem environment;
         Work work;
         int error;

@@ -103,3 +103,5 @@ void inputs_name(const char *unit, char ret[static INPUTS_NAME_SIZE]);
  * text. So texts with other lists have other files, and neither touches those of the other. Pure. */
 enum { INPUTS_FOLDER_SIZE = INPUTS_NAME_SIZE + INPUTS_LISTS_SIZE };
 void inputs_folder(const Unit *text, char ret[static INPUTS_FOLDER_SIZE]);
+/* Return whether this is the folder of a unit, whose name is in *ret. Pure. */
+bool inputs_unit_of(const char *folder, char ret[static UNIT_NAME_MAX + 1]);

@@ -41,10 +41,10 @@ typedef enum ProviderStage {
 /* The files for all texts of a unit with the same lists. */
 typedef struct ProvidedFolder {
         ProvidedUnit *of;
-        InputFileState has; /* number 0: not all files are there, or it is not known */
-        Unit *text;         /* owned; that is brought, or has failed; NULL: none */
-        ProviderStage due;  /* below PROVIDER_SEALS; in Provider.due unless it rests */
-        Verdict problem;    /* of the last attempt; or none */
+        InputFileState has;  /* number 0: not all files are there, or it is not known */
+        Unit *text;          /* owned; that is brought, or has failed; NULL: none */
+        ProviderStage due;   /* below PROVIDER_SEALS; in Provider.due unless it rests */
+        Verdict problem;     /* of the last attempt; or none */
         unsigned n_failures; /* in a row */
         uint64_t retry_ms;   /* no other attempt before; 0: at any time */
         LIST_ENTRY(ProvidedFolder) of_unit;
@@ -402,10 +402,9 @@ static int provider_resolve(Provider *p, ProvidedFolder *f) {
         p->task = NEW0(ProviderTask, 1);
         if (!p->task)
                 return -ENOMEM;
-        *p->task = (ProviderTask) { .provider = p,
-                                    .folder = f,
-                                    .stage = PROVIDER_RESOLVES,
-                                    .state.number = key ? key->number : 0 };
+        *p->task = (ProviderTask) {
+                .provider = p, .folder = f, .stage = PROVIDER_RESOLVES, .state.number = key ? key->number : 0
+        };
         if (p->task->state.number > 0)
                 r = resolver_begin(p->resolver, f->text,
                                    MAX(u->inputs_index, assignment ? assignment->index : 0),
@@ -534,8 +533,8 @@ int provider_stage(Provider *p, const Unit *text, Error *err) {
 }
 
 /* With OnChange=restart, an assignment decides when a unit has a new content, which its next start uses also
- * if the agent does not restart it. Otherwise, the key decides. A step to another text brings the content with
- * that. */
+ * if the agent does not restart it. Otherwise, the key decides. A step to another text brings the content
+ * with that. */
 static void provider_follow(Provider *p, ProvidedFolder *f, const Unit *text, bool assigned) {
         const ClusterAssignment *assignment = provider_assignment(p, text->name);
         const InputsRecord *key = provider_key(p, text->name);
@@ -641,26 +640,6 @@ static void provider_on_sweep(void *userdata) {
 
 /* -- Start and end -- */
 
-/* Return whether this is the folder of a unit, whose name is in *ret. */
-static bool provider_unit_of(const char *folder, char ret[static UNIT_NAME_MAX + 1]) {
-        const char *end = strrchr(folder, '~');
-        char again[INPUTS_NAME_SIZE];
-        size_t n = 0;
-
-        for (const char *c = folder; end && c < end; c++, n++) {
-                unsigned byte = (unsigned char) *c;
-
-                if (n == UNIT_NAME_MAX || (*c == '+' && sscanf(c + 1, "%2X", &byte) != 1))
-                        return false;
-                c += *c == '+' ? 2 : 0;
-                ret[n] = (char) byte;
-        }
-        ret[n] = 0;
-        inputs_name(ret, again);
-        return n > 0 && strlen(end) == INPUTS_LISTS_SIZE && strlen(again) == (size_t) (end - folder) &&
-               starts_with(folder, again);
-}
-
 /* Take over what a former daemon or boot has left. The agent looks at each of these units, so that what
  * nothing names is removed (provider_gone()). */
 static int provider_list(Provider *p) {
@@ -673,7 +652,7 @@ static int provider_list(Provider *p) {
                             "Failed to list the secrets and configuration of units: %s", strerror(-r));
         r = 0;
         for (size_t i = 0; i < n && r == 0; i++) {
-                if (!provider_unit_of(folders[i], unit))
+                if (!inputs_unit_of(folders[i], unit))
                         continue;
                 r = provider_add(p, unit, folders[i]) ? 0 : -ENOMEM;
                 agent_wake_unit(p->host->agent, unit);
