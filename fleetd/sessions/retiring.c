@@ -6,7 +6,7 @@
 enum { RETIRED_PROTOCOL = 1 };
 
 /* The cluster has replaced this host while it was silent: its Raft ID is in no configuration and in no key.
- */
+ * While it is attached, it may have a leader: that of the replica that it uses. */
 void retiring_on_frame(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                        size_t size) {
         Membership *m = userdata;
@@ -19,7 +19,8 @@ void retiring_on_frame(void *userdata, PeerSession *session, PeerFrame type, con
         kv_state(m->store, &state);
         if (reader_end(&r) < 0 || version != RETIRED_PROTOCOL || lineage != state.lineage ||
             peer->cluster_id != state.cluster_id || raft_id != state.raft_id || raft_id == 0 ||
-            state.role == KV_ROLE_LEADER || state.leader_id != 0 || state.lost || m->was_leaving)
+            state.role == KV_ROLE_LEADER || (state.leader_id != 0 && !state.attached) || state.lost ||
+            m->was_leaving)
                 return;
         if (kv_retire(m->store, "its replica was removed from the cluster") == 0)
                 log_notice(((LogFields) { .machine = peer->machine_id }),

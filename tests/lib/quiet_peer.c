@@ -468,7 +468,8 @@ bool quiet_peer_meet(QuietPeer *h) {
 
 bool quiet_peer_send(QuietPeer *h, PeerFrame type, const void *payload, size_t size) {
         bool answer = type == PEER_PROPOSED || type == PEER_TERM_CHECKED || type == PEER_SNAPSHOT_ACK ||
-                      type == PEER_JOINED || type == PEER_CALL_CHUNK || type == PEER_CALL_END;
+                      type == PEER_JOINED || type == PEER_CALL_CHUNK || type == PEER_CALL_END ||
+                      type == PEER_RETIRED;
 
         return quiet_peer_send_on(answer ? &h->asked : &h->asking, type, payload, size);
 }

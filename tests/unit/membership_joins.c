@@ -312,6 +312,36 @@ static void a_host_that_lost_its_replica_sends_a_request_at_once(void **state) {
         assert_int_equal(n_asked(), 1);
 }
 
+static void is_attached_member(KvState *state) {
+        follows(state);
+        state->role = KV_ROLE_NONE;
+        state->attached = true;
+}
+
+static void send_retired(void) {
+        _cleanup_writer_ Writer w = {};
+        KvState kv;
+
+        __real_kv_state(h->store, &kv);
+        write_u8(&w, 1);
+        write_u64(&w, kv.lineage);
+        write_u64(&w, kv.raft_id);
+        assert_true(quiet_peer_send(h, PEER_RETIRED, w.bytes, w.size));
+        quiet_peer_run(h);
+}
+
+/* It follows the leader of the replica that it uses, and its own replica never had one. */
+static void a_member_that_was_removed_before_it_was_added_joins_again(void **state) {
+        open_membership();
+        assert_true(quiet_peer_meet(h));
+        state_seen = follows;
+        send_retired();
+        assert_int_equal(said("was removed: this host joins again"), 0);
+        state_seen = is_attached_member;
+        send_retired();
+        assert_int_equal(said("was removed: this host joins again"), 1);
+}
+
 /* -- Addresses that are dialed -- */
 
 static bool knows_third;
@@ -759,6 +789,7 @@ int membership_joins_tests(void) {
                 waiting(an_invalid_answer_makes_no_member),
                 waiting(an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_that_dial_it),
                 leading(a_host_that_lost_its_replica_sends_a_request_at_once),
+                leading(a_member_that_was_removed_before_it_was_added_joins_again),
                 leading(a_member_dials_members_and_no_other_host_that_dials_it),
                 leading(the_addresses_of_the_other_hosts_are_stored_in_a_file),
                 leading(a_host_without_a_listener_stores_no_addresses),
