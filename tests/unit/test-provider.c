@@ -328,7 +328,7 @@ static int teardown(void **state) {
 }
 
 #define AWAIT(expression) UNTIL(running, expression)
-/* The same for what comes seconds later, with a retry or a slow disk: each turn takes a millisecond of real time. */
+/* The same for what comes seconds later, with a retry or a slow disk: a turn takes real time. */
 #define AWAIT_LATER(expression) UNTIL(running, (expression) || (run_ms(running, LATER_MS), false))
 
 static void rest(void) {
