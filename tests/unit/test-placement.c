@@ -347,7 +347,7 @@ static const struct {
         { MEMBER(service.withdraw_ms), "WithdrawSec=0", "WithdrawSec=1s" },
         { offsetof(Placement, inputs.secrets), 2 * sizeof(Names), "Secret=a", "Secret=a:b" },
         { MEMBER(inputs.environment), "EnvironmentKeys=/a", "EnvironmentKeys=-/a" },
-        { offsetof(Placement, inputs.files), 2 * sizeof(Names), "ConfigKeys=/a", "ConfigKeys=/a:b" },
+        { offsetof(Placement, inputs.files), 3 * sizeof(Names), "ConfigKeys=/a", "ConfigKeys=/a:b" },
         { MEMBER(inputs.on_change), "OnChange=restart", "OnChange=reload" },
         { MEMBER(sticky), "Sticky=yes", "Sticky=no" },
         { MEMBER(replicas), "Replicas=3", "Replicas=0" },
