@@ -87,7 +87,8 @@ enum {
 /* The 'job' of a start that systemd refused. */
 #define STATE_JOB_REFUSED "refused"
 
-/* Return whether a unit is not started because its host cannot write its secrets and configuration. */
+/* Return whether a unit is not started, or runs with its former content, because its host cannot write its
+ * secrets and configuration. */
 static inline bool state_code_is_of_inputs(VerdictCode code) {
         return code == VERDICT_SECRET_UNSEALED || code == VERDICT_INPUTS_UNWRITTEN;
 }
@@ -101,8 +102,8 @@ typedef struct UnitState {
         uint64_t since_ms; /* wall clock of the last change of load, active, sub or invocation */
         /* Why its last start failed before the unit began ("refused", "dependency", ...); "": it did not. */
         char job[UNIT_STATE_JOB_SIZE];
-        char *reason; /* owned; why the unit failed, was not started, or is not loaded: one line; NULL: none
-                       */
+        char *reason; /* owned; why the unit failed, was not started, is not loaded, or runs with its former
+                         content: one line; NULL: none */
         VerdictCode code; /* VERDICT_STOPPED_BY_HAND to VERDICT_ENDED_ITSELF, or state_code_is_of_inputs(), of
                              the reason; or none */
         bool done;        /* ended successfully: not to be run again, on any machine */

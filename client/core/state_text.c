@@ -97,7 +97,9 @@ static bool append_event(Text *t, const ApiState *s, const char *machine) {
                 text_printf(t, "%s %s on %s", name, failed ? "failed" : "ended successfully", machine);
                 return true;
         }
-        if (state_is_conflicting(s) || state_is_unprovided(s))
+        if (state_is_unprovided(s) && active_state_is_up(active))
+                text_printf(t, "%s runs with its former content on %s", name, machine);
+        else if (state_is_conflicting(s) || state_is_unprovided(s))
                 text_printf(t, "%s is not started on %s", name, machine);
         else if (state_cannot_load(s->load)) /* its start is also refused: that is the consequence */
                 text_printf(t, "systemd cannot load %s on %s (%s)", name, machine, s->load);
@@ -140,7 +142,7 @@ NextStep state_next_step(const ApiState *s) {
         if (state_is_unhealthy(s))
                 return NEXT_JOURNAL;
         if (kind != STATE_TROUBLE)
-                return NEXT_NONE;
+                return state_is_unprovided(s) ? NEXT_HOST : NEXT_NONE;
         if (state_is_conflicting(s))
                 return NEXT_STATUS;
         if (state_cannot_load(s->load))

@@ -51,7 +51,8 @@ typedef enum NextStep {
  * of that unit to 'ret' (may be NULL), if it is known. */
 bool state_is_stopped_for(const ApiState *s, Text *ret);
 
-/* Return whether the unit is not started because its host cannot write its secrets and configuration. */
+/* Return whether the unit is not started, or runs with its former content, because its host cannot write its
+ * secrets and configuration. */
 bool state_is_unprovided(const ApiState *s);
 
 NextStep state_next_step(const ApiState *s);

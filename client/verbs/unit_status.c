@@ -218,7 +218,7 @@ static void print_trouble(Client *c, const char *name, const ApiUnit *unit) {
 
                 if (state_kind(s) == STATE_INACTIVE && unit->reason && reason_is_of_wait(unit->reason_kind))
                         client_note("%s: %s; fleetctl why %s", name, unit->reason, name);
-                if (state_kind(s) != STATE_TROUBLE && !state_is_unhealthy(s))
+                if (state_kind(s) != STATE_TROUBLE && !state_is_unhealthy(s) && !state_is_unprovided(s))
                         continue;
                 client_load_machine(c, &machines, s->machine_id, true);
                 append_machine_name(&place, &machines, s->machine_id ?: "");

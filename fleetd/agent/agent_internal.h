@@ -159,8 +159,9 @@ struct Agent {
 
 /* -- duties.c -- */
 
-/* Return the number of the content that the files of the unit have; 0: none, or it needs none. */
-uint64_t agent_content(const Agent *a, const Unit *text);
+/* Return the number of the content that the files of the unit have; 0: none, or it needs none. As
+ * Duty.provided. */
+uint64_t agent_content(const Agent *a, const Unit *text, Verdict *problem);
 /* Bring the content that a text with inputs is to have: as Duty.provide. */
 int agent_provide(const Agent *a, const Unit *text, uint64_t number, Verdict *why);
 /* Write what goes with the file of the unit, which is to have this text: as Duty.stage. */

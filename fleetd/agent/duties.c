@@ -19,14 +19,14 @@ static const Duty *agent_duty(const Agent *a, size_t i) {
         return a->host->selves[i] ? a->host->components[i]->duty : NULL;
 }
 
-uint64_t agent_content(const Agent *a, const Unit *text) {
+uint64_t agent_content(const Agent *a, const Unit *text, Verdict *problem) {
         uint64_t content = 0;
 
         if (!input_policy_is_set(&text->placement.inputs))
                 return 0;
         for (size_t i = 0; a->host->components && a->host->components[i]; i++)
                 if (agent_duty(a, i) && agent_duty(a, i)->provided)
-                        content = agent_duty(a, i)->provided(a->host->selves[i], text);
+                        content = agent_duty(a, i)->provided(a->host->selves[i], text, problem);
         return content;
 }
 

@@ -344,7 +344,7 @@ static void agent_begin_call(AgentCall *call) {
         record = records_get(&a->records, u->name);
         if (call->step == AGENT_START) {
                 if (record && record->unit) /* its files may have a newer content than when it was saved */
-                        agent_record_provided(a, record, agent_content(a, record->unit));
+                        agent_record_provided(a, record, agent_content(a, record->unit, NULL));
                 u->job_ended = u->ended_first = false;
                 u->start_counts = true;
                 u->ends = 0;
@@ -358,7 +358,7 @@ static void agent_begin_call(AgentCall *call) {
         }
         if (call->step == AGENT_RELOAD) {
                 memcpy(call->hash, u->seen.hash, sizeof(call->hash));
-                call->content = record && record->unit ? agent_content(a, record->unit) : 0;
+                call->content = record && record->unit ? agent_content(a, record->unit, NULL) : 0;
                 u->reload = call;
         }
         r = agent_call_operation(call)(a->systemd, call->names.items[0], agent_call_done, call);

@@ -181,7 +181,7 @@ AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason)
                                     streq(u->outdated_invocation, u->seen.invocation_id),
                         .alone_ms = a->partition.ms,
                         .inherited = agent_inherits(c, assignment),
-                        .content = text ? agent_content(a, text) : 0,
+                        .content = text ? agent_content(a, text, NULL) : 0,
                 },
                 ret_reason);
 }

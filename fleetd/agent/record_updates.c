@@ -120,7 +120,7 @@ void agent_record_provided(Agent *a, AssignmentRecord *record, uint64_t content)
  * have an older content; a later one has a higher number than that. */
 void agent_record_content(Agent *a, AgentUnit *u) {
         AssignmentRecord *record = records_get(&a->records, u->name);
-        uint64_t content = record && record->unit && u->observed ? agent_content(a, record->unit) : 0;
+        uint64_t content = record && record->unit && u->observed ? agent_content(a, record->unit, NULL) : 0;
         const ClusterUnit *of = content > 0 && a->fresh ? agent_cluster_unit(a, u) : NULL;
 
         if (content == 0)
@@ -263,7 +263,7 @@ int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool 
         if (!record || !started)
                 return 0;
         if (record->unit && starting) /* one that runs already: agent_record_since() */
-                agent_record_provided(a, record, agent_content(a, record->unit));
+                agent_record_provided(a, record, agent_content(a, record->unit, NULL));
         agent_record_started(a, record);
         record->starting = starting;
         snprintf(record->before, sizeof(record->before), "%s", starting ? unit->seen.invocation_id : "");

@@ -30,8 +30,21 @@ static void agent_append_job_reason(Text *t, const AgentUnit *u, const char *job
                         text_append(t, rows[i].reason);
 }
 
-/* Append why 'u' has failed, was not started or is not loaded; nothing for a unit that runs, or has ended
- * successfully. */
+/* Append why this host cannot bring the content that a running unit is to have. */
+static void agent_append_content_problem(Text *t, const Agent *a, const AgentUnit *u, UnitState *state) {
+        const Unit *text = agent_unit_text(a, u);
+        Verdict why = {};
+
+        if (text)
+                (void) agent_content(a, text, &why);
+        if (!state_code_is_of_inputs(why.code))
+                return;
+        state->code = why.code;
+        verdict_append(t, &why);
+}
+
+/* Append why 'u' has failed, was not started, is not loaded, or runs with its former content; nothing for
+ * another unit that runs, or one that has ended successfully. */
 static void agent_append_reason(Text *t, const Agent *a, const AgentUnit *u, const AssignmentRecord *record,
                                 UnitState *state) {
         bool inactive = streq(u->seen.active, "inactive");
@@ -54,6 +67,8 @@ static void agent_append_reason(Text *t, const Agent *a, const AgentUnit *u, con
                 text_append(t, u->last_error);
                 state->code = u->unprovided;
         }
+        if (t->size == 0 && active_state_is_up(u->seen.active))
+                agent_append_content_problem(t, a, u, state);
         if (t->size > 0 || !inactive || !record || record->kind != ASSIGNMENT_RUN ||
             !streq(record->started_boot, a->boot_id))
                 return;

@@ -106,8 +106,9 @@ typedef struct Duty {
          * one. 0; with the reason, and agent_wake_unit() follows: -EAGAIN: not yet; -ENODATA: the last
          * attempts failed; or -ENOMEM. */
         int (*provide)(void *self, const Unit *text, uint64_t number, Verdict *why);
-        /* Return the number of the content that its files have; 0: none, or one of another lineage. */
-        uint64_t (*provided)(void *self, const Unit *text);
+        /* Return the number of the content that its files have; 0: none, or one of another lineage. *problem,
+         * unless NULL: why this host failed to bring the one that the text is to have, if it did. */
+        uint64_t (*provided)(void *self, const Unit *text, Verdict *problem);
         /* Before its file is put in force, and again when the assignment is recorded, so before each start by
          * the agent: write what goes with the file (systemd/drop_in.h). 'ports': the selected numbers of its
          * record, which is on disk before the start; change them. 'runs': the unit has not stopped. Return 0;

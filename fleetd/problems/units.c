@@ -129,13 +129,16 @@ static bool find_restarting(ProblemSearch *s, const ProblemRow *row) {
         return add_failure(s, row, ", and is restarted");
 }
 
-/* systemd did not execute the last start, or its host cannot prepare it. An unmet condition is no failure. */
+/* systemd did not execute the last start, or its host cannot prepare it or the next one. An unmet condition
+ * is no failure. */
 static bool find_start(ProblemSearch *s, const ProblemRow *row) {
         const UnitState *state = &s->on->state;
 
         if (state_code_is_of_inputs(state->code))
                 return unit_is_launched(s->unit) &&
-                       problems_add(s, row, "is not started on %s: %s", s->place, state->reason ?: "");
+                       problems_add(s, row, "%s on %s: %s",
+                                    state_is_up(s->on) ? "runs with its former content" : "is not started",
+                                    s->place, state->reason ?: "");
         return state->job[0] && !streq(state->job, "condition") && !state->done &&
                state_is(s->on, "inactive") && (!cluster_unit_exists(s->unit) || unit_is_launched(s->unit)) &&
                problems_add(s, row, "systemd %s it on %s: %s",

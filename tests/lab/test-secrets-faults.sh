@@ -23,7 +23,6 @@ writes_sums() { # NAME HOST
 sum() { printf %s "$1" | sha256sum | cut -c1-64; }
 starts() { cat "$LAB/$2/up/var/log/starts.$1" 2>/dev/null; } # NAME HOST
 last_start_is() { [ "$(starts "$1" "$2" | tail -n 1)" = "$(sum "$3")" ]; }
-said() { host_exec "$1" journalctl -q -u fleetd -o cat --no-pager | grep -q "$2"; }
 
 # The host of the faults: neither the first one nor the leader, and no attached one.
 victim() { cat "$LAB/victim"; }
@@ -175,12 +174,16 @@ keeps_the_former_one() { # WHAT MESSAGE
         h=$(victim)
         n=$(starts fault.service "$h" | wc -l)
         secret alpha fault "$1"
-        wait_for 40 said "$h" "Failed to provide the secrets and configuration of fault.service: $2" || fail "$1: $(host_exec "$h" journalctl -u fleetd -n 5 -o cat --no-pager)"
+        wait_for 40 says status "fault.service.*runs with its former content on $h: $2" || fail "$1: $(fleetctl alpha status 2>&1)"
+        wait_for 10 says "why fault.service" "runs with its former content on $h.*: $2" || fail "$1: $(fleetctl alpha why fault.service 2>&1)"
+        wait_for 10 says "rollout fault.service" "it runs with its former content: $2" || fail "$1: $(fleetctl alpha rollout fault.service 2>&1)"
         [ "$(starts fault.service "$h" | wc -l)" = "$n" ] || fail "$1: it was restarted"
         host_exec "$h" systemctl kill -s KILL fault.service
         wait_for 10 starts_are "$h" $((n + 1)) || fail "$1: it is not started again: $(host_exec "$h" systemctl status --no-pager fault.service)"
         [ "$(starts fault.service "$h" | tail -n 1)" = "$(cat "$LAB/former")" ] || fail "$1: it has another content"
 }
+# shellcheck disable=SC2086
+says() { fleetctl alpha $1 2>&1 | grep -q "$2"; }
 starts_are() { [ "$(starts fault.service "$1" | wc -l)" = "$2" ]; }
 then_has_the_new_one() {
         wait_for 60 last_start_is fault.service "$(victim)" "$1" || fail "after $1: $(fleetctl alpha why fault.service 2>&1)"

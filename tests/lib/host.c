@@ -232,6 +232,8 @@ void host_inputs(Host *h, const char *name, uint64_t number, VerdictCode problem
         InputsRecord record = { .number = number, .waits = problem != VERDICT_NONE };
         _cleanup_text_ Text value = {};
 
+        if (number > 0) /* of no content of a test */
+                snprintf(record.digest, sizeof(record.digest), "%040llu", (unsigned long long) number);
         verdict_set(&record.problem, problem, "%s", "pw");
         if (number > 0 || problem != VERDICT_NONE)
                 stored_inputs_write(&value, &record);

@@ -61,7 +61,7 @@ static int toy_stage(void *self, const Unit *text, RecordPorts *ports, bool runs
                        0;
 }
 
-static uint64_t toy_provided(void *self, const Unit *text) {
+static uint64_t toy_provided(void *self, const Unit *text, Verdict *problem) {
         return 7;
 }
 

@@ -451,6 +451,70 @@ static void what_this_host_cannot_do_is_published_and_tried_again(void **state) 
         assert_int_equal(state_of(running, WEB)->code, VERDICT_NONE);
 }
 
+static bool is_running_despite(VerdictCode code, const char *reason) {
+        const UnitState *s = state_of(running, WEB);
+
+        return streq(s->active, "active") && s->code == code && same_string(s->reason, reason);
+}
+
+/* The present content of the unit cannot be sealed, then not be written, then it can. */
+static void fail_to_provide(const char *text, unsigned stops, unsigned reloads) {
+        run_web(text);
+        sealer.broken = true;
+        change_content("b", 2);
+        host_assign_inputs(running->host, WEB, 2);
+        AWAIT(is_running_despite(VERDICT_SECRET_UNSEALED, "cannot seal pw: it is broken"));
+        sealer.broken = false;
+        disk.error = -ENOSPC;
+        AWAIT_LATER(is_running_despite(VERDICT_INPUTS_UNWRITTEN,
+                                       "its secrets and configuration cannot be written: no space left"));
+        assert_int_equal(n_stops + n_reloads, 0);
+        disk.error = 0;
+        AWAIT_LATER(is_running_despite(VERDICT_NONE, NULL));
+        rest();
+        assert_int_equal(on_disk(WEB), 2);
+        assert_true(is_running_despite(VERDICT_NONE, NULL));
+        assert_int_equal(n_stops, stops);
+        assert_int_equal(n_reloads, reloads);
+}
+
+/* Otherwise, only the journal of its host would say so. */
+static void why_a_running_unit_is_not_restarted_with_its_new_content_is_published(void **state) {
+        fail_to_provide(TEXT("web", INPUTS("restart")), 1, 0);
+}
+
+static void why_a_running_unit_is_not_reloaded_with_its_new_content_is_published(void **state) {
+        fail_to_provide(TEXT("web", INPUTS("reload")), 0, 1);
+}
+
+static void why_the_files_of_a_running_unit_stay_is_published(void **state) {
+        fail_to_provide(TEXT("web", INPUTS("none")), 0, 0);
+}
+
+/* As in a cluster that was restored. */
+static void the_failure_of_a_content_that_is_not_to_be_had_any_more_is_not_published(void **state) {
+        run_web(TEXT("web", INPUTS("restart")));
+        sealer.broken = true;
+        change_content("b", 2);
+        host_assign_inputs(running->host, WEB, 2);
+        AWAIT(is_running_despite(VERDICT_SECRET_UNSEALED, "cannot seal pw: it is broken"));
+        host_assign_inputs(running->host, WEB, 1);
+        AWAIT(is_running_despite(VERDICT_NONE, NULL));
+        assert_int_equal(n_starts, 1);
+}
+
+/* The lists of the next text differ, and so do its files. */
+static void why_a_unit_keeps_its_former_text_is_published(void **state) {
+        run_web(TEXT("web", INPUTS("none")));
+        sealer.broken = true;
+        submit(WEB, TEXT("web", "Secret=pw\nSecret=other\nConfigKeys=/shop\n"), 1);
+        AWAIT(is_running_despite(VERDICT_SECRET_UNSEALED, "cannot seal pw: it is broken"));
+        sealer.broken = false;
+        AWAIT_LATER(n_starts == 2);
+        rest();
+        assert_true(is_running_despite(VERDICT_NONE, NULL));
+}
+
 static void what_the_leader_finds_is_not_published_by_the_host(void **state) {
         source.problem = VERDICT_SECRET_OF_OTHERS;
         host_inputs(running->host, WEB, 1, VERDICT_SECRET_OF_OTHERS);
@@ -992,6 +1056,11 @@ int main(int argc, char *argv[]) {
                 TEST(a_unit_of_a_former_name_starts_with_its_own_content),
                 TEST(a_secret_that_is_set_starts_the_unit_at_once),
                 TEST(what_this_host_cannot_do_is_published_and_tried_again),
+                TEST(why_a_running_unit_is_not_restarted_with_its_new_content_is_published),
+                TEST(why_a_running_unit_is_not_reloaded_with_its_new_content_is_published),
+                TEST(why_the_files_of_a_running_unit_stay_is_published),
+                TEST(the_failure_of_a_content_that_is_not_to_be_had_any_more_is_not_published),
+                TEST(why_a_unit_keeps_its_former_text_is_published),
                 TEST(what_the_leader_finds_is_not_published_by_the_host),
                 TEST(without_a_sealer_or_files_no_unit_with_secrets_starts),
                 TEST(a_new_content_restarts_a_unit_once_and_not_before_it_is_there),

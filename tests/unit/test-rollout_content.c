@@ -340,6 +340,27 @@ static void a_content_supersedes_one_that_is_rolling(void **state) {
         assert_int_equal(play.max_unavailable, 1);
 }
 
+static void an_instance_whose_host_cannot_write_its_content_has_the_reason(void **state) {
+        _cleanup_rollout_set_ RolloutSet set = {};
+        const ClusterAssignment *a;
+        char key[LAYOUT_KEY_MAX], value[256];
+        Error why = {};
+        _cleanup_(end) Play play;
+
+        begin_contents(&play, RESTARTS);
+        change_content(&play, 2);
+        assert_int_equal(step(&play), ROLLOUT_WRITE);
+        a = assignment_of(&play, 0);
+        snprintf(value, sizeof(value),
+                 "{\"active\":\"active\",\"code\":\"secret-unsealed\",\"hash\":\"%s\",\"inputs\":1,"
+                 "\"load\":\"loaded\",\"reason\":\"cannot seal pw: it is broken\",\"sub\":\"running\"}",
+                 a->hash);
+        cluster_view_put(&play.p, layout_key(key, LAYOUT_STATE, a->unit, a->machine->id), value);
+        assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
+        rollout_explain(&play.p.cluster, &set, &set.instances[0], false, &why);
+        assert_string_equal(why.message, "it runs with its former content: cannot seal pw: it is broken");
+}
+
 /* It is published after the step: the process that ends is of the former content. */
 static void what_fails_or_is_skipped_with_the_former_content_is_being_updated(void **state) {
         static const char *const rest[] = { "\"health\":\"failing\"", "\"job\":\"condition\"",
@@ -636,6 +657,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_text_that_waits_for_an_input_continues_when_it_is_there),
                 cmocka_unit_test(a_text_that_runs_with_the_former_content_has_a_deadline),
                 cmocka_unit_test(a_content_supersedes_one_that_is_rolling),
+                cmocka_unit_test(an_instance_whose_host_cannot_write_its_content_has_the_reason),
                 cmocka_unit_test(what_fails_or_is_skipped_with_the_former_content_is_being_updated),
                 cmocka_unit_test(a_text_and_a_content_are_one_step),
                 cmocka_unit_test(a_text_that_fails_is_reverted_with_the_present_content),

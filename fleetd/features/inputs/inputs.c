@@ -7,10 +7,10 @@ static int inputs_provide(void *self, const Unit *text, uint64_t number, Verdict
         return inputs->provider ? provider_provide(inputs->provider, text, number, why) : 0;
 }
 
-static uint64_t inputs_provided(void *self, const Unit *text) {
+static uint64_t inputs_provided(void *self, const Unit *text, Verdict *problem) {
         const Inputs *inputs = self;
 
-        return inputs->provider ? provider_provided(inputs->provider, text) : 0;
+        return inputs->provider ? provider_provided(inputs->provider, text, problem) : 0;
 }
 
 static int inputs_stage(void *self, const Unit *text, struct RecordPorts *ports, bool runs, Error *err) {

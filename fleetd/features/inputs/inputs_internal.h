@@ -87,7 +87,7 @@ int provider_new(Provider **ret, ComponentHost *host, Resolver *resolver); /* 0 
 Provider *provider_free(Provider *p);                                      /* NULL allowed; returns NULL */
 /* Duty.provide, Duty.provided, Duty.stage, Duty.publish, Duty.gone */
 int provider_provide(Provider *p, const Unit *text, uint64_t number, Verdict *why);
-uint64_t provider_provided(const Provider *p, const Unit *text);
+uint64_t provider_provided(const Provider *p, const Unit *text, Verdict *problem);
 int provider_stage(Provider *p, const Unit *text, Error *err);
 void provider_publish(Provider *p, const DutyUnit *unit);
 void provider_gone(Provider *p, const char *unit);

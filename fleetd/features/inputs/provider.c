@@ -511,9 +511,11 @@ int provider_provide(Provider *p, const Unit *text, uint64_t number, Verdict *wh
         return why->code == VERDICT_AWAITS_CONTENT && f->n_failures < PROVIDER_AWAITED ? -EAGAIN : -ENODATA;
 }
 
-uint64_t provider_provided(const Provider *p, const Unit *text) {
+uint64_t provider_provided(const Provider *p, const Unit *text, Verdict *problem) {
         const ProvidedFolder *f = provider_find(p, text);
 
+        if (f && problem)
+                *problem = f->problem;
         return f ? provider_number(p, f) : 0;
 }
 
@@ -547,6 +549,8 @@ static void provider_follow(Provider *p, ProvidedFolder *f, const Unit *text, bo
                 number = MIN(number, assignment ? assignment->inputs : 0);
         if (f->has.number == 0 || number > has)
                 (void) provider_want(p, f, text); /* without memory, the next pass does */
+        else if (assigned)
+                f->problem = (Verdict) {}; /* of a content that is not to be had any more */
 }
 
 /* The record has the text that is in force, unless that is being replaced. Its folder is needed, and that of

@@ -27,6 +27,8 @@ static void explain_updating(const Explaining *x, const ClusterAssignment *a, Er
 
         if (a->machine->presence != PRESENCE_UP)
                 error_set(ret, 0, "%s %s", cluster_machine_name(a->machine), explain_presence(a->machine));
+        else if (s && active_state_is_up(s->state.active) && state_code_is_of_inputs(s->state.code))
+                error_set(ret, 0, "it runs with its former content: %s", s->state.reason ?: "");
         else if (s && same_string(s->state.hash, a->hash) && !rollout_is_executed(a))
                 error_set(ret, 0, "it still has its former content; its host is about to start it again");
         else if (!s || s->index < a->index)
