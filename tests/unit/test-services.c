@@ -269,6 +269,18 @@ static void a_unit_that_ended_while_the_daemon_was_down_is_withdrawn_when_units_
         assert_true(is_there("shop@2.service"));
 }
 
+/* After a power cut, for example: the unit was destroyed meanwhile. */
+static void a_unit_that_is_removed_before_its_host_knows_the_feature_level_is_withdrawn(void **state) {
+        run_shop(FIRST);
+        close_services(running);
+        sim_systemd_end(running->systemd, FIRST);
+        host_order(running->host, FIRST, ASSIGNMENT_STOP);
+        leader.level = KV_LEVEL_SERVICES - 1;
+        open_services(running);
+        AWAIT(!cluster_assignment(registry_cluster(running->host->registry), running->host->id, FIRST));
+        assert_null(endpoint_of(FIRST));
+}
+
 static void a_host_that_is_not_up_registers_when_it_is(void **state) {
         run_shop(FIRST);
         for (Presence presence = PRESENCE_AWAY; presence <= PRESENCE_LOST; presence++) {
@@ -559,6 +571,7 @@ int main(int argc, char **argv) {
                 in_a_host(a_unit_that_crashes_in_a_loop_is_registered_when_it_is_available),
                 in_a_host(a_check_that_fails_withdraws),
                 in_a_host(a_unit_that_ended_while_the_daemon_was_down_is_withdrawn_when_units_are_listed),
+                in_a_host(a_unit_that_is_removed_before_its_host_knows_the_feature_level_is_withdrawn),
                 in_a_host(a_host_that_is_not_up_registers_when_it_is),
                 in_a_host(what_has_changed_meanwhile_is_corrected),
                 with_stops(an_assigned_stop_follows_the_withdrawal),

@@ -92,8 +92,8 @@ static void services_publish(void *self, const DutyUnit *unit, StateChange *chan
         if (own)
                 services_decide(s, own, unit, &host);
         if (own && (own->stage == WITHDRAW_DUE || own->stage == WITHDRAW_SENT) && unit->passing)
-                return; /* the withdrawal has its own transaction */
-        if (!change || !s->level)
+                return;                    /* the withdrawal has its own transaction */
+        if (!change || (has && !s->level)) /* until that is known, its key stays as it is */
                 return;
         listed = own && own->listed;
         if (!listed && key)
