@@ -33,7 +33,7 @@ dist_zshcompletion_DATA = client/completion/_fleetctl
 
 if HAVE_CMOCKA
 # The whole program in the process of the test, with another libcurl, and a time that it need not wait for.
-CLIENT_TESTS = tests/unit/test-client tests/unit/test-client_memory tests/unit/test-snapshot tests/unit/test-resolver
+CLIENT_TESTS = tests/unit/test-client tests/unit/test-client_memory tests/unit/test-snapshot tests/unit/test-resolver tests/unit/test-usage
 check_PROGRAMS += $(CLIENT_TESTS)
 TESTS += $(CLIENT_TESTS)
 EXTRA_DIST += tests/client/cases
@@ -47,6 +47,7 @@ tests_unit_test_client_LDADD = $(CLIENT_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_resolver_SOURCES = tests/unit/test-resolver.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_resolver_LDADD = $(CLIENT_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_usage_LDADD = $(CLIENT_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_snapshot_LDADD = $(CLIENT_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 
 
@@ -63,3 +64,6 @@ tests_fuzz_fuzz_client_SOURCES = tests/fuzz/client.c tests/fuzz/standalone.c tes
 	tests/lib/scratch.c
 tests_fuzz_fuzz_client_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime,--wrap=gethostname,--wrap=nanosleep,--wrap=resolver_append,--wrap=sigtimedwait,--wrap=usleep,--wrap=subprocess_run
 tests_fuzz_fuzz_client_LDADD = $(CLIENT_LIBS) $(SMARTCOLS_LIBS)
+FUZZERS += tests/fuzz/fuzz-usage
+tests_fuzz_fuzz_usage_SOURCES = tests/fuzz/usage.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_usage_LDADD = $(CLIENT_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)

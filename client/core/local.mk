@@ -5,7 +5,7 @@ CLIENT_SOURCES += client/core/client.h client/core/client.c client/core/connecti
 	client/core/patterns.h client/core/patterns.c client/core/progress.h client/core/progress.c client/core/report.h client/core/report.c client/core/resolver.h client/core/resolver.c \
 	client/core/state_text.h client/core/state_text.c client/core/subprocess.h client/core/subprocess.c client/core/suggest.h \
 	client/core/suggest.c client/core/temporary.h client/core/temporary.c client/core/times.h client/core/times.c client/core/topics.h \
-	client/core/topics.c client/core/unit.h client/core/unit.c client/core/verb.h client/core/verb.c client/core/wait.h client/core/wait.c \
+	client/core/topics.c client/core/unit.h client/core/unit.c client/core/usage.h client/core/usage.c client/core/verb.h client/core/verb.c client/core/wait.h client/core/wait.c \
 	client/core/wait_internal.h client/core/wait_state.c
 
 # The topics of "fleetctl help" are sections of these pages.
