@@ -46,6 +46,7 @@ include fleetd/features/reboot/local.mk
 include fleetd/features/replicas/local.mk
 include fleetd/features/rollout/local.mk
 include fleetd/features/services/local.mk
+include fleetd/features/usage/local.mk
 include fleetd/features/data/local.mk
 include fleetd/features/inputs/local.mk
 

@@ -11,6 +11,7 @@
 #include "fleetd/features/inputs/input_files.h"
 #include "fleetd/features/services/port_prober.h"
 #include "fleetd/features/services/files.h"
+#include "fleetd/features/usage/usage.h"
 #include "fleetd/creds.h"
 #include "fleetd/daemon.h"
 #include "fleetd/guard_process.h"
@@ -361,6 +362,8 @@ int main(int argc, char *argv[]) {
         (void) setenv("UV_THREADPOOL_SIZE", THREADS, false);
         if (argc == 2 && starts_with(argv[1], "--guard="))
                 return guard_run(argv[1] + strlen("--guard="));
+        if (argc == 3 && streq(argv[1], "--usage") && starts_with(argv[2], "--interval="))
+                return usage_run(argv[2] + strlen("--interval="));
         if ((argc == 2 || (argc == 3 && starts_with(argv[2], "--cluster-key="))) &&
             starts_with(argv[1], "--verify=")) {
                 r = maintenance_verify(argv[1] + strlen("--verify="),

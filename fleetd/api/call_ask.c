@@ -40,6 +40,7 @@ typedef struct Asking {
         RemoteCommandSpec spec;
         char caller[PRINCIPAL_TEXT_SIZE];
         CallerTrust trust;
+        unsigned own_max;   /* places of the caller at one host */
         CallerWork work;    /* whose places it takes; those of journals, if it is relayed for another host */
         unsigned questions; /* replicas that were asked to relay the call */
         bool relayed;       /* one of them was asked, and has not answered yet */
@@ -133,7 +134,7 @@ static void asking_refuse(Request *request, const RemoteCommandSpec *spec, const
                               "this user makes as many calls to %s as are left for one user: end one of "
                               "them, or try again later",
                               name);
-        else if (spec->kind == CALL_LOG || !m || m->presence == PRESENCE_UP)
+        else if (remote_command_is_of_host(spec->kind) || !m || m->presence == PRESENCE_UP)
                 request_error(request, 503, "%s cannot be reached from this host (%s)", name, why);
         else
                 request_error(request, 503, "%s is %s; the last reported state of %s: fleetctl why %s", name,
@@ -280,8 +281,7 @@ static bool asking_has_place(const Asking *new) {
         }
         if (!new->reader.request && (relays > RELAYS_MAX || own_relays > RELAYS_HOST_MAX))
                 return false;
-        return caller_may_take(taken, new->trust, own,
-                               (new->work == CALLER_JOURNAL ? CALLER_JOURNALS_MAX : CALLER_COMMANDS_MAX) / 2);
+        return own < new->own_max &&caller_may_take(taken, new->trust, own, caller_places_there(new->work));
 }
 
 static Asking *asking_new(Api *api, const char *machine, const RemoteCommandSpec *spec, CallerTrust trust) {
@@ -289,7 +289,7 @@ static Asking *asking_new(Api *api, const char *machine, const RemoteCommandSpec
 
         if (!a)
                 return NULL;
-        *a = (Asking) { .api = api, .spec = *spec, .trust = trust };
+        *a = (Asking) { .api = api, .spec = *spec, .trust = trust, .own_max = UINT32_MAX };
         snprintf(a->machine, sizeof(a->machine), "%s", machine);
         call_init(&a->call, &api->calls, 0);
         TAILQ_INSERT_TAIL(&api->asking, a, all);
@@ -307,7 +307,8 @@ void call_ask(Request *request, const char *machine, const RemoteCommandSpec *sp
                 return;
         }
         (void) principal_text(&principal, a->caller);
-        a->work = remote_command_reads_journal(spec->kind) ? CALLER_JOURNAL : CALLER_COMMAND;
+        a->work = remote_command_work(spec->kind);
+        a->own_max = caller_own_max(a->work, &principal);
         a->call.window = CREDIT_WINDOW;
         call_reader_of_request(&a->reader, request, a->machine, &asking_events);
         if (!asking_has_place(a))

@@ -115,8 +115,8 @@ static void running_on_exit(void *userdata, int status) {
 
         r->child = NULL;
         if (status < 0) {
-                (void) error_set(&err, status, "Failed to run %s: %s",
-                                 r->work == CALLER_JOURNAL ? "journalctl" : "systemctl", strerror(-status));
+                (void) error_set(&err, status, "Failed to run %s: %s", remote_command_program(r->spec.kind),
+                                 strerror(-status));
                 running_refuse(r, status, &err);
                 return;
         }
@@ -150,7 +150,7 @@ static int check_unit_is_ours(const Api *api, const char *unit, Error *err) {
 static int check_unit_is_readable(const Api *api, const RemoteCommandSpec *spec, Error *err) {
         const Cluster *c = registry_cluster(api->host->registry);
 
-        if (!spec->cluster_only || spec->kind == CALL_LOG)
+        if (!spec->cluster_only || remote_command_is_of_host(spec->kind))
                 return 0;
         if (cluster_has_unit_on(c, cluster_machine(c, api->settings->machine_id), spec->unit) &&
             !(api->host->is_foreign && api->host->is_foreign(api->host, spec->unit)))
@@ -159,14 +159,17 @@ static int check_unit_is_readable(const Api *api, const RemoteCommandSpec *spec,
 }
 
 /* The sender of the request sets what reading a journal costs, by its bounds and its expression. A follower
- * has no limit of processor time, because it does not end. What the other commands cost is known, and a
- * person waits for them; a change ends what makes the host busy. */
+ * has no limit of processor time, because it does not end; nor has a reader of usage, which itself keeps to a
+ * share of the time. What the other commands cost is known, and a person waits for them; a change ends what
+ * makes the host busy. */
 static ChildOptions command_options(const RemoteCommandSpec *spec) {
-        if (remote_command_reads_journal(spec->kind))
+        CallerWork work = remote_command_work(spec->kind);
+
+        if (work == CALLER_JOURNAL)
                 return (ChildOptions) { .class = CHILD_IDLE, .cpu_s = spec->follow ? 0 : JOURNAL_CPU_S };
         return (ChildOptions) {
                 .class = remote_command_changes(spec->kind) ? CHILD_NEEDED : CHILD_BRIEF,
-                .cpu_s = COMMAND_CPU_S,
+                .cpu_s = work == CALLER_USAGE ? 0 : COMMAND_CPU_S,
         };
 }
 
@@ -208,7 +211,7 @@ static void running_check(Running *r) {
         const char *unit = r->spec.unit;
         Systemd *systemd = r->api->host->io.systemd;
 
-        if (!r->spec.cluster_only || r->spec.kind == CALL_LOG || !systemd) {
+        if (!r->spec.cluster_only || remote_command_is_of_host(r->spec.kind) || !systemd) {
                 running_start(r);
                 return;
         }
@@ -241,7 +244,6 @@ static void running_on_timer(void *userdata) {
 static int running_new(Api *api, const RemoteCommandSpec *spec, const Principal *caller, CallerTrust trust,
                        Running **ret, Error *err) {
         struct Executing *executing = api->executing;
-        char name[PRINCIPAL_TEXT_SIZE];
         Running *r;
         int e;
 
@@ -256,13 +258,13 @@ static int running_new(Api *api, const RemoteCommandSpec *spec, const Principal 
                 return error_set(err, -ENOMEM, "out of memory");
         *r = (Running) { .api = api,
                          .spec = *spec,
-                         .work = remote_command_reads_journal(spec->kind) ? CALLER_JOURNAL : CALLER_COMMAND,
+                         .work = remote_command_work(spec->kind),
                          .trust = trust,
                          .timer = TIMER(running_on_timer, r) };
         e = timer_start(&r->timer, api->loop, 0);
         if (e >= 0)
-                e = callers_take(&executing->callers, principal_text(caller, name), r->work, trust,
-                                 loop_now_ms(api->loop), &r->caller, err);
+                e = callers_take(&executing->callers, caller, r->work, trust, loop_now_ms(api->loop),
+                                 &r->caller, err);
         if (e < 0) {
                 timer_stop(&r->timer);
                 free(r);

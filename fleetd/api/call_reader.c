@@ -203,7 +203,8 @@ bool call_is_permitted(const Api *api, const PeerSession *session, const char *m
         spec->cluster_only = true;
         return !remote_command_changes(spec->kind) &&
                policy_allows(&sender, RIGHT_UNITS_SEE, (Resource) {}, &facts) &&
-               (spec->kind == CALL_LOG || cluster_has_unit_on(c, cluster_machine(c, machine), spec->unit));
+               (remote_command_is_of_host(spec->kind) ||
+                cluster_has_unit_on(c, cluster_machine(c, machine), spec->unit));
 }
 
 CallerTrust call_trust(const Request *request, const RemoteCommandSpec *spec) {

@@ -6,6 +6,7 @@ static const struct {
 } works[_CALLER_WORK_MAX] = {
         [CALLER_JOURNAL] = { CALLER_JOURNALS_MAX, "journals" },
         [CALLER_COMMAND] = { CALLER_COMMANDS_MAX, "commands about units" },
+        [CALLER_USAGE] = { CALLER_USAGES_MAX, "readers of usage" },
 };
 
 static void caller_free(Callers *c, Caller *caller) {
@@ -22,11 +23,16 @@ static Caller *callers_find(Callers *c, const char *name, uint64_t now_ms) {
                 next = TAILQ_NEXT(caller, all);
                 if (streq(caller->name, name))
                         found = caller;
-                else if (caller->n[CALLER_JOURNAL] + caller->n[CALLER_COMMAND] == 0 &&
+                else if (caller->n[CALLER_JOURNAL] + caller->n[CALLER_COMMAND] + caller->n[CALLER_USAGE] ==
+                                 0 &&
                          pace_wait_ms(&caller->pace, CALLER_STARTS_S, 1, now_ms) == 0)
                         caller_free(c, caller);
         }
         return found;
+}
+
+unsigned caller_places_there(CallerWork work) {
+        return works[work].max / 2;
 }
 
 void callers_init(Callers *c) {
@@ -39,11 +45,17 @@ void callers_done(Callers *c) {
                 caller_free(c, TAILQ_FIRST(&c->all));
 }
 
-int callers_take(Callers *c, const char *name, CallerWork work, CallerTrust trust, uint64_t now_ms,
+int callers_take(Callers *c, const Principal *principal, CallerWork work, CallerTrust trust, uint64_t now_ms,
                  Caller **ret, Error *err) {
-        Caller *caller = callers_find(c, name, now_ms);
+        char name[PRINCIPAL_TEXT_SIZE];
+        Caller *caller = callers_find(c, principal_text(principal, name), now_ms);
         unsigned own = caller ? caller->n[work] : 0, *taken = c->n[work];
 
+        if (own >= caller_own_max(work, principal))
+                return error_set(
+                        err, -EBUSY,
+                        "this user has one of the %s on this host already: end it, or try again later",
+                        works[work].things);
         if (!caller_may_take(taken, trust, own, works[work].max))
                 return error_set(err, -EBUSY,
                                  "%u of %u places for %s on this host are taken, %u of them for this user or "

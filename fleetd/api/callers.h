@@ -11,7 +11,8 @@
 
 typedef enum CallerWork {
         CALLER_JOURNAL, /* a reader of a journal, which may have no end */
-        CALLER_COMMAND, /* the others, which end soon: journals do not use up their places */
+        CALLER_COMMAND, /* which ends soon: journals do not use up its places */
+        CALLER_USAGE,   /* a reader of what units use */
         _CALLER_WORK_MAX
 } CallerWork;
 
@@ -25,6 +26,7 @@ typedef enum CallerTrust {
 enum {
         CALLER_JOURNALS_MAX = 32,
         CALLER_COMMANDS_MAX = 16,
+        CALLER_USAGES_MAX = 16,
         CALLER_STARTS_S = 20, /* of children, for one caller */
         CALLER_BURST = 16,
         CALLERS_STARTS_S = 60, /* for all */
@@ -56,11 +58,19 @@ static inline bool caller_may_take(const unsigned taken[static _CALLER_TRUST_MAX
                (trust != CALLER_READS || own + taken[CALLER_READS] < max / 2);
 }
 
+/* Return how many places a caller has at most. One reader of usage is enough for a principal; a host has
+ * those of its users. */
+static inline unsigned caller_own_max(CallerWork work, const Principal *caller) {
+        return work == CALLER_USAGE && caller->kind != PRINCIPAL_MACHINE ? 1 : UINT32_MAX;
+}
+/* Return half of the places for work on another host: what all users of this one have there. */
+unsigned caller_places_there(CallerWork work);
+
 void callers_init(Callers *c);
 void callers_done(Callers *c);
 /* Take a place for a child until callers_give_back(), which is called when its process is gone. *ret is valid
  * until then. -EBUSY, -ENOMEM. */
-int callers_take(Callers *c, const char *name, CallerWork work, CallerTrust trust, uint64_t now_ms,
+int callers_take(Callers *c, const Principal *principal, CallerWork work, CallerTrust trust, uint64_t now_ms,
                  Caller **ret, Error *err);
 void callers_give_back(Callers *c, Caller *caller, CallerWork work, CallerTrust trust);
 /* Count a start for the caller, and return 0; or return the time in ms after which to ask again. */

@@ -57,7 +57,7 @@ unsigned maintenance_delete_handle(Request *request, Error *err);
 unsigned events_handle(Request *request, Error *err);
 unsigned history_handle(Request *request, Error *err);
 unsigned remote_command_handle(Request *request, Error *err);
-unsigned remote_log_handle(Request *request, Error *err);
+unsigned remote_host_handle(Request *request, Error *err);
 unsigned units_list_handle(Request *request, Error *err);
 unsigned units_get_handle(Request *request, Error *err);
 unsigned units_put_handle(Request *request, Error *err);

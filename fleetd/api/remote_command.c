@@ -1,5 +1,5 @@
-/* systemctl and journalctl for a unit, on the host that has it, and journalctl for fleetd itself: in a child
- * process, so that the loop reads nothing from disk, and the output is that of the tools. */
+/* systemctl and journalctl for a unit, on the host that has it, journalctl for fleetd itself, and what units
+ * use: in a child process, so that the loop reads nothing from disk, and the output is that of the tools. */
 
 #include "base/parse.h"
 #include "fleetd/api/call_ask.h"
@@ -52,7 +52,7 @@ bool remote_command_is_here(const Request *request) {
 
         if (wanted)
                 return streq(wanted, own);
-        if (request->route->command == CALL_LOG)
+        if (remote_command_is_of_host(request->route->command))
                 return true;
         m = cluster_unit_machine(request_cluster(request), request->rest);
         return m && streq(m->id, own);
@@ -83,10 +83,11 @@ unsigned remote_command_handle(Request *request, Error *err) {
 }
 
 /* The machine is that of the parameter, or this one, which need not be a machine of the cluster. */
-unsigned remote_log_handle(Request *request, Error *err) {
+unsigned remote_host_handle(Request *request, Error *err) {
         const char *wanted = request_parameter(request, "machine");
         const ClusterMachine *m = wanted ? cluster_machine(request_cluster(request), wanted) : NULL;
-        RemoteCommandSpec spec = { .kind = CALL_LOG, .cluster_only = sender_only_reads(request) };
+        RemoteCommandSpec spec = { .kind = request->route->command,
+                                   .cluster_only = sender_only_reads(request) };
 
         if (wanted && !m && !streq(wanted, request->api->settings->machine_id))
                 return error_set(err, 404, "machine %s does not exist", wanted);

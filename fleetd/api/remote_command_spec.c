@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 
+#include "fleetd/features/usage/usage.h"
 #include "units/journal_filter.h"
 #include "units/quadlet.h"
 
@@ -11,6 +12,7 @@ static const struct {
         bool changes; /* the unit, which must be the cluster's */
         bool follows; /* reads a journal, perhaps without end */
         bool counts;  /* takes a number of lines */
+        bool of_host; /* not about a unit */
 } commands[_CALL_MAX] = {
         /* -f alone shows this boot's lines only, by an id that is not the journal's where our sandbox shows
          * the kernel's own /proc and the host is a container. With --merge it does not ask for a boot. */
@@ -27,7 +29,9 @@ static const struct {
         [CALL_LOG] = { { "journalctl", "--no-pager", "--quiet", "--merge", "--all", "--output=json" },
                        "--unit",
                        .follows = true,
-                       .counts = true },
+                       .counts = true,
+                       .of_host = true },
+        [CALL_USAGE] = { { "/proc/self/exe", "--usage" }, .of_host = true },
 };
 
 #define TEXT(member, ...)                                                                                   \
@@ -35,10 +39,16 @@ static const struct {
 #member, offsetof(RemoteCommandSpec, member), sizeof(((RemoteCommandSpec *) NULL)->member), \
                         __VA_ARGS__                                                                         \
         }
-enum { JOURNAL = 1 << CALL_JOURNAL, SHOW = 1 << CALL_SHOW, KILL = 1 << CALL_KILL, LOG = 1 << CALL_LOG };
+enum {
+        JOURNAL = 1 << CALL_JOURNAL,
+        SHOW = 1 << CALL_SHOW,
+        KILL = 1 << CALL_KILL,
+        LOG = 1 << CALL_LOG,
+        USAGE = 1 << CALL_USAGE
+};
 
-/* Hosts of older versions support the first seven only. */
-enum { OLD_TEXTS = 7 };
+/* Hosts of older versions, which do not know the later kinds, support the first ones only. */
+enum { OLD_TEXTS = 7, LOG_TEXTS = 11 };
 
 const RemoteCommandText remote_command_texts[REMOTE_COMMAND_TEXTS] = {
         TEXT(unit),
@@ -52,14 +62,25 @@ const RemoteCommandText remote_command_texts[REMOTE_COMMAND_TEXTS] = {
         TEXT(grep, LOG, "grep"),
         TEXT(fields, LOG, "output-fields"),
         TEXT(matches),
+        TEXT(interval, USAGE, "interval"),
 };
 
 bool remote_command_changes(RemoteCommandKind kind) {
         return commands[kind].changes;
 }
 
-bool remote_command_reads_journal(RemoteCommandKind kind) {
-        return commands[kind].follows;
+CallerWork remote_command_work(RemoteCommandKind kind) {
+        if (kind == CALL_USAGE)
+                return CALLER_USAGE;
+        return commands[kind].follows ? CALLER_JOURNAL : CALLER_COMMAND;
+}
+
+bool remote_command_is_of_host(RemoteCommandKind kind) {
+        return commands[kind].of_host;
+}
+
+const char *remote_command_program(RemoteCommandKind kind) {
+        return commands[kind].words[0];
 }
 
 static bool is_made_of(const char *s, const char *others) {
@@ -92,6 +113,7 @@ static int filters_check(const RemoteCommandSpec *spec, Error *err) {
 int remote_command_spec_check(RemoteCommandSpec *spec, Error *err) {
         static const char outputs[] = "short short-iso short-iso-precise short-precise short-monotonic "
                                       "short-unix short-full with-unit verbose json json-pretty cat export";
+        uint64_t interval_ms;
 
         if (!spec->output[0])
                 snprintf(spec->output, sizeof(spec->output), "short");
@@ -100,9 +122,15 @@ int remote_command_spec_check(RemoteCommandSpec *spec, Error *err) {
         if (!spec->whom[0])
                 snprintf(spec->whom, sizeof(spec->whom), "all");
 
-        if (spec->kind == CALL_LOG)
+        if (commands[spec->kind].of_host)
                 snprintf(spec->unit, sizeof(spec->unit), "fleetd.service");
+        if (spec->kind == CALL_USAGE && !spec->interval[0])
+                snprintf(spec->interval, sizeof(spec->interval), USAGE_INTERVAL);
+        if (spec->kind == CALL_USAGE)
+                TRY(usage_interval_parse(spec->interval, &interval_ms, err));
         else
+                *spec->interval = 0;
+        if (spec->kind != CALL_LOG)
                 *spec->priority = *spec->grep = *spec->fields = *spec->matches = 0;
 
         if (unit_name_check(spec->unit, err) < 0)
@@ -130,7 +158,9 @@ int remote_command_spec_check(RemoteCommandSpec *spec, Error *err) {
 /* -- Between hosts: u8 version, u8 kind, the texts as strings, u32 lines, u8 follow -- */
 
 static size_t texts_of(RemoteCommandKind kind) {
-        return kind < CALL_LOG ? OLD_TEXTS : REMOTE_COMMAND_TEXTS;
+        if (kind < CALL_LOG)
+                return OLD_TEXTS;
+        return kind == CALL_LOG ? LOG_TEXTS : REMOTE_COMMAND_TEXTS;
 }
 
 void remote_command_spec_write(const RemoteCommandSpec *spec, Writer *w) {
@@ -207,6 +237,8 @@ void remote_command_spec_command(const RemoteCommandSpec *spec, RemoteCommandLin
                                    (const char *) spec + remote_command_texts[i].offset);
         if (commands[spec->kind].follows && spec->follow)
                 add(&l, "--follow");
+        if (!commands[spec->kind].unit)
+                return;
         add(&l, commands[spec->kind].unit);
         quadlet_service(spec->unit, ret->unit);
         add(&l, ret->unit);

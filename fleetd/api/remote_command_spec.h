@@ -1,9 +1,9 @@
-/* A command of systemctl or journalctl for one unit, or for fleetd itself: as parameters, as bytes between
- * hosts, as a command line. Pure. */
+/* A command of systemctl or journalctl for one unit, or for fleetd itself, or the usage of a host: as
+ * parameters, as bytes between hosts, as a command line. Pure. */
 #pragma once
 
 #include "base/bytes.h"
-#include "base/error.h"
+#include "fleetd/api/callers.h"
 #include "units/name.h"
 
 #define CALL_NOT_HERE UINT32_MAX /* status of PEER_CALL_END: the replica has no session to the host */
@@ -24,7 +24,8 @@ typedef enum RemoteCommandKind {
         CALL_RELOAD,
         CALL_KILL,
         CALL_RESET_FAILED,
-        CALL_LOG, /* the journal of fleetd itself, as JSON */
+        CALL_LOG,   /* the journal of fleetd itself, as JSON */
+        CALL_USAGE, /* what the units of the host use, as lines of JSON without end */
         _CALL_MAX
 } RemoteCommandKind;
 
@@ -33,7 +34,7 @@ typedef struct RemoteCommandSpec {
         bool follow;
         bool cluster_only; /* the sender may read the units of the cluster, and none of the host's own */
         uint32_t lines;
-        char unit[UNIT_NAME_MAX + 1]; /* log: empty, or fleetd.service */
+        char unit[UNIT_NAME_MAX + 1]; /* log, usage: empty, or fleetd.service */
         char output[32];              /* journal: as journalctl's */
         char since[64], until[64];    /* journal, log: as journalctl takes them; "": no bound */
         char properties[512];         /* show: names with commas between; "": all */
@@ -42,6 +43,7 @@ typedef struct RemoteCommandSpec {
         char grep[256];               /* log: a regular expression; "": none */
         char fields[256];             /* log: fields of the output with commas between; "": all */
         char matches[1024];           /* log: FIELD=VALUE with newlines between */
+        char interval[32];            /* usage: between two lines; "": the default */
 } RemoteCommandSpec;
 
 /* The members that are texts, in their order on the wire. Except for the unit, which is the first, they are
@@ -53,11 +55,13 @@ typedef struct RemoteCommandText {
         const char *option; /* NULL: no option */
 } RemoteCommandText;
 
-enum { REMOTE_COMMAND_TEXTS = 11 };
+enum { REMOTE_COMMAND_TEXTS = 12 };
 extern const RemoteCommandText remote_command_texts[REMOTE_COMMAND_TEXTS];
 
-bool remote_command_changes(RemoteCommandKind kind); /* it changes the unit, which must be the cluster's */
-bool remote_command_reads_journal(RemoteCommandKind kind); /* it may follow a journal without end */
+bool remote_command_changes(RemoteCommandKind kind);    /* it changes the unit, which must be the cluster's */
+bool remote_command_is_of_host(RemoteCommandKind kind); /* it is about no unit */
+CallerWork remote_command_work(RemoteCommandKind kind);
+const char *remote_command_program(RemoteCommandKind kind);
 
 /* Set defaults and check all parameters: 0, or -EINVAL with a message that begins with the name of the
  * parameter. */

@@ -108,8 +108,10 @@ static const Route routes[] = {
           .command = CALL_KILL },
         { ROUTE_FLEET, "POST", "/fleet/v1/reset-failed/*", RIGHT_UNITS_CHANGE, AT_UNIT, remote_command_handle,
           .command = CALL_RESET_FAILED },
-        { ROUTE_FLEET,   "GET",  "/fleet/v1/log",            RIGHT_UNITS_SEE,    AT_UNIT, remote_log_handle,
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/log",            RIGHT_UNITS_SEE,    AT_UNIT, remote_host_handle,
           .command = CALL_LOG },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/usage",          RIGHT_UNITS_SEE,    AT_UNIT, remote_host_handle,
+          .command = CALL_USAGE },
 };
 /* clang-format on */
 

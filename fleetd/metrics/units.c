@@ -3,26 +3,24 @@
 #include <dirent.h>
 #include <fcntl.h>
 
-enum {
-        CGROUP_FILE_MAX = 4096, /* bytes that are read of one file; io.stat has a line of each device */
-        SLICES_DEPTH_MAX = 16,
-};
+enum { SLICES_DEPTH_MAX = 16 };
+
+const char *const metrics_resource_names[_METRICS_RESOURCE_MAX] = { "cpu", "memory", "io" };
 
 void metrics_unit_init(MetricsUnit *unit, const char *name) {
         snprintf(unit->name, sizeof(unit->name), "%s", name);
         quadlet_service(name, unit->cgroup);
 }
 
-/* -- Files of a cgroup -- */
+/* -- Files of the kernel -- */
 
-/* Read a file into 'text'. False: it does not exist, or cannot be read. */
-static bool cgroup_read(int dir_fd, const char *name, char text[static CGROUP_FILE_MAX]) {
+bool metrics_file_read(int dir_fd, const char *name, char text[static METRICS_FILE_MAX]) {
         int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
         ssize_t n;
 
         if (fd < 0)
                 return false;
-        n = read(fd, text, CGROUP_FILE_MAX - 1);
+        n = read(fd, text, METRICS_FILE_MAX - 1);
         close(fd);
         text[MAX(n, (ssize_t) 0)] = 0;
         return n > 0;
@@ -31,18 +29,18 @@ static bool cgroup_read(int dir_fd, const char *name, char text[static CGROUP_FI
 static bool read_number(const char *digits, uint64_t *ret) {
         char *end;
 
+        digits += strspn(digits, " ");
         if (*digits < '0' || *digits > '9')
                 return false;
         *ret = strtoull(digits, &end, 10);
         return *end == 0 || *end == ' ' || *end == '\n';
 }
 
-/* Read the number after the first 'label'; "": the file has one number. */
-static void cgroup_get(int dir_fd, const char *name, const char *label, MetricsFigure *ret) {
-        char text[CGROUP_FILE_MAX];
+void metrics_file_get(int dir_fd, const char *name, const char *label, MetricsFigure *ret) {
+        char text[METRICS_FILE_MAX];
         const char *at;
 
-        if (!cgroup_read(dir_fd, name, text))
+        if (!metrics_file_read(dir_fd, name, text))
                 return;
         at = strstr(text, label);
         ret->known = at && read_number(at + strlen(label), &ret->value);
@@ -50,10 +48,10 @@ static void cgroup_get(int dir_fd, const char *name, const char *label, MetricsF
 
 /* Add up the bytes of all devices: "8:0 rbytes=1 wbytes=2 rios=3 ...". A complete line ends in "\n". */
 static void cgroup_get_io(int dir_fd, MetricsUnit *u) {
-        char text[CGROUP_FILE_MAX];
+        char text[METRICS_FILE_MAX];
         uint64_t n;
 
-        if (!cgroup_read(dir_fd, "io.stat", text))
+        if (!metrics_file_read(dir_fd, "io.stat", text))
                 return;
         u->read_bytes.known = u->written_bytes.known = true;
         for (const char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
@@ -70,12 +68,12 @@ static void cgroup_read_unit(int dir_fd, MetricsUnit *u) {
         static const char *const pressures[_METRICS_RESOURCE_MAX] = { "cpu.pressure", "memory.pressure",
                                                                       "io.pressure" };
 
-        cgroup_get(dir_fd, "cpu.stat", "usage_usec ", &u->cpu_us);
-        cgroup_get(dir_fd, "memory.current", "", &u->memory_bytes);
-        cgroup_get(dir_fd, "pids.current", "", &u->tasks);
+        metrics_file_get(dir_fd, "cpu.stat", "usage_usec ", &u->cpu_us);
+        metrics_file_get(dir_fd, "memory.current", "", &u->memory_bytes);
+        metrics_file_get(dir_fd, "pids.current", "", &u->tasks);
         cgroup_get_io(dir_fd, u);
         for (MetricsResource i = 0; i < _METRICS_RESOURCE_MAX; i++)
-                cgroup_get(dir_fd, pressures[i], " total=", &u->stalled_us[i]);
+                metrics_file_get(dir_fd, pressures[i], " total=", &u->stalled_us[i]);
 }
 
 /* -- Folders -- */
@@ -222,9 +220,8 @@ void metrics_write_written(MetricsWriter *w, const MetricsUnit *u) {
 }
 
 void metrics_write_pressure(MetricsWriter *w, const MetricsUnit *u) {
-        static const char *const names[_METRICS_RESOURCE_MAX] = { "cpu", "memory", "io" };
-
         for (MetricsResource i = 0; i < _METRICS_RESOURCE_MAX; i++)
                 if (u->stalled_us[i].known)
-                        metrics_add_ns(w, u->stalled_us[i].value * NS_PER_US, u->name, names[i]);
+                        metrics_add_ns(w, u->stalled_us[i].value * NS_PER_US, u->name,
+                                       metrics_resource_names[i]);
 }

@@ -12,6 +12,8 @@ typedef enum MetricsResource {
         _METRICS_RESOURCE_MAX,
 } MetricsResource;
 
+extern const char *const metrics_resource_names[_METRICS_RESOURCE_MAX];
+
 /* A figure of the kernel; 'known' is false if the unit has no cgroup, or the kernel does not provide it. */
 typedef struct MetricsFigure {
         uint64_t value;
@@ -32,6 +34,14 @@ typedef struct MetricsUnit {
 /* Of more units, the cgroups are read in turn: a unit costs up to seven files of about 7 us (measured with
  * kernel 6.18), and a scrape of 1,000 units at most 20 ms. */
 enum { METRICS_READ_MAX = 200 };
+
+/* Bytes that are read of one file of the kernel; io.stat has a line of each device. */
+enum { METRICS_FILE_MAX = 4096 };
+
+/* Read the begin of a file into 'text'. False: it does not exist, or cannot be read. */
+bool metrics_file_read(int dir_fd, const char *name, char text[static METRICS_FILE_MAX]);
+/* Read the number after the first 'label'; "": the file has one number. */
+void metrics_file_get(int dir_fd, const char *name, const char *label, MetricsFigure *ret);
 
 /* Set the unit's names. */
 void metrics_unit_init(MetricsUnit *unit, const char *name);

@@ -525,6 +525,7 @@ static const struct {
         { "POST", "/fleet/v1/kill/*", AT_ITS_HOST },
         { "POST", "/fleet/v1/reset-failed/*", AT_ITS_HOST },
         { "GET", "/fleet/v1/log", AT_ITS_HOST },
+        { "GET", "/fleet/v1/usage", AT_ITS_HOST },
         { "GET", "/fleet/v1/machines/*/maintenance", "GET", "/fleet/v1/machines/x/maintenance" },
         { "PUT", "/fleet/v1/machines/*/maintenance", "PUT", "/fleet/v1/machines/x/maintenance", "{}" },
         { "DELETE", "/fleet/v1/machines/*/maintenance", "DELETE", "/fleet/v1/machines/x/maintenance" },

@@ -11,6 +11,7 @@
 enum {
         JOURNALS = 32,
         COMMANDS = 16,
+        USAGES = 16,
         WINDOW = 256 * 1024,
         PIECE = 32 * 1024,
         CHILDREN_MAX = 64,
@@ -430,6 +431,36 @@ static void one_caller_leaves_places_to_the_others(void **state) {
         assert_int_equal(n_children, JOURNALS / 2 + COMMANDS / 2 + 4);
 }
 
+/* A host has as many readers as its users; a user one on each host. The share of the time is the child's own.
+ */
+static void a_user_reads_the_usage_of_a_host_once_at_a_time(void **state) {
+        static const char usage[] = "/fleet/v1/usage?machine=" QUIET_PEER_ID,
+                          other[] = "/fleet/v1/usage?machine=" QUIET_PEER_OTHER_ID;
+        _cleanup_text_ Text said = {};
+        QuietPeer *h = *state;
+
+        for (unsigned i = 0; i < USAGES / 2; i++)
+                peer_calls(h, i, CALL_USAGE, "", false);
+        assert_int_equal(peer_hears(h, &said), -1);
+        peer_calls(h, 100, CALL_USAGE, "", false);
+        assert_int_equal(peer_hears(h, &said), 1);
+        assert_says(said.chars, "8 of 16 places for readers of usage on this host are taken");
+        assert_says(ask(h, "GET", usage), "HTTP/1.1 200");
+        assert_int_equal(children[USAGES / 2].options.class, CHILD_BRIEF);
+        assert_int_equal(children[USAGES / 2].options.cpu_s, 0);
+        assert_says(ask(h, "GET", usage), "HTTP/1.1 503");
+        assert_says((const char *) h->client.said.bytes,
+                    "this user has one of the readers of usage on this host");
+        quiet_peer_leave(h);
+        assert_int_equal(n_children, USAGES / 2 + 1);
+        assert_true(children[USAGES / 2].killed);
+        for (unsigned i = 0; i < 2; i++) { /* the former request has ended, and its call */
+                (void) ask(h, "GET", other);
+                quiet_peer_pass(h, 3000);
+                assert_says((const char *) h->client.said.bytes, "HTTP/1.1 200");
+        }
+}
+
 /* Five hosts which may not change units, and then one which may. */
 static void those_who_only_read_leave_places_to_operators(void **state) {
         static const RemoteCommandSpec reads = { .kind = CALL_JOURNAL, .follow = true, .cluster_only = true };
@@ -788,6 +819,11 @@ static void what_is_wrong_with_a_call_is_said(void **state) {
                   ERROR("400",
                         "matches: expected FIELD=VALUE with a field of the journal in capital letters, "
                         "for example UNIT=web.service or _PID=1") },
+                { "POST", "/fleet/v1/usage", ERROR("405", "only GET supported against this resource") },
+                { "GET", "/fleet/v1/usage?machine=x", ERROR("404", "machine x does not exist") },
+                { "GET", "/fleet/v1/usage?interval=1ms", ERROR("400", "interval: expected 1s to 1h") },
+                { "GET", "/fleet/v1/usage?interval=2h&machine=" QUIET_PEER_OTHER_ID,
+                  ERROR("400", "interval: expected 1s to 1h") },
         };
         QuietPeer *h = *state;
 
@@ -837,6 +873,8 @@ static void what_a_client_asks_for_is_what_is_run(void **state) {
                   "machine=" QUIET_PEER_ID,
                   "journalctl --no-pager --quiet --merge --all --output=json --lines=0 --priority=3 "
                   "--grep=a b --output-fields=MESSAGE --follow --unit fleetd.service A=b C=d " },
+                { "GET", "usage?interval=5s&machine=" QUIET_PEER_ID,
+                  "/proc/self/exe --usage --interval=5s " },
                 { "GET", "status/web.service?machine=" QUIET_PEER_ID,
                   "systemctl --no-pager status --full --lines=10 -- web.service " },
                 { "GET", "show/web.service?properties=Id,Names&machine=" QUIET_PEER_ID,
@@ -978,6 +1016,7 @@ int main(void) {
                 on_a_host(a_user_without_the_right_to_change_asks_for_units_of_the_cluster),
                 on_a_host(a_right_that_ends_ends_the_journal_that_it_permitted),
                 on_a_host(one_caller_leaves_places_to_the_others),
+                on_a_host(a_user_reads_the_usage_of_a_host_once_at_a_time),
                 on_a_host(those_who_only_read_leave_places_to_operators),
                 on_a_host(calls_that_are_cancelled_start_children_at_a_pace),
                 on_a_host(a_child_waits_for_credit_of_the_host_that_asks),

@@ -68,6 +68,11 @@ static void each_kind_is_a_command_of_systemd(void **state) {
                   "journalctl --no-pager --quiet --merge --all --output=json --lines=3 --since=@1.500 "
                   "--until=@2 --priority=err..4 --grep=--no contact; $(x) --output-fields=MESSAGE,PRIORITY "
                   "--follow --unit fleetd.service FLEET_UNIT=--a b _PID=1" },
+                { { .kind = CALL_USAGE }, "/proc/self/exe --usage --interval=2s" },
+                { { .kind = CALL_USAGE, .interval = "1h", .unit = "a.service", .grep = "x", .lines = 5 },
+                  "/proc/self/exe --usage --interval=1h" },
+                { { .kind = CALL_STATUS, .unit = "a.service", .lines = 1, .interval = "1ms" },
+                  "systemctl --no-pager status --full --lines=1 -- a.service" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -115,6 +120,9 @@ static void what_would_be_an_option_or_another_command_is_refused(void **state) 
                 { { .kind = CALL_LOG,
                     .matches = "A=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=" },
                   "matches: more than 16" },
+                { { .kind = CALL_USAGE, .interval = "1ms" }, "interval: expected 1s to 1h" },
+                { { .kind = CALL_USAGE, .interval = "2h" }, "interval: expected 1s to 1h" },
+                { { .kind = CALL_USAGE, .interval = "2s --x" }, "interval: expected 1s to 1h" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -176,10 +184,26 @@ static void what_was_written_is_read_and_nothing_shorter(void **state) {
                                                         .grep = "x",
                                                         .fields = "MESSAGE",
                                                         .matches = "A=b\nC=" });
+        assert_is_read_as_written((RemoteCommandSpec) { .kind = CALL_USAGE, .interval = "2500ms" });
 }
 
-/* A host of an older version reads seven texts, and nothing after the flag. */
+/* A host of an older version reads seven texts, eleven of the log, and nothing after the flag. */
 static void what_an_older_host_knows_is_written_as_before(void **state) {
+        RemoteCommandSpec log = { .kind = CALL_LOG, .interval = "2s" };
+        _cleanup_writer_ Writer wire = {};
+        Reader in;
+
+        assert_int_equal(remote_command_spec_check(&log, NULL), 0);
+        remote_command_spec_write(&log, &wire);
+        in = reader_over(wire.bytes, wire.size);
+        assert_int_equal(read_u8(&in), 2);
+        assert_int_equal(read_u8(&in), CALL_LOG);
+        for (size_t i = 0; i < 11; i++)
+                free(read_string(&in, 1100));
+        assert_int_equal(read_u32(&in), 0);
+        assert_int_equal(read_u8(&in), 0);
+        assert_int_equal(reader_end(&in), 0);
+
         for (unsigned cluster_only = 0; cluster_only < 2; cluster_only++) {
                 RemoteCommandSpec spec = {
                         .kind = CALL_STATUS, .unit = "a.service", .lines = 1, .cluster_only = cluster_only

@@ -66,6 +66,7 @@ static void a_remote_command_has_the_right_of_its_kind(void **state) {
                 [CALL_KILL] = "/fleet/v1/kill/a",
                 [CALL_RESET_FAILED] = "/fleet/v1/reset-failed/a",
                 [CALL_LOG] = "/fleet/v1/log",
+                [CALL_USAGE] = "/fleet/v1/usage",
         };
 
         for (RemoteCommandKind kind = 0; kind < _CALL_MAX; kind++) {
@@ -250,6 +251,7 @@ static const struct {
         { "POST", "/fleet/v1/kill/*", CHANGE },
         { "POST", "/fleet/v1/reset-failed/*", CHANGE },
         { "GET", "/fleet/v1/log", SEE },
+        { "GET", "/fleet/v1/usage", SEE },
 };
 
 static const char *access_of(const Route *route) {
