@@ -27,9 +27,7 @@ static void log_done(Log *l) {
 
                 while (!TAILQ_EMPTY(&s->entries))
                         log_entry_free(&s->entries, TAILQ_FIRST(&s->entries));
-                stream_free(s->stream);
-                text_done(&s->partial);
-                text_done(&s->said);
+                machine_stream_done(&s->in);
         }
         while (!TAILQ_EMPTY(&l->last))
                 log_entry_free(&l->last, TAILQ_FIRST(&l->last));
@@ -120,7 +118,7 @@ static void source_note_silence(LogSource *s, uint64_t silent_ms) {
         _cleanup_text_ Text name = {};
 
         if (silent_ms >= GIVE_UP_MS) {
-                s->stream = stream_free(s->stream);
+                machine_stream_done(&s->in);
                 log_source_note(s, "no answer for 30 s", false);
                 return;
         }
@@ -142,15 +140,15 @@ static int log_fill(Log *l) {
                 for (size_t i = 0; i < l->n_sources; i++) {
                         LogSource *s = &l->sources[i];
 
-                        if (s->stream && TAILQ_EMPTY(&s->entries))
+                        if (s->in.stream && TAILQ_EMPTY(&s->entries))
                                 TRY(log_source_read(s, 0));
-                        if (s->stream && TAILQ_EMPTY(&s->entries))
+                        if (s->in.stream && TAILQ_EMPTY(&s->entries))
                                 waiting = s;
                 }
                 if (!waiting)
                         return 0;
                 TRY(log_source_read(waiting, LOG_TURN_MS));
-                if (waiting->stream && TAILQ_EMPTY(&waiting->entries))
+                if (waiting->in.stream && TAILQ_EMPTY(&waiting->entries))
                         source_note_silence(waiting, clock_monotonic_ms() - begin_ms);
         }
 }
@@ -173,7 +171,7 @@ static int log_merge(Log *l) {
 /* Return whether all machines have sent an entry: then no earlier one is expected. */
 static bool log_is_full(const Log *l) {
         for (size_t i = 0; i < l->n_sources; i++)
-                if (l->sources[i].stream && TAILQ_EMPTY(&l->sources[i].entries))
+                if (l->sources[i].in.stream && TAILQ_EMPTY(&l->sources[i].entries))
                         return false;
         return true;
 }
@@ -221,14 +219,14 @@ static int log_turn(Log *l, Error *err) {
         for (size_t i = 0; i < l->n_sources; i++) {
                 LogSource *s = &l->sources[i];
 
-                if (s->retry_ms > 0 && clock_monotonic_ms() >= s->retry_ms)
+                if (s->in.retry_ms > 0 && clock_monotonic_ms() >= s->in.retry_ms)
                         r = TRY(log_source_open(s, err));
-                if (s->stream && s->held < HELD_MAX) {
+                if (s->in.stream && s->held < HELD_MAX) {
                         r = TRY(log_source_read(s, 0));
                         any = any || r > 0;
-                        last = s->stream ? s : last;
+                        last = s->in.stream ? s : last;
                 }
-                n += s->stream || s->retry_ms > 0;
+                n += s->in.stream || s->in.retry_ms > 0;
         }
         if (!any && last)
                 r = log_source_read(last, LOG_TURN_MS);
@@ -337,14 +335,15 @@ static int log_set_filters(Log *l, char **args, size_t n, uint64_t until_ms) {
         return l->filters.error;
 }
 
-static int log_add_source(Log *l, const ApiMachine *machine) {
+static int log_add_source(void *userdata, const ApiMachine *machine) {
         _cleanup_text_ Text name = {};
+        Log *l = userdata;
         LogSource *s = &l->sources[l->n_sources];
 
         for (size_t i = 0; i < l->n_sources; i++)
-                if (l->sources[i].machine == machine)
+                if (l->sources[i].in.machine == machine)
                         return 0;
-        *s = (LogSource) { .log = l, .machine = machine };
+        *s = (LogSource) { .log = l, .in = { .client = l->client, .machine = machine } };
         TAILQ_INIT(&s->entries);
         l->n_sources++;
         log_append_name(&name, s);
@@ -352,54 +351,10 @@ static int log_add_source(Log *l, const ApiMachine *machine) {
         return name.error;
 }
 
-/* Return whether it is known that the machine may never return: it has been lost, or has left, for an hour,
- * or was replaced. */
-static bool machine_is_gone(const JsonValue *cluster, const ApiMachine *m) {
-        uint64_t age_ms = machine_age(cluster, m);
-
-        return machine_is_replaced(m) ||
-               (!machine_is_there(m) && age_ms >= MACHINE_GONE_MS && age_ms != UINT64_MAX);
-}
-
-/* Select all machines but those that are gone. Without an answer about the cluster, none is known to be. */
-static int log_select_recent(Log *l) {
-        _cleanup_json_ JsonValue *cluster = NULL;
-        int r;
-
-        r = client_get_json(l->client, "/fleet/v1/cluster", &cluster, NULL);
-        for (size_t i = 0; i < l->machines.n && r != -ENOMEM; i++)
-                if (!machine_is_gone(cluster, &l->machines.machines[i]))
-                        r = log_add_source(l, &l->machines.machines[i]);
-        return r == -ENOMEM ? r : 0;
-}
-
-/* Select the machines of --machine=NAME[,NAME...], or all. */
-static int log_select(Log *l) {
-        _cleanup_free_ char *copy = strdup(l->client->options.machine ?: "");
-        char *rest = l->client->options.machine ? copy : NULL;
-
-        l->sources = NEW0(LogSource, l->machines.n + 1);
-        if (!copy || !l->sources)
-                return -ENOMEM;
-        TRY(rest ? 0 : log_select_recent(l));
-        while (rest) {
-                const char *name = strsep(&rest, ",");
-                const ApiMachine *machine = NULL;
-                size_t n = listing_find_machine(&l->machines, name, &machine);
-
-                if (n != 1) {
-                        client_note_machine(&l->machines, n, "--machine=", name);
-                        return n == 0 ? EXIT_ABSENT : EXIT_FAILED;
-                }
-                TRY(log_add_source(l, machine));
-        }
-        return EXIT_DONE;
-}
-
 /* Return whether a machine has sent all that it has. */
 static bool log_has_answer(const Log *l) {
         for (size_t i = 0; i < l->n_sources; i++)
-                if (l->sources[i].status >= 0 && !l->sources[i].noted)
+                if (l->sources[i].in.status >= 0 && !l->sources[i].noted)
                         return true;
         return false;
 }
@@ -412,7 +367,10 @@ static int log_run(Client *c, char **args, size_t n, Error *err) {
         TAILQ_INIT(&l.last);
         TRY_DONE(log_check(&l, args, n, &until_ms));
         TRY(client_all_machines(c, &l.machines, err));
-        TRY_DONE(log_select(&l));
+        l.sources = NEW0(LogSource, l.machines.n + 1);
+        if (!l.sources)
+                return -ENOMEM;
+        TRY_DONE(machine_stream_select(c, &l.machines, log_add_source, &l));
         r = log_set_filters(&l, args, n, until_ms);
         for (size_t i = 0; i < l.n_sources && r >= 0; i++)
                 r = log_source_open(&l.sources[i], err);

@@ -4,12 +4,7 @@
 #include "client/core/machines.h"
 #include "client/verbs/unit_status.h"
 
-enum {
-        LOG_RETRY_MS = 2000,    /* with --follow, after a machine was lost */
-        EXIT_UNREACHABLE = 255, /* from fleetd: the session to the machine has ended */
-        LOG_SAID_MAX = 500,     /* bytes of a message about a failure */
-        PRIORITY_DEFAULT = 6,
-};
+enum { PRIORITY_DEFAULT = 6 };
 
 void log_entry_free(struct Entries *list, LogEntry *e) {
         TAILQ_REMOVE(list, e, all);
@@ -28,7 +23,7 @@ void log_source_drop_first(LogSource *s) {
 void log_append_name(Text *t, const LogSource *s) {
         _cleanup_text_ Text name = {};
 
-        append_machine_name(&name, &s->log->machines, s->machine->id);
+        append_machine_name(&name, &s->log->machines, s->in.machine->id);
         text_append_printable(t, name.chars ?: "");
         t->error = t->error ?: name.error;
 }
@@ -44,7 +39,7 @@ static void append_message(Text *t, const JsonValue *entry) {
                         text_append_char(t, (char) byte);
 }
 
-/* Take a line of journalctl. One that is no entry is a message of journalctl or of fleetd. */
+/* Take an entry. Another line is a message of journalctl or of fleetd. */
 static int log_source_add(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text text = {};
@@ -53,15 +48,11 @@ static int log_source_add(void *userdata, const char *line, size_t size) {
         LogEntry *e;
         int r;
 
-        size -= size > 0 && line[size - 1] == '\n';
         r = json_value_parse(line, size, &root, NULL);
         if (r == -ENOMEM)
                 return r;
-        if (r < 0 || parse_u64(member_text(root, "__REALTIME_TIMESTAMP"), &at_us) < 0) {
-                text_clear(&s->said);
-                text_append_bytes(&s->said, line, MIN(size, (size_t) LOG_SAID_MAX));
-                return s->said.error;
-        }
+        if (r < 0 || parse_u64(member_text(root, "__REALTIME_TIMESTAMP"), &at_us) < 0)
+                return 1;
         (void) parse_u64(member_text(root, "PRIORITY"), &priority);
         if (s->log->output == LOG_JSON)
                 text_append_bytes(&text, line, size);
@@ -87,18 +78,12 @@ static int log_source_add(void *userdata, const char *line, size_t size) {
         return 0;
 }
 
-static int source_on_answer(void *userdata, const char *json, size_t size) {
-        LogSource *s = userdata;
-
-        return unit_status_lines(json, size, &s->partial, &s->status, log_source_add, s);
-}
-
 int log_source_open(LogSource *s, Error *err) {
         const Log *l = s->log;
         _cleanup_text_ Text path = {};
 
         text_append(&path, "/fleet/v1/log?");
-        unit_status_add(&path, "machine", s->machine->id);
+        unit_status_add(&path, "machine", s->in.machine->id);
         text_append(&path, l->filters.chars ?: "");
         if (s->last_us > 0) /* continue after a lost connection */
                 text_printf(&path, "&since=@%llu.%06llu", (unsigned long long) (s->last_us + 1) / 1000000,
@@ -108,12 +93,9 @@ int log_source_open(LogSource *s, Error *err) {
                             (unsigned long long) l->since_ms % 1000);
         if (s->last_us == 0 && l->sends_lines)
                 text_printf(&path, "&lines=%llu", (unsigned long long) l->lines);
-        s->status = -1;
-        s->retry_ms = 0;
-        text_clear(&s->partial);
-        text_clear(&s->said);
-        return stream_new(l->client->connection, "GET", client_path(&path), source_on_answer, s, &s->stream,
-                          err);
+        s->in.line = log_source_add;
+        s->in.userdata = s;
+        return machine_stream_open(&s->in, &path, err);
 }
 
 void log_source_note(LogSource *s, const char *reason, bool again) {
@@ -125,47 +107,21 @@ void log_source_note(LogSource *s, const char *reason, bool again) {
         s->noted = true;
         (void) output_flush();
         log_append_name(&name, s);
-        if (append_absence(&absence, s->log->client, s->machine))
+        if (append_absence(&absence, s->log->client, s->in.machine))
                 client_note("%s%s: its log is on that host (journalctl -u fleetd)%s", name.chars ?: "",
                             absence.chars ?: "", again ? "; trying again" : "");
         else
                 client_note("no log of %s: %s%s", name.chars ?: "", reason, again ? "; trying again" : "");
 }
 
-static const char *reason_of(const Error *err, int r) {
-        if (r == -EREMOTEIO)
-                return client_answer_text(err);
-        return r == -EBADMSG ? "its answer is invalid" : error_text(err, r);
-}
-
 int log_source_read(LogSource *s, uint64_t ms) {
-        static const char program[] = "fleetd: ";
-        bool again = false;
         const char *reason;
-        Error err = {};
         int r;
 
-        r = stream_wait(s->stream, ms, &err);
+        r = machine_stream_read(&s->in, ms, s->log->client->options.follow, &reason);
         if (r > 0)
                 s->noted = false;
-        if (r >= 0 || r == -ENOMEM)
-                return r;
-        s->stream = stream_free(s->stream);
-        reason = s->said.size > 0 ? s->said.chars : NULL;
-        if (reason && starts_with(reason, program))
-                reason += strlen(program);
-        if (r == -ENODATA && s->status == UNIT_STATUS_LIMIT)
-                reason = UNIT_STATUS_LIMIT_TEXT;
-        if (r != -ENODATA) {
-                reason = reason_of(&err, r);
-                again = r != -EREMOTEIO || client_is_about_daemon(r, &err);
-        } else if (s->status < 0 || s->status == EXIT_UNREACHABLE) {
-                reason = reason ?: "connection lost before the end";
-                again = true;
-        }
-        if (s->log->client->options.follow && again)
-                s->retry_ms = clock_monotonic_ms() + LOG_RETRY_MS;
         if (reason)
-                log_source_note(s, reason, s->retry_ms > 0);
-        return 0;
+                log_source_note(s, reason, s->in.retry_ms > 0);
+        return r;
 }

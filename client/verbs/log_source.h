@@ -3,8 +3,7 @@
 
 #include <sys/queue.h>
 
-#include "client/core/client.h"
-#include "client/core/listing.h"
+#include "client/verbs/machine_stream.h"
 
 typedef enum LogOutput { LOG_SHORT, LOG_JSON, LOG_CAT, _LOG_OUTPUT_MAX } LogOutput;
 
@@ -21,12 +20,7 @@ TAILQ_HEAD(Entries, LogEntry);
 
 typedef struct LogSource {
         struct Log *log;
-        const ApiMachine *machine; /* borrowed */
-        Stream *stream;            /* NULL: closed */
-        uint64_t retry_ms;         /* when a closed one is opened again; 0: never */
-        Text partial;              /* the beginning of a line */
-        Text said;                 /* the last line that is no entry: the reason of a failure */
-        int status;                /* -1: the answer has not ended */
+        MachineStream in;
         struct Entries entries;
         size_t held, n_entries; /* bytes and number of 'entries' */
         uint64_t last_us;       /* time of the last entry that was received; 0: none */

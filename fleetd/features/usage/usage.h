@@ -1,4 +1,4 @@
-/* What the units of this host use: "fleetd --usage", a child of the daemon, which lives as long as somebody
+/* What the units of this host use: "fleetd --usage", a child of the daemon, which lives as long as a client
  * reads its lines. The daemon itself reads no cgroup, and keeps no figure. */
 #pragma once
 
