@@ -57,6 +57,7 @@
         VERB(stop)              \
         VERB(submit)            \
         VERB(token)             \
+        VERB(top)               \
         VERB(uncordon)          \
         VERB(unload)            \
         VERB(verify)            \

@@ -34,6 +34,8 @@ typedef struct Options {
         uint64_t lines; /* LINES_ALL: not given */
         uint64_t last;  /* events: 0: not given */
         const char *priority, *grep;
+        const char *interval, *sort; /* top; NULL: not given */
+        bool once, machines;
         bool follow, quiet;
 
         const char *swap_with_value, *with_value, *file;

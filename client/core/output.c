@@ -18,12 +18,16 @@ Table table_begin(const char *headers) {
         Table t = {};
 
         for (const char *end; *headers; headers = *end ? end + 1 : end) {
+                if (*headers == '>') {
+                        t.right |= 1U << t.headers.n;
+                        headers++;
+                }
                 end = headers + strcspn(headers, ",");
                 if (names_add(&t.headers, headers, (size_t) (end - headers)) < 0) {
                         t.error = -ENOMEM;
                         break;
                 }
-                for (char *s = t.headers.items[t.headers.n - 1]; *s; s++)
+                for (char *s = t.headers.items[t.headers.n - 1]; *s && *s != '/'; s++)
                         *s = (char) toupper((unsigned char) *s);
         }
         return t;
@@ -274,10 +278,20 @@ int output_finish(int status) {
         return EXIT_FAILURE;
 }
 
-size_t output_columns(void) {
+static struct winsize output_window(void) {
         struct winsize window = {};
 
-        return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) >= 0 ? window.ws_col : 0;
+        if (isatty(STDOUT_FILENO))
+                (void) ioctl(STDOUT_FILENO, TIOCGWINSZ, &window);
+        return window;
+}
+
+size_t output_columns(void) {
+        return output_window().ws_col;
+}
+
+size_t output_rows(void) {
+        return output_window().ws_row;
 }
 
 /* Return the columns of the first character on a terminal, and its size in bytes. */
@@ -484,7 +498,8 @@ static int fill(struct libscols_table *table, const Table *t, const size_t *widt
         size_t n = t->headers.n;
 
         for (size_t i = 0; i < n; i++)
-                if (!scols_table_new_column(table, legend ? t->headers.items[i] : "", 0, 0))
+                if (!scols_table_new_column(table, legend ? t->headers.items[i] : "", 0,
+                                            t->right & 1U << i ? SCOLS_FL_RIGHT : 0))
                         return -ENOMEM;
         for (size_t i = 0; i < t->cells.n; i++) {
                 struct libscols_line *line = i % n == 0 ? scols_table_new_line(table, NULL) :
@@ -503,12 +518,12 @@ static int fill(struct libscols_table *table, const Table *t, const size_t *widt
 
 DEFINE_CLEANUP(struct libscols_table *, scols_unref_table)
 
-static int print_columns(const Table *t, bool legend) {
+int table_append(const Table *t, bool legend, Text *ret) {
         _cleanup_(scols_unref_tablep) struct libscols_table *table = scols_new_table();
         _cleanup_free_ size_t *widths = NEW0(size_t, t->headers.n + 1);
         _cleanup_free_ char *text = NULL;
-        int r;
 
+        TRY(t->error);
         if (!table || !widths)
                 return -ENOMEM;
         /* The cells are cut before: libsmartcols would do so without an ellipsis. */
@@ -520,10 +535,19 @@ static int print_columns(const Table *t, bool legend) {
         scols_table_enable_colors(table, output_has_colours());
         TRY(scols_table_set_column_separator(table, "  "));
         TRY(fill(table, t, widths, legend));
-        r = scols_print_table_to_string(table, &text);
-        if (r < 0 || !*text)
+        TRY(scols_print_table_to_string(table, &text));
+        text_append(ret, text);
+        return ret->error;
+}
+
+static int print_columns(const Table *t, bool legend) {
+        _cleanup_text_ Text text = {};
+        int r;
+
+        r = TRY(table_append(t, legend, &text));
+        if (text.size == 0)
                 return r;
-        r = output_control(text); /* cells are printable, colours are ours */
+        r = output_control(text.chars); /* cells are printable, colours are ours */
         putchar('\n');
         return r;
 }
@@ -556,7 +580,9 @@ static void remove_column_of(Names *cells, size_t n_columns, size_t column) {
 
 static void remove_column(Table *t, size_t column) {
         size_t n = t->headers.n;
+        unsigned before = t->right & ((1U << column) - 1);
 
+        t->right = before | (t->right >> 1 & ~((1U << column) - 1));
         remove_column_of(&t->cells, n, column);
         remove_column_of(&t->headers, n, column);
 }

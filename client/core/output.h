@@ -10,9 +10,11 @@ typedef struct Table {
         Names headers;
         Names cells; /* row by row */
         int error;
+        unsigned right; /* bits: columns whose cells end at the right, on a terminal */
 } Table;
 
-/* Names of columns are separated by commas, and printed in upper case. */
+/* Names of columns are separated by commas, and printed in upper case up to a slash. ">" before a name: its
+ * cells are numbers, which end at the right. */
 Table table_begin(const char *headers);
 void table_done(Table *t);
 #define _cleanup_table_ _cleanup_(table_done)
@@ -30,6 +32,9 @@ bool table_is_too_wide(const Table *t);
 /* Remove columns while the table is wider than the terminal: first those of 'headers', separated by commas,
  * that have only "-", then the others, from left to right. A pipe keeps all columns. */
 void table_fit(Table *t, const char *headers);
+
+/* Append what a terminal would show, without the last newline, with its control characters for colours. */
+int table_append(const Table *t, bool legend, Text *ret);
 
 /* Print to stdout. Return 0 or a negative errno. */
 int table_print(const Table *t, bool legend);
@@ -62,6 +67,7 @@ int output_finish(int status);
 
 /* Return the columns of the terminal; 0 in a pipe, or if they are unknown. */
 size_t output_columns(void);
+size_t output_rows(void); /* the same for its rows */
 
 /* Return the columns of 's' on a terminal. */
 size_t output_width(const char *s);

@@ -43,6 +43,12 @@ ROWS = [
      "fleetctl: t@.service is a template: name an instance, for example fleetctl start t@1.service"),
     ("restart t@.service", 1, "Unable to restart unit t@.service in state inactive",
      "fleetctl: t@.service is a template, and runs nowhere; instead: fleetctl restart 't@*'"),
+    # What units use
+    ("top --interval=1ms", 2, "fleetctl: --interval=1ms: expected 1s to 1h"),
+    ("top --interval=2h", 2, "fleetctl: --interval=2h: expected 1s to 1h"),
+    ("top --sort=size", 2, "fleetctl: --sort=size: expected cpu, memory, io, tasks or name"),
+    ("top --machines 'web@*'", 2, "fleetctl: --machines prints machines: no PATTERN selects among them (--machine=)"),
+    ("top --once --machine=nowhere", 4, "fleetctl: --machine=nowhere: no machine has this name or ID; fleetctl list-machines --all"),
     # Rollouts
     ("rollout status db", 2, "fleetctl: status is no unit; instead: fleetctl rollout db"),
     ("rollout history db", 2, "fleetctl: history is no unit; instead: fleetctl history db"),

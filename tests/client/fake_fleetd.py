@@ -364,6 +364,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self.revisions(c, path.rsplit("/", 1)[1], query)
             if path == "/fleet/v1/log":
                 return self.daemon_log(c, query["machine"][0])
+            if path == "/fleet/v1/usage":
+                return self.usage(c, query["machine"][0])
             if path.split("/")[3] in ("status", "journal", "show", "kill", "reload", "reset-failed", "dependencies"):
                 return self.remote(c, path.split("/")[3], path.split("/")[4], query)
         self.refuse(404, "")
@@ -502,6 +504,16 @@ class Handler(BaseHTTPRequestHandler):
         entry = {"__REALTIME_TIMESTAMP": f"170000000{machine[:1]}000000", "PRIORITY": "4", "MESSAGE": message}
         self.begin_stream()
         self.chunk({"machine": machine, "data": json.dumps(entry) + "\n"})
+        self.chunk({"exit": 0})
+        self.end_stream()
+
+    def usage(self, c, machine):
+        """Two lines of a machine: its units use 5 % of a processor."""
+        names = [c.spoil({"reason": name})["reason"] for name, unit in sorted(c.units.items())]
+        self.begin_stream()
+        for at in (0, 1000000):
+            line = {"at": at, "units": [{"name": name, "cpu": at // 20, "memory": 1048576, "tasks": 1} for name in names]}
+            self.chunk({"machine": machine, "data": json.dumps(line) + "\n"})
         self.chunk({"exit": 0})
         self.end_stream()
 

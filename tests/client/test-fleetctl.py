@@ -1088,7 +1088,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["history"], ["journal"], ["kill"], ["list-dependencies"], ["move"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["revert"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["rollout"], ["unload", "wait"], ["verify"], ["why"]],
-             "": [["ca"], ["cert", "ls"], ["cluster"], ["cordon", "2" * 32], ["drain", "2" * 32], ["uncordon", "2" * 32], ["directory"], ["rollout"], ["rebalance", "--yes"], ["reboot", "2" * 32, "--yes"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["scale", "a@.service", "3"], ["secret"], ["services"], ["services", "a"], ["token"], ["version"], ["status"],
+             "": [["ca"], ["cert", "ls"], ["cluster"], ["cordon", "2" * 32], ["drain", "2" * 32], ["uncordon", "2" * 32], ["directory"], ["rollout"], ["rebalance", "--yes"], ["reboot", "2" * 32, "--yes"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["scale", "a@.service", "3"], ["secret"], ["services"], ["services", "a"], ["token"], ["top", "--once"], ["version"], ["status"],
                   ["fd-forward", "/none"], ["backup", "out.backup"], ["recover", "--yes=x"], ["restore", "out.backup"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],
@@ -1136,7 +1136,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     # The hostile text was printed: messages about the success of a verb contain nothing from the server.
     local = {"fd-forward", "help", "kv import", "recover", "restore", "verify", "version"}
     assert listed - seen["error"] == local, listed - seen["error"]
-    assert {"cat", "cluster", "directory", "events", "kv get", "kv mk", "kv watch", "list-machines", "log", "show", "status", "why"} <= seen["words"] | seen["everything"], seen
+    assert {"cat", "cluster", "directory", "events", "kv get", "kv mk", "kv watch", "list-machines", "log", "show", "status", "top", "why"} <= seen["words"] | seen["everything"], seen
     t.cluster.spoil, t.cluster.broken = lambda value: value, None
     said = t.on_terminal("events")[1]
     assert "\x1b[31mlost: it is" in said, said  # and colours of fleetctl are not escaped

@@ -122,11 +122,10 @@ static int listen_at(const char *path) {
 }
 
 int main(int argc, char **argv) {
-        static const char *const names[] = {
-                "lists", "cluster", "units",  "rollouts",    "reboots", "moves",
-                "waits", "events",  "files",  "journal",     "log",     "keys",
-                "words", "states",  "tokens", "transcripts", "data",    "secrets"
-        };
+        static const char *const names[] = { "lists",  "cluster",     "units",  "rollouts", "reboots",
+                                             "moves",  "waits",       "events", "files",    "journal",
+                                             "log",    "top",         "keys",   "words",    "states",
+                                             "tokens", "transcripts", "data",   "secrets" };
         int n_failed = 0;
 
         if (argc == 3 && streq(argv[1], "listen"))

@@ -76,8 +76,8 @@ static void what_is_printed_is_whole_or_a_failure(void **state) {
 }
 
 int main(int argc, char **argv) {
-        static const char *const names[] = { "lists",   "cluster", "units", "events", "files",
-                                             "journal", "log",     "keys",  "states", "tokens" };
+        static const char *const names[] = { "lists", "cluster", "units", "events", "files", "journal",
+                                             "log",   "top",     "keys",  "states", "tokens" };
         int n_failed = 0;
 
         if (argc > 1)
