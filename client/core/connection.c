@@ -421,9 +421,13 @@ int reply_check(const Reply *reply, Error *err) {
                 return 0;
         if (api_error_read(reply->body.chars ? reply->body.chars : "", reply->body.size, &code, message,
                            sizeof(message)) < 0 ||
-            !message[0])
+            !message[0]) {
+                if (reply->plain && reply->status == HTTP_NOT_FOUND)
+                        return error_set(err, -EREMOTEIO,
+                                         "the fleetd that was asked is of a version without it");
                 return error_set(err, -EREMOTEIO, "%sHTTP response code %ld with body: %s", answer_empty,
                                  reply->status, reply->body.chars ? reply->body.chars : "");
+        }
         if (reply->plain && reply->status < 500)
                 return error_set(err, -EREMOTEIO, "%s", message);
         (void) error_set(err, -EREMOTEIO, "%s%ld: %s", answer_mark, reply->status, message);
