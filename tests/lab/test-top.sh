@@ -1,11 +1,11 @@
 #!/bin/bash
-# What units use, on four booted hosts: the figures of top are those of the kernel, a host that does not answer is one line, and
+# What units use, on six booted hosts, one of them attached: the figures of top are those of the kernel, a host that does not answer is one line, and
 # without a reader there is no child and no look at a cgroup. Takes 80 s.
-LAB_HOSTS="alpha n1 n2 n3" LAB_TOKENS=yes
+LAB_HOSTS="alpha n1 n2 n3 n4 n5" LAB_TOKENS=yes
 . "$(dirname "$0")/scenario.sh"
 . "$here/attached.sh"
 
-everywhere_runs() { [ "$(fleetctl alpha list-units --no-legend --fields=active everywhere.service | grep -c '^active')" = 4 ]; }
+everywhere_runs() { [ "$(fleetctl alpha list-units --no-legend --fields=active everywhere.service | grep -c '^active')" = 6 ]; }
 # The file $2 of the cgroup of everywhere.service on host $1.
 of_the_kernel() { host_exec "$1" sh -c 'cat $(find /sys/fs/cgroup -path "*/everywhere.service/'"$2"'" | head -1) 2>/dev/null'; }
 cpu_of() { of_the_kernel "$1" cpu.stat | awk '$1 == "usage_usec" { print $2 }'; }
@@ -13,9 +13,10 @@ cpu_of() { of_the_kernel "$1" cpu.stat | awk '$1 == "usage_usec" { print $2 }'; 
 a_unit_runs_on_each_host() {
         local h
         clusters_of_one $LAB_HOSTS
-        host_exec alpha fleetctl init --voters=3 >"$LAB/out" 2>&1 || fail "init: $(cat "$LAB/out")"
+        host_exec alpha fleetctl init >"$LAB/out" 2>&1 || fail "init: $(cat "$LAB/out")"
         # shellcheck disable=SC2046
         join_at_once $(others alpha)
+        [ "$(attached | wc -l)" = 1 ] || fail "attached: $(attached)"
         unit_file everywhere.service <<'END'
 [Service]
 ExecStart=/bin/sh -c 'while :; do sleep 0.05; done'
@@ -43,7 +44,7 @@ for line in open(sys.argv[1]):
 
 counters_are_between_two_reads_of_the_kernels_files() {
         local h from
-        for from in alpha n1; do
+        for from in alpha $(attached); do
                 : >"$LAB/counters"
                 for h in $LAB_HOSTS; do
                         echo "$h $(cpu_of "$h")" >>"$LAB/counters"
@@ -55,9 +56,9 @@ counters_are_between_two_reads_of_the_kernels_files() {
                 check_counters "$LAB/counters" <"$LAB/top" 2>"$LAB/out" || fail "top on $from: $(tail -1 "$LAB/out")"
         done
         host_exec alpha fleetctl top --once 'every*' >"$LAB/top" 2>&1 || fail "$(cat "$LAB/top")"
-        [ "$(grep -c '^everywhere.service.* %' "$LAB/top")" = 4 ] || fail "rates: $(cat "$LAB/top")"
+        [ "$(grep -c '^everywhere.service.* %' "$LAB/top")" = 6 ] || fail "rates: $(cat "$LAB/top")"
         host_exec alpha fleetctl top --once --machines >"$LAB/top" 2>&1 || fail "$(cat "$LAB/top")"
-        [ "$(grep -c ' %' "$LAB/top")" = 4 ] || fail "machines: $(cat "$LAB/top")"
+        [ "$(grep -c ' %' "$LAB/top")" = 6 ] || fail "machines: $(cat "$LAB/top")"
 }
 
 children_on() { host_exec "$1" sh -c 'pgrep -fc -- "[-]-usage --interval"'; }
@@ -97,7 +98,7 @@ a_host_that_is_stopped_is_one_line() {
         signal_daemon STOP n2 || fail "n2 is not stopped"
         wait_for 5 is_refused n2 || fail "$(cat "$LAB/top" "$LAB/out")"
         [ "$(grep -c ^ "$LAB/out")" = 1 ] || fail "lines: $(cat "$LAB/out")"
-        [ "$(grep -c '^everywhere.service' "$LAB/top")" = 3 ] || fail "the others: $(cat "$LAB/top")"
+        [ "$(grep -c '^everywhere.service' "$LAB/top")" = 5 ] || fail "the others: $(cat "$LAB/top")"
         signal_daemon CONT n2
         wait_for 30 host_exec alpha fleetctl top --once --machine=n2 || fail "n2 continues"
         wait_for 10 no_child_anywhere || fail "children: $(children)"
