@@ -378,7 +378,7 @@ function drawState() {
   const message = refused ? KEY_NEEDED : silentText() || view?.notice || "";
   const data = view && !(view.notice && !view.machines?.length && !view.units?.length);
   document.body.classList.toggle("waiting", !data);
-  document.body.classList.toggle("stale", Boolean(data && (refused || silentText() || view.staleMs > 0)));
+  document.body.classList.toggle("stale", Boolean(data && message));
   text($("#banner"), data ? message : "");
   show($("#banner"), data && message);
   text($("#alone"), message || "reading the state of the cluster");
@@ -522,8 +522,8 @@ async function readWhy() {
     try {
       answer = await ask(`why?${of.kind}=${encodeURIComponent(of.id)}`, WAIT + SILENCE);
     } catch (error) {
-      if (error.status === 404) answer = { message: `There is no ${of.kind} of this name.` };
-      else if (why?.of !== of) answer = { message: "No answer." };
+      // What was read before stays, unless it does not exist any more.
+      if (error.status === 404 || why?.of !== of) answer = { message: error.status ? error.message : "No answer." };
     }
     if (chosen !== of) return;
     if (answer) why = { ...answer, of };
