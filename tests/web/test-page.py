@@ -13,6 +13,7 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import browser  # noqa: E402
+import counting  # noqa: E402
 from fake_web import IDS, KEY, MINUTE, NOW, PAGE, FakeWeb, event, home, home_usage, large, large_usage, machine, problem, unit, view, why  # noqa: E402
 
 WIDE, NARROW = (1400, 900), (360, 740)
@@ -415,26 +416,6 @@ def on_a_small_screen_details_cover_the_page(t):
 
 # -- Large clusters --
 
-OBSERVE = """{
-    window.changes = [];
-    window.observer?.disconnect();
-    window.observer = new MutationObserver((records) => window.changes.push(...records));
-    observer.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
-}"""
-# Elements that were changed, added with all below them, or removed.
-CHANGED = """{
-    window.changes.push(...observer.takeRecords());
-    const elements = new Set(), add = (n) => n && elements.add(n.nodeType === 1 ? n : n.parentElement);
-    for (const r of window.changes) {
-        if (r.type !== "childList" || r.target.nodeType !== 1) add(r.target);
-        for (const n of r.addedNodes) if (n.nodeType === 1) { add(n); n.querySelectorAll("*").forEach(add); }
-        for (const n of r.removedNodes) if (n.nodeType === 1) add(n);
-        if (r.type === "childList" && [...r.addedNodes, ...r.removedNodes].some((n) => n.nodeType === 3)) add(r.target);
-    }
-    return elements.size;
-}"""
-
-
 def fifty_machines_and_2000_units_fit(t):
     d = large()
     t.web.set(d, large_usage(d))
@@ -460,9 +441,9 @@ def an_update_of_one_unit_changes_few_elements(t):
     for i in (1, 105, 1999, 0):  # in the list, in the list, not in the list, the first
         for members in changes:
             d["units"][i] = d["units"][i] | members
-            t.b.js(OBSERVE)
+            t.b.js(counting.OBSERVE)
             t.set(d)
-            found.append(t.b.js(CHANGED))
+            found.append(t.b.js(counting.CHANGED))
     at_most(max(found), 20 + 1, f"elements: {found}")  # and the name of the cluster, by which the test sees the change
 
 
