@@ -310,11 +310,10 @@ function drawUnits(d) {
     text(cpu, figures?.cpu ?? "–");
     text(memory, figures?.memory ?? "–");
   });
-  const none = $("#units .none");
+  const [noMatch, none] = document.querySelectorAll("#units .none");
   show($("#units table"), d.shown.length);
-  show(none, !d.shown.length);
-  if (!view.units.length && !none.firstElementChild) none.replaceChildren("No units yet.\u2003", make("code", "", "fleetctl start hello.service"));
-  else if (view.units.length) none.textContent = "No unit matches.";
+  show(noMatch, view.units.length && !d.shown.length);
+  show(none, !view.units.length);
   drawMore("#units", d.shown.length);
 }
 
@@ -458,7 +457,6 @@ async function follow(path, take, fail) {
       failed = false;
     } catch (error) {
       if (hidden()) continue;
-      console.info(`${path}: ${error.message}`);
       const due = !failed && Date.now() >= begin + WAIT + SILENCE ? begin + WAIT : Date.now();
       failed = true;
       n = null;
@@ -504,6 +502,7 @@ function takeUsage(answer) {
 function failUsage(error, due, begin) {
   usage = null; // figures that may be old are none
   draw();
+  if (error.status === 403) return once(window, "hashchange");
   return error.status ? pause(WAIT) : retry(begin);
 }
 
@@ -579,8 +578,8 @@ const close = () => { go({ unit: null, machine: null }, true); readAddress(); };
 function setFilter(value) {
   $("#filter").value = value;
   limits["#units"] = ROWS;
-  go({ q: value }, false);
   draw();
+  go({ q: value }, false);
 }
 
 document.addEventListener("click", (event) => {
