@@ -72,6 +72,7 @@ class Test:
 
     def close(self):
         wrong = self.b.js("window.wrong ?? []")
+        self.b.cdp("Network.disable")
         self.stop()
         self.fleetd.server.shutdown()
         self.fleetd.server.server_close()
@@ -107,6 +108,8 @@ def fifty_machines_and_2000_units_fit(t):
     t.fleetd.machines = [{"id": f"{i:032x}", "primaryIP": "10.0.0.1", "metadata": {"zone": "a"}, "hostname": f"host{i:02}", "presence": "up", "role": "voter"} for i in range(1, 51)]
     for i in range(2000):
         t.put(f"web@{i}.service", t.fleetd.machines[i % 50]["id"])
+    t.b.cdp("Network.enable")
+    t.b.cdp("Network.setBlockedURLs", urls=["*usage*"])  # figures change by themselves
     t.open()
     equal(set(t.b.texts("#machines h3")), {m["hostname"] for m in t.fleetd.machines})
     assert t.b.js("document.querySelectorAll('*').length") <= 6000
