@@ -476,7 +476,7 @@ def twenty_updates_leave_what_the_user_does(t):
         assert abs(after[2] - before[2]) <= 3, f"turn {turn}: the row with the focus moves from {before[2]} to {after[2]}"
 
 
-def the_focus_stays_in_a_row_that_moves(t):
+def focus_and_selection_stay_in_a_row_that_moves(t):
     t.home()
     t.b.js("{ window.focused = [...document.querySelectorAll('#units tbody a')].find((a) => a.innerText === 'web@5.container'); focused.focus(); }")
     d = home()
@@ -484,6 +484,12 @@ def the_focus_stays_in_a_row_that_moves(t):
         d["units"] = [u | {"c": c} if u["name"] == "web@5.container" else u for u in d["units"]]
         t.set(d)
         equal((t.b.js(NAMES).index("web@5.container"), t.b.js("document.activeElement === focused")), (place, True))
+    t.b.js("{ focused.blur(); getSelection().selectAllChildren(focused.closest('tr').children[2]); }")
+    equal(t.b.js("getSelection().toString()"), "beta")
+    for c, place in (("bad", 1), ("ok", 9)):
+        d["units"] = [u | {"c": c} if u["name"] == "web@5.container" else u for u in d["units"]]
+        t.set(d)
+        equal((t.b.js(NAMES).index("web@5.container"), t.b.js("getSelection().toString()")), (place, "beta"))
 
 
 def ten_times_the_units_cost_the_same_for_each_row(t):
