@@ -129,6 +129,10 @@ static int listing_read(Client *c, const char *path, const ApiPageKind *kind, Li
 }
 
 int client_units(Client *c, Listing *ret, Error *err) {
+        return listing_read(c, "/fleet/v1/units?texts=false", &api_units_page, ret, err);
+}
+
+int client_unit_files(Client *c, Listing *ret, Error *err) {
         return listing_read(c, "/fleet/v1/units", &api_units_page, ret, err);
 }
 

@@ -38,7 +38,8 @@ int listing_sort(Listing *l);
 #define _cleanup_listing_ _cleanup_(listing_done)
 
 /* Read into an empty listing. The caller frees it, also after an error. */
-int client_units(Client *c, Listing *ret, Error *err);
+int client_units(Client *c, Listing *ret, Error *err); /* without their contents */
+int client_unit_files(Client *c, Listing *ret, Error *err);
 int client_states(Client *c, const char *unit, Listing *ret, Error *err); /* 'unit' NULL: of all units */
 /* The units that the agent of this host has, also without the cluster, and the host itself. */
 int client_local(Client *c, Listing *ret_states, Listing *ret_machines, Error *err);

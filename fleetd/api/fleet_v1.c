@@ -8,9 +8,10 @@
 
 /* -- Units -- */
 
-/* Return the JSON object of 'u'; its strings borrow from the cluster and 'why'. */
+/* Return the JSON object of 'u', with its contents if 'texts'; its strings borrow from the cluster and 'why'.
+ */
 static ApiUnit unit_entity(const Request *request, const SchedulerView *view, const ClusterUnit *u,
-                           Error *why) {
+                           bool texts, Error *why) {
         const Cluster *c = request_cluster(request);
         const ClusterMachine *where = NULL;
         bool global = u->unit && u->unit->placement.global;
@@ -28,11 +29,12 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
         entity.reason_kind = request_explain(request, view, u, why);
         if (!u->unit)
                 return entity;
-        if (u->unit->json_size <=
-            UNIT_JSON_MAX) /* a larger one is of a former version; its text has all options */
+        if (texts &&
+            u->unit->json_size <=
+                    UNIT_JSON_MAX) /* a larger one is of a former version; its text has all options */
                 entity.file = &u->unit->file;
         entity.hash = u->unit->hash;
-        entity.text = u->unit->text;
+        entity.text = texts ? u->unit->text : NULL;
         entity.owner = u->unit->owner;
         return entity;
 }
@@ -47,8 +49,10 @@ static const ClusterUnit *units_next(const Cluster *c, UnitPosition *at) {
 }
 
 unsigned units_list_handle(Request *request, Error *err) {
+        const char *parameter = request_parameter(request, "texts");
         const Cluster *c = request_cluster(request);
         SchedulerView *view = NULL;
+        bool texts = true;
         UnitPosition at = {};
         const ClusterUnit *u;
         _cleanup_text_ Text t = {};
@@ -59,6 +63,8 @@ unsigned units_list_handle(Request *request, Error *err) {
 
         if (!page_of(request, &page, err))
                 return 400;
+        if (parameter && parse_bool(parameter, &texts) < 0)
+                return error_set(err, 400, "texts=%.20s: expected true or false", parameter);
         if (scheduler_view_new(c, c->now_ms, &view) < 0)
                 return error_set(err, 500, "out of memory");
         if (page.after[0]) {
@@ -68,8 +74,8 @@ unsigned units_list_handle(Request *request, Error *err) {
         while ((u = units_next(c, &at)) && page_wants(&page)) {
                 if (page_skips(&page))
                         continue;
-                entities[page.n] = unit_entity(request, view, u, &why[page.n]);
-                bytes += u->unit ? u->unit->json_size : 0;
+                entities[page.n] = unit_entity(request, view, u, texts, &why[page.n]);
+                bytes += texts && u->unit ? u->unit->json_size : 0;
                 page_add(&page, u->name, NULL);
                 if (bytes >= PAGE_BYTES || scheduler_view_work(view) >= PAGE_WORK)
                         page.full = true;
@@ -97,7 +103,7 @@ unsigned units_get_handle(Request *request, Error *err) {
         }
         if (scheduler_view_new(c, c->now_ms, &view) < 0)
                 return error_set(err, 500, "out of memory");
-        entity = unit_entity(request, view, u, &why);
+        entity = unit_entity(request, view, u, true, &why);
         api_unit_write(&t, &entity);
         scheduler_view_free(view);
         return request_answer_json(request, 200, &t);

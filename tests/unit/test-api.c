@@ -648,6 +648,22 @@ static void a_path_without_a_route_is_not_found_on_either_listener(void **state)
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units/a/b", "", NULL), 404);
 }
 
+static void a_list_of_units_may_be_without_their_texts(void **state) {
+        static const char unit[] = "{" OPTIONS_OF("/bin/true") "}";
+        Fixture *fixture = *state;
+
+        assert_int_equal(put_unit(fixture, "a.service", unit), 201);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+        assert_says(fixture, "\"options\":[");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units?texts=false", "", NULL), 200);
+        assert_says(fixture, "\"desiredState\":\"inactive\",\"hash\":");
+        assert_says(fixture, "\"name\":\"a.service\"");
+        assert_null(strstr(fixture->answer, "\"options\":"));
+        assert_null(strstr(fixture->answer, "\"text\":"));
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units?texts=few", "", NULL), 400);
+        assert_says(fixture, "texts=few: expected true or false");
+}
+
 static void the_socket_answers_as_fleets_server(void **state) {
         Fixture *fixture = *state;
 
@@ -2747,6 +2763,7 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(a_unit_that_another_host_has_accepted_is_found_on_a_host_that_lags),
                 in_a_fixture(beyond_a_limit_each_listener_answers_in_its_own_form),
                 in_a_fixture(a_path_without_a_route_is_not_found_on_either_listener),
+                in_a_fixture(a_list_of_units_may_be_without_their_texts),
                 in_a_fixture(the_socket_answers_as_fleets_server),
                 in_a_fixture(a_nul_does_not_end_the_text_of_a_client),
                 in_a_fixture(a_fixed_page_is_as_long_as_its_text),
