@@ -29,6 +29,8 @@ typedef struct HttpRequest {
         const char *host;   /* the Host field; "": HTTP/1.0 without one */
         const char *origin; /* the Origin field or NULL */
         const char *accept; /* the first Accept field or NULL */
+        const char *key;    /* the first X-Fleet-Key field or NULL */
+        const char *tag;    /* the first If-None-Match field or NULL */
         const char *content_type; /* NULL: absent */
         unsigned n_content_types; /* number of these fields */
         bool keep_alive;

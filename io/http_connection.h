@@ -32,6 +32,8 @@ typedef enum HttpKept {
         HTTP_KEPT_CONTENT_TYPE,
         HTTP_KEPT_TRANSFER_ENCODING,
         HTTP_KEPT_EXPECT,
+        HTTP_KEPT_KEY,
+        HTTP_KEPT_TAG,
         _HTTP_KEPT_MAX,
         _HTTP_KEPT_NONE = -1,
 } HttpKept;

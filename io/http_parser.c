@@ -55,6 +55,8 @@ static HttpKept kept_field(const char *name, size_t size) {
                 [HTTP_KEPT_CONTENT_TYPE] = { "content-type", 12 },
                 [HTTP_KEPT_TRANSFER_ENCODING] = { "transfer-encoding", 17 },
                 [HTTP_KEPT_EXPECT] = { "expect", 6 },
+                [HTTP_KEPT_KEY] = { "x-fleet-key", 11 },
+                [HTTP_KEPT_TAG] = { "if-none-match", 13 },
         };
 
         for (int f = 0; f < _HTTP_KEPT_MAX; f++)
@@ -163,6 +165,8 @@ void http_request_fill(HttpConnection *c) {
         q->host = kept(c, HTTP_KEPT_HOST) ?: "";
         q->origin = kept(c, HTTP_KEPT_ORIGIN);
         q->accept = kept(c, HTTP_KEPT_ACCEPT);
+        q->key = kept(c, HTTP_KEPT_KEY);
+        q->tag = kept(c, HTTP_KEPT_TAG);
         q->content_type = kept(c, HTTP_KEPT_CONTENT_TYPE);
         q->n_content_types = c->n_kept[HTTP_KEPT_CONTENT_TYPE];
         q->body = c->bytes.chars + c->body_at;

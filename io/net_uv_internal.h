@@ -51,5 +51,3 @@ UvStream *uv_stream_new(UvLoop *loop, bool is_tcp);
 void uv_stream_connected(UvStream *s, UvNetwork *net);
 /* End a stream; on_close is called from libuv's close callback. */
 void uv_stream_end(UvStream *s, int error);
-/* Listen on a bound socket, and take it, also on failure. */
-int net_uv_listen_fd(Network *net, int fd, StreamAccepted *accepted, void *userdata, Listener **ret);

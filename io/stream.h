@@ -99,6 +99,8 @@ struct Network {
 /* The real network. Addresses: "ADDR:PORT", "[ADDR6]:PORT", or "/path" for a unix socket (mode 0660; a socket
  * without listener is replaced; -EADDRINUSE: it has a listener). Accepts at most 64 connections per turn. */
 int net_uv_new(Network **ret, Loop *loop);
+/* Listen on a bound socket, and take it, also on failure. */
+int net_uv_listen_fd(Network *net, int fd, StreamAccepted *accepted, void *userdata, Listener **ret);
 /* Close the streams that are still open, for example waiting for a FIN; on_close follows. The caller has
  * closed listeners and cancelled connects. Return NULL. */
 Network *net_uv_free(Network *net);

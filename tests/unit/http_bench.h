@@ -33,7 +33,7 @@ struct Bench {
         HttpRequest *request; /* the last one */
         unsigned n_requests, n_gone, n_drained;
         size_t body_limit;
-        char method[40], target[64], host[64], type[64], origin[64], body[2048];
+        char method[40], target[64], host[64], type[64], origin[64], key[64], tag[64], body[2048];
         unsigned n_types;
         bool parks; /* requests are answered by the test */
         uid_t uid;  /* of who connects to a unix socket; 0: it is not known */
@@ -179,6 +179,8 @@ static void on_request(void *userdata, HttpRequest *q) {
         snprintf(b->host, sizeof(b->host), "%s", q->host);
         snprintf(b->type, sizeof(b->type), "%s", q->content_type ?: "none");
         snprintf(b->origin, sizeof(b->origin), "%s", q->origin ?: "none");
+        snprintf(b->key, sizeof(b->key), "%s", q->key ?: "none");
+        snprintf(b->tag, sizeof(b->tag), "%s", q->tag ?: "none");
         snprintf(b->body, sizeof(b->body), "%.*s", (int) q->body_size, (const char *) q->body);
         b->n_types = q->n_content_types;
         assert_ptr_equal(q->listener, b);

@@ -340,6 +340,11 @@ static void relevant_fields_are_kept_among_any_others(void **state) {
                         assert_string_equal(b->target, rows[i].target);
                         assert_string_equal(b->body, rows[i].body);
                 }
+        assert_string_equal(b->key, "none");
+        bring(kept, "GET / HTTP/1.1\r\nHost: h\r\nx-fleet-key: a\r\nX-Fleet-Key: b\r\nIf-None-Match: "
+                    "\"c\"\r\n\r\n");
+        assert_string_equal(b->key, "a");
+        assert_string_equal(b->tag, "\"c\"");
         bring(kept, "GET http://o/x HTTP/1.1\r\nHost: h\r\n\r\nGET /y HTTP/1.1\r\nHost: g\r\n\r\n");
         assert_string_equal(b->target, "/y");
         assert_string_equal(b->host, "g");
