@@ -109,13 +109,14 @@ static int connect_client(Client *c, uint64_t read_ms, Error *err) {
 static int run_verb(Client *c, char **args, size_t n, Names *ret, Error *err) {
         const Verb *v = c->verb;
         bool files = streq(v->arguments, "FILE...");
-        int r;
+        int r = 0;
 
-        r = connect_client(c,
-                           verb_has(v, "kv")           ? READ_KEYS_MS :
-                           streq(v->name, "rebalance") ? WRITE_MS :
-                                                         READ_MS,
-                           err);
+        if (!verb_has(v, "alone"))
+                r = connect_client(c,
+                                   verb_has(v, "kv")           ? READ_KEYS_MS :
+                                   streq(v->name, "rebalance") ? WRITE_MS :
+                                                                 READ_MS,
+                                   err);
         if (r < 0) {
                 fprintf(stderr, "Unable to initialize client: %s\n", error_text(err, r));
                 return EXIT_FAILED;

@@ -1,5 +1,5 @@
 noinst_LIBRARIES += client/libfleetctl.a
-client_libfleetctl_a_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS) $(CURL_CFLAGS) $(SMARTCOLS_CFLAGS)
+client_libfleetctl_a_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS) $(CURL_CFLAGS) $(SMARTCOLS_CFLAGS) -DPKGLIBEXECDIR='"$(pkglibexecdir)"'
 
 # Each folder is one unit of compilation (see Makefile.am).
 CLIENT_SOURCES =
@@ -21,6 +21,8 @@ CLIENT_LIBS = client/libfleetctl.a io/libio.a $(UNITS_LIBS)
 bin_PROGRAMS += client/fleetctl
 client_fleetctl_SOURCES = client/main.c
 client_fleetctl_LDADD = $(CLIENT_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)
+
+include client/web/local.mk
 
 # The whole program against a fleetd made of Python.
 TESTS += tests/client/test-fleetctl.py

@@ -62,6 +62,7 @@
         VERB(unload)            \
         VERB(verify)            \
         VERB(version)           \
+        VERB(web)               \
         VERB(why)
 
 #define DECLARE(name) extern const Verb verb_##name;

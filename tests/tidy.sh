@@ -59,7 +59,7 @@ while IFS=: read -r folder may; do
                 rule "includes_of_${folder}_follow_the_arrows"
 done <<<"$arrows"
 
-sources_of client/ | xargs -r grep -nE '#include "io/' | some 'what the client includes of io' | grep -vE '^client/verbs/cert\.c:[0-9]+:#include "io/tls_roles\.h"$' |
+sources_of client/ | xargs -r grep -nE '#include "io/' | some 'what the client includes of io' | grep -vE '^client/web/|^client/verbs/cert\.c:[0-9]+:#include "io/tls_roles\.h"$' |
         rule the_client_uses_certificates_of_io_only
 
 sources_of client/core/ | xargs -r grep -nE '#include "client/verbs' | rule the_core_of_the_client_includes_no_verb

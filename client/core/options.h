@@ -66,6 +66,7 @@ typedef struct Options {
         uint64_t parallel;                                       /* 0: not given */
         uint64_t moves;                                          /* rebalance: 0: not given */
         bool plan;
+        bool url;                   /* web */
         const char *by, *return_in; /* NULL: not given */
         bool forward_agent;
         const char *ignored; /* flags that only the fleetctl of fleet needs */

@@ -55,6 +55,27 @@ static bool state_is_conflicting(const ApiState *s) {
         return s->load && streq(s->load, STATE_FOREIGN);
 }
 
+ApiState state_reported(const JsonValue *why, const JsonValue *machine) {
+        ApiState s = { .name = member_text(why, "name"), .finished = member_bool(machine, "finished") };
+
+        s.since_ms = member_number(machine, "since");
+        (void) json_read_string(machine, "systemdActiveState", &s.active, NULL);
+        (void) json_read_string(machine, "systemdSubState", &s.sub, NULL);
+        (void) json_read_string(machine, "systemdLoadState", &s.load, NULL);
+        (void) json_read_string(machine, "job", &s.job, NULL);
+        (void) json_read_string(machine, "stateReason", &s.reason, NULL);
+        (void) json_read_string(machine, "stateReasonCode", &s.reason_code, NULL);
+        (void) json_read_string(machine, "health", &s.health, NULL);
+        (void) json_read_string(machine, "why", &s.why, NULL);
+        s.available = member_bool(machine, "available");
+        return s;
+}
+
+const char *state_place(const JsonValue *machine) {
+        return *member_text(machine, "label") ? member_text(machine, "label") :
+                                                member_name(machine, "hostname");
+}
+
 StateKind state_kind(const ApiState *s) {
         const char *active = state_or(s->active, "inactive");
 

@@ -16,6 +16,12 @@ typedef enum StateKind {
 
 StateKind state_kind(const ApiState *s);
 
+/* Of the daemon's answer to "why" about a unit, and one of its machines: the state that the machine reports.
+ * 'active' is NULL without one, and of older daemons. Borrowed. */
+ApiState state_reported(const JsonValue *why, const JsonValue *machine);
+/* The name of that machine for people: with its short ID, if another machine has the same name. */
+const char *state_place(const JsonValue *machine);
+
 /* Return whether a reason of this kind states what the unit waits for. */
 bool reason_is_of_wait(const char *kind);
 /* Return the reason of a unit without its first word "waiting: ", for a message that has it; NULL: "". */

@@ -27,6 +27,7 @@ struct Verb {
  *   fleet         without units, print a message of fleet and succeed
  *   patterns      patterns match units with a target state above inactive
  *   patterns-all  patterns match all units
+ *   alone         no connection: another program has it
  *   report        --output=json prints the result: client/core/report.h */
 static inline bool verb_has(const Verb *v, const char *group) {
         return text_has_word(v->groups, group);

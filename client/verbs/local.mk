@@ -12,4 +12,4 @@ CLIENT_SOURCES += client/verbs/backup.c client/verbs/backup_check.h client/verbs
 	client/verbs/rollout_text.h client/verbs/rollout_text.c client/verbs/snapshot.h client/verbs/snapshot.c client/verbs/ssh.h client/verbs/ssh.c \
 	client/verbs/start.c client/verbs/stop.c client/verbs/submit.h client/verbs/submit.c client/verbs/submit_check.c \
 	client/verbs/submit_internal.h client/verbs/token.c client/verbs/top.c client/verbs/unit_status.h client/verbs/unit_status.c \
-	client/verbs/why.c
+	client/verbs/web.c client/verbs/why.c

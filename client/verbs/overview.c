@@ -14,9 +14,7 @@ enum {
         WHAT_WIDTH = 60, /* columns in a pipe; longer descriptions are not aligned with others */
         WHAT_MIN = 28,   /* columns on a terminal: with less space, the next command is left out */
         REVERTED_SHOWN = 3,
-        LABEL_WIDTH = 11,     /* columns before the text of a line below the problems */
-        HISTORY_MS = 3600000, /* rows of this time are read, */
-        HISTORY_MAX = 1000,   /* up to this number */
+        LABEL_WIDTH = 11, /* columns before the text of a line below the problems */
 };
 
 void view_done(View *v) {
@@ -47,14 +45,14 @@ bool cluster_awaits(const JsonValue *cluster, const Listing *machines, const Api
         return json_list_has(json_value_member(cluster, "waitsFor"), name.chars ?: "");
 }
 
-int view_read_history(Client *c, View *v, const char *unit, Error *err) {
+int view_read_history(Client *c, View *v, const char *unit, uint64_t span_ms, unsigned max, Error *err) {
         uint64_t now_ms = clock_real_ms();
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text path = {};
         int r;
 
-        text_printf(&path, "/fleet/v1/history?since=%llu&last=%d",
-                    (unsigned long long) (now_ms > HISTORY_MS ? now_ms - HISTORY_MS : 0), HISTORY_MAX);
+        text_printf(&path, "/fleet/v1/history?since=%llu&last=%u",
+                    (unsigned long long) (now_ms > span_ms ? now_ms - span_ms : 0), max);
         if (unit) {
                 text_append(&path, "&unit=");
                 append_escaped(&path, unit, false);
@@ -104,7 +102,7 @@ static int view_read_page(Client *c, View *v, const char **token, Error *err) {
         return *token && v->n_pages > PAGES_MAX ? error_set(err, -EBADMSG, "%s has no end", path.chars) : r;
 }
 
-static int view_read(Client *c, View *v, Error *err) {
+int view_read(Client *c, View *v, Error *err) {
         const char *token = NULL;
 
         TRY(client_request(c, "GET", "/fleet/v1/cluster", NULL, &v->answer, err));
@@ -112,8 +110,7 @@ static int view_read(Client *c, View *v, Error *err) {
         do {
                 TRY(view_read_page(c, v, &token, err));
         } while (token);
-        TRY(client_all_machines(c, &v->machines, err));
-        return view_read_history(c, v, NULL, err);
+        return client_all_machines(c, &v->machines, err);
 }
 
 /* -- The screen -- */
@@ -470,6 +467,8 @@ int overview(Client *c, Error *err) {
         _cleanup_(view_done) View v = {};
 
         TRY_VERB(view_read(c, &v, err), err, "Failed to read the state of the cluster: ");
+        TRY_VERB(view_read_history(c, &v, NULL, VIEW_RECENT_MS, VIEW_RECENT_MAX, err), err,
+                 "Failed to read the state of the cluster: ");
         if (!member_bool(v.cluster, "removed"))
                 client_note_stale(c);
         TRY(client_prints_json(c) ? json_print(&v) : screen_print(c, &v));

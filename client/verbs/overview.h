@@ -13,13 +13,20 @@ typedef struct View {
         size_t n_pages, pages_capacity;
         const JsonValue **problems; /* in the pages */
         size_t n_problems, problems_capacity;
-        JsonValue **history; /* rows of the last hour; none if the daemon keeps no history */
+        JsonValue **history; /* the oldest first; none if the daemon keeps no history */
         size_t n_history, history_capacity;
 } View;
 
-/* Read the rows of the last hour into v->history: those of one unit, or with NULL all. Older daemons and
- * lower feature levels have none. 0 or an error. */
-int view_read_history(Client *c, View *v, const char *unit, Error *err);
+enum {
+        VIEW_RECENT_MS = 3600000, /* rows of this time are read, */
+        VIEW_RECENT_MAX = 1000,   /* up to this number */
+};
+
+/* Read all but the history. */
+int view_read(Client *c, View *v, Error *err);
+/* Read the last 'max' rows of the time 'span_ms' until now into v->history: those of one unit, or with NULL
+ * all. Older daemons and lower feature levels have none. 0 or an error. */
+int view_read_history(Client *c, View *v, const char *unit, uint64_t span_ms, unsigned max, Error *err);
 void view_done(View *v);
 
 /* Return whether a member of "voters" votes: older daemons list voters only. */

@@ -16,29 +16,6 @@ enum {
         LOOP_COUNT = 5,           /* and this was one of as many */
 };
 
-/* The name of a machine for people: with its short ID, if another machine has the same name. */
-static const char *machine_label(const JsonValue *m) {
-        return *member_text(m, "label") ? member_text(m, "label") : member_name(m, "hostname");
-}
-
-/* Return the state of the unit that the machine reports. 'active' is NULL without one, and of older daemons.
- */
-static ApiState reported_state(const JsonValue *root, const JsonValue *m) {
-        ApiState s = { .name = member_text(root, "name"), .finished = member_bool(m, "finished") };
-
-        s.since_ms = member_number(m, "since");
-        (void) json_read_string(m, "systemdActiveState", &s.active, NULL);
-        (void) json_read_string(m, "systemdSubState", &s.sub, NULL);
-        (void) json_read_string(m, "systemdLoadState", &s.load, NULL);
-        (void) json_read_string(m, "job", &s.job, NULL);
-        (void) json_read_string(m, "stateReason", &s.reason, NULL);
-        (void) json_read_string(m, "stateReasonCode", &s.reason_code, NULL);
-        (void) json_read_string(m, "health", &s.health, NULL);
-        (void) json_read_string(m, "why", &s.why, NULL);
-        s.available = member_bool(m, "available");
-        return s;
-}
-
 /* Return whether the row counts restarts that continue. Of frequent ones, not all are published. */
 static bool history_is_loop(const JsonValue *row) {
         Verdict v;
@@ -69,7 +46,7 @@ static void print_loop(const View *v, const ApiState *s, const JsonValue *m) {
                 if (!history_is_loop(row) || !streq(member_text(row, "machine"), member_text(m, "id")))
                         continue;
                 text_printf(&t, "%s ", s->name);
-                history_append_loop(&t, row, machine_label(m));
+                history_append_loop(&t, row, state_place(m));
                 text_printf(&command, "fleetctl journal %s", s->name);
                 output_words_and(&t, "   ", &command, CONTINUED);
                 return;
@@ -91,7 +68,7 @@ static void append_cause(Text *t, const ApiState *s) {
 
 /* Append where the unit is that prevents the start of this one on the machine 'm', and the next step. */
 static void append_way_to(Text *t, Client *c, const ApiState *s, const JsonValue *m, const char *cause) {
-        const char *host = machine_label(m);
+        const char *host = state_place(m);
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_listing_ Listing machines = {};
         int r = client_unit(c, cause, &unit, NULL);
@@ -144,7 +121,7 @@ static void print_states(Client *c, const View *v, const JsonValue *root) {
         bool global = member_bool(root, "global");
 
         JSON_EACH(m, json_value_member(root, "machines")) {
-                const ApiState s = reported_state(root, m);
+                const ApiState s = state_reported(root, m);
                 bool here = streq(member_text(m, "id"), member_text(root, "machineID"));
                 _cleanup_text_ Text t = {}, command = {};
 
@@ -155,7 +132,7 @@ static void print_states(Client *c, const View *v, const JsonValue *root) {
                         text_printf(&command, "fleetctl start %s", s.name);
                 if (!s.active || (command.size == 0 && (global || !here) && !state_is_stopped_for(&s, NULL)))
                         continue;
-                append_state(&t, &s, machine_label(m));
+                append_state(&t, &s, state_place(m));
                 if (streq(member_text(m, "presence"), "away"))
                         text_append(&t, ", as last reported: the machine is away");
                 if (state_next_step(&s) == NEXT_CORRECT ||
@@ -179,7 +156,7 @@ static void print_file_problems(const JsonValue *root) {
 
                 if (!*member_text(m, "problem"))
                         continue;
-                text_printf(&t, "Its file on %s %s: %s (fleetctl directory)", machine_label(m),
+                text_printf(&t, "Its file on %s %s: %s (fleetctl directory)", state_place(m),
                             streq(kind, "warning") ? "has a warning" :
                             *kind                  ? "is not applied" :
                                                      "has a problem",
@@ -216,8 +193,8 @@ static void print_place(const JsonValue *root) {
                 reason = ""; /* print_inputs() has it */
         JSON_EACH(m, machines)
                 if (*where && streq(member_text(m, "id"), where))
-                        text_printf(&t, "%s %s %s%s%s", name, is_down(m) ? "was on" : "is on",
-                                    machine_label(m), *reason ? ": " : "", reason);
+                        text_printf(&t, "%s %s %s%s%s", name, is_down(m) ? "was on" : "is on", state_place(m),
+                                    *reason ? ": " : "", reason);
         if (json_value_member(root, "replicas"))
                 append_replicas(&t, name, json_value_member(root, "replicas"));
         else if (unit_name_is_template(name))
@@ -247,7 +224,7 @@ static void print_place(const JsonValue *root) {
  * another machine. */
 static bool stops_later(const JsonValue *root, const JsonValue *m) {
         const char *target = member_text(root, "desiredState");
-        const ApiState s = reported_state(root, m);
+        const ApiState s = state_reported(root, m);
 
         return streq(member_text(m, "presence"), "away") && s.active &&
                (state_kind(&s) == STATE_RUNS || state_kind(&s) == STATE_CHANGING) &&
@@ -285,7 +262,7 @@ static void print_machine(const JsonValue *root, const JsonValue *m, size_t widt
 
         if (fits && streq(reason, member_text(root, "reason")))
                 reason = "";
-        text_printf(&t, "  %-*s  %s%s%s", (int) width, machine_label(m), fits ? "yes" : "no",
+        text_printf(&t, "  %-*s  %s%s%s", (int) width, state_place(m), fits ? "yes" : "no",
                     *reason ? ": " : "", reason);
         if (fits && !*reason && !*assignment) {
                 unsigned long long n = member_number(m, "units");
@@ -309,7 +286,7 @@ static void print_long_lost(const JsonValue *machines) {
 
         JSON_EACH(m, machines)
                 if (is_long_lost(m))
-                        text_printf(&names, "%s%s", n++ > 0 ? ", " : "", machine_label(m));
+                        text_printf(&names, "%s%s", n++ > 0 ? ", " : "", state_place(m));
         if (n > 0)
                 printf("  %zu machine%s lost for more than an hour, or replaced: %s\n", n, plural(n),
                        names.chars ?: "");
@@ -318,7 +295,7 @@ static void print_long_lost(const JsonValue *machines) {
 /* Return whether a machine reports the unit as active, or in transition. */
 static bool is_running_anywhere(const JsonValue *root) {
         JSON_EACH(item, json_value_member(root, "machines")) {
-                const ApiState s = reported_state(root, item);
+                const ApiState s = state_reported(root, item);
 
                 if (s.active && (state_kind(&s) == STATE_RUNS || state_kind(&s) == STATE_CHANGING))
                         return true;
@@ -400,7 +377,7 @@ static void print_pending_stops(const JsonValue *root) {
                 if (!wanted)
                         text_printf(&t, "Its target state is %s: ", target);
                 text_printf(&t, "%s is away, and stops it when it is back, if it still runs there.",
-                            machine_label(m));
+                            state_place(m));
                 output_words(&t, CONTINUED);
         }
 }
@@ -437,10 +414,11 @@ static void print_why(Client *c, const JsonValue *root) {
         _cleanup_(view_done) View v = {};
 
         if (is_running_anywhere(root))
-                (void) view_read_history(c, &v, member_text(root, "name"), NULL);
+                (void) view_read_history(c, &v, member_text(root, "name"), VIEW_RECENT_MS, VIEW_RECENT_MAX,
+                                         NULL);
         for (size_t i = 0; i < n; i++)
                 if (!is_long_lost(json_value_item(machines, i)))
-                        width = MAX(width, strlen(machine_label(json_value_item(machines, i))));
+                        width = MAX(width, strlen(state_place(json_value_item(machines, i))));
         print_states(c, &v, root);
         print_place(root);
         print_data(root);

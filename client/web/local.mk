@@ -1,0 +1,16 @@
+# fleet-web: the page. A program of its own: it links the loop and the HTTP server of io/, as the daemon does, and the client library.
+noinst_LIBRARIES += client/web/libweb.a
+client_web_libweb_a_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS) -DWEB_PAGE='"$(abs_top_srcdir)/client/web/page"'
+client_web_libweb_a_SOURCES = client/web/server.h client/web/server.c client/web/loader.h client/web/loader.c client/web/view.h client/web/view.c \
+	client/web/why.h client/web/why.c
+
+WEB_LIBS = client/web/libweb.a client/libfleetctl.a io/libio.a $(UNITS_LIBS) $(IO_LIBS)
+pkglibexec_PROGRAMS = client/web/fleet-web
+client_web_fleet_web_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS)
+client_web_fleet_web_SOURCES = client/web/main.c
+client_web_fleet_web_LDADD = $(WEB_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)
+
+# The assembler includes the files of the page.
+WEB_PAGE_FILES = client/web/page/index.html client/web/page/page.css client/web/page/page.js
+EXTRA_DIST += $(WEB_PAGE_FILES)
+client/web/libweb_a-server.$(OBJEXT): $(WEB_PAGE_FILES)
