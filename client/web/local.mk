@@ -14,3 +14,22 @@ client_web_fleet_web_LDADD = $(WEB_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)
 WEB_PAGE_FILES = client/web/page/index.html client/web/page/page.css client/web/page/page.js
 EXTRA_DIST += $(WEB_PAGE_FILES)
 client/web/libweb_a-server.$(OBJEXT): $(WEB_PAGE_FILES)
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test-web_server tests/unit/test-web_loader
+TESTS += tests/unit/test-web_server tests/unit/test-web_loader
+EXTRA_DIST += tests/unit/web_asks.h
+tests_unit_test_web_server_SOURCES = tests/unit/test-web_server.c tests/lib/manual_loop.h tests/lib/manual_loop.c
+tests_unit_test_web_server_LDADD = $(WEB_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
+# With another libcurl, and a time that it need not wait for.
+tests_unit_test_web_loader_SOURCES = tests/unit/test-web_loader.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/fake_curl.h tests/lib/fake_curl.c
+tests_unit_test_web_loader_CFLAGS = $(TEST_CFLAGS) $(CURL_CFLAGS)
+tests_unit_test_web_loader_LDFLAGS = $(AM_LDFLAGS) $(CLIENT_WRAPS)
+tests_unit_test_web_loader_LDADD = $(WEB_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
+endif
+
+FUZZERS += tests/fuzz/fuzz-web
+tests_fuzz_fuzz_web_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS)
+tests_fuzz_fuzz_web_SOURCES = tests/fuzz/web.c tests/fuzz/standalone.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/fake_curl.h tests/lib/fake_curl.c
+tests_fuzz_fuzz_web_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime,--wrap=gethostname,--wrap=nanosleep,--wrap=resolver_append,--wrap=sigtimedwait,--wrap=usleep
+tests_fuzz_fuzz_web_LDADD = $(WEB_LIBS) $(SMARTCOLS_LIBS)
