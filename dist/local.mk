@@ -2,13 +2,13 @@
 EXTRA_DIST += dist/systemd/fleetd.service.in dist/systemd/fleet.sysusers dist/systemd/fleet.tmpfiles dist/systemd/80-fleet.preset dist/systemd/50-fleetd.conf \
 	dist/fleetd.conf dist/debian dist/rpm/fleetd.spec dist/rpm/fleetd.rpmlintrc
 
-systemdsystemunit_DATA = dist/systemd/fleetd.service
+systemdsystemunit_DATA += dist/systemd/fleetd.service
 CLEANFILES += dist/systemd/fleetd.service
 
 dist/systemd/fleetd.service: $(top_srcdir)/dist/systemd/fleetd.service.in Makefile
 	$(AM_V_GEN)$(MKDIR_P) dist/systemd && sed -e 's|@sbindir[@]|$(sbindir)|g' $(top_srcdir)/dist/systemd/fleetd.service.in >$@.tmp && mv $@.tmp $@
 
-systemdpreset_DATA = dist/systemd/80-fleet.preset
+systemdpreset_DATA = dist/systemd/80-fleet.preset dist/systemd/80-fleet-web.preset
 logindconf_DATA = dist/systemd/50-fleetd.conf
 
 SAMPLE_UNITS = dist/units/hello.service dist/units/web@.service dist/units/store.service dist/units/store-watch.service \
@@ -29,10 +29,13 @@ install-data-local:
 	$(MKDIR_P) "$(DESTDIR)$(sysusersdir)" "$(DESTDIR)$(tmpfilesdir)" "$(DESTDIR)$(sysconfdir)/fleet/units" "$(DESTDIR)$(sysconfdir)/fleet/fleetd.conf.d"
 	$(INSTALL_DATA) $(top_srcdir)/dist/systemd/fleet.sysusers "$(DESTDIR)$(sysusersdir)/fleet.conf"
 	$(INSTALL_DATA) $(top_srcdir)/dist/systemd/fleet.tmpfiles "$(DESTDIR)$(tmpfilesdir)/fleet.conf"
+	$(INSTALL_DATA) $(top_srcdir)/dist/systemd/fleet-web.sysusers "$(DESTDIR)$(sysusersdir)/fleet-web.conf"
+	$(INSTALL_DATA) $(top_srcdir)/dist/40-web.conf "$(DESTDIR)$(sysconfdir)/fleet/fleetd.conf.d/40-web.conf"
 	test -e "$(FLEETD_CONF)" || $(INSTALL_DATA) $(top_srcdir)/dist/fleetd.conf "$(FLEETD_CONF)"
 
 uninstall-local:
-	rm -f "$(DESTDIR)$(sysusersdir)/fleet.conf" "$(DESTDIR)$(tmpfilesdir)/fleet.conf"
+	rm -f "$(DESTDIR)$(sysusersdir)/fleet.conf" "$(DESTDIR)$(tmpfilesdir)/fleet.conf" "$(DESTDIR)$(sysusersdir)/fleet-web.conf" \
+		"$(DESTDIR)$(sysconfdir)/fleet/fleetd.conf.d/40-web.conf"
 	! cmp -s $(top_srcdir)/dist/fleetd.conf "$(FLEETD_CONF)" || rm "$(FLEETD_CONF)"
 
 AM_DISTCHECK_CONFIGURE_FLAGS = --with-systemdsystemunitdir=$$dc_install_base/lib/systemd/system \

@@ -176,9 +176,11 @@ int unit_name_check(const char *name, Error *err) {
 static const char *unit_name_refusal(const char *name) {
         /* Exact names: other units whose name begins with "fleet" are allowed (fleet-ui.service was the usual
          * web page of fleet). */
-        static const char *const own[] = { "fleet.service",         "fleet.socket",      "fleetd.service",
-                                           "fleetd.socket",         "fleet-dns.service", "fleet-dns.socket",
-                                           "fleet-dns-link.service" };
+        static const char *const own[] = {
+                "fleet.service",          "fleet.socket",      "fleetd.service",
+                "fleetd.socket",          "fleet-dns.service", "fleet-dns.socket",
+                "fleet-dns-link.service", "fleet-web.service", "fleet-web.socket"
+        };
         char known_as[UNIT_NAME_MAX + 32];
 
         quadlet_service(name, known_as);

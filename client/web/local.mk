@@ -10,6 +10,14 @@ client_web_fleet_web_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS)
 client_web_fleet_web_SOURCES = client/web/main.c
 client_web_fleet_web_LDADD = $(WEB_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)
 
+# The units of the service, its user, and its right.
+WEB_UNITS = dist/systemd/fleet-web.service dist/systemd/fleet-web.socket
+systemdsystemunit_DATA += $(WEB_UNITS)
+CLEANFILES += $(WEB_UNITS)
+EXTRA_DIST += $(WEB_UNITS:=.in) dist/systemd/fleet-web.sysusers dist/systemd/80-fleet-web.preset dist/40-web.conf
+$(WEB_UNITS): %: $(top_srcdir)/%.in Makefile
+	$(AM_V_GEN)$(MKDIR_P) dist/systemd && sed -e 's|@pkglibexecdir[@]|$(pkglibexecdir)|g' $(top_srcdir)/$@.in >$@.tmp && mv $@.tmp $@
+
 # The assembler includes the files of the page.
 WEB_PAGE_FILES = client/web/page/index.html client/web/page/page.css client/web/page/page.js
 EXTRA_DIST += $(WEB_PAGE_FILES)

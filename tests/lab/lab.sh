@@ -377,7 +377,8 @@ host_install() {
         n=$(host_number "$h")
         host_add "$h" "$LAB/image"
         if ! grep -qs '^fleet:' "$u/etc/group"; then
-                { grep -v '^fleet:' /etc/group; echo fleet:x:890:; } >"$u/etc/group"
+                { grep -vE '^fleet(-web)?:' /etc/group; echo fleet:x:890:; echo fleet-web:x:894:; } >"$u/etc/group"
+                { grep -v '^fleet-web:' /etc/passwd; echo fleet-web:x:894:894::/:/usr/sbin/nologin; } >"$u/etc/passwd"
         fi
         mkdir -p "$u/etc/fleet/fleetd.conf.d" "$u/etc/fleet/units"
         if [ "${LAB_TOKENS:-no}" = no ]; then

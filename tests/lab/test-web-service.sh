@@ -1,0 +1,92 @@
+#!/bin/bash
+# The page as a service on a booted host: no process without a visitor, and what the process may do. And "fleetctl web" of a user.
+# Takes 20 s.
+LAB_HOSTS=alpha
+. "$(dirname "$0")/scenario.sh"
+
+web_state() { host_exec alpha systemctl is-active fleet-web.service; }
+web_pid() { host_exec alpha systemctl show --value -p MainPID fleet-web.service; }
+web_url() { host_exec alpha fleetctl web --url; }
+# page PATH [CURL ARGUMENTS]: of the service, with its key.
+page() { host_exec alpha curl -sS -m 15 -H "X-Fleet-Key: $(web_url | sed 's/.*#key=//')" "http://127.0.0.1:2381/$1" "${@:2}"; }
+as_web() { host_exec alpha setpriv --reuid fleet-web --regid fleet-web --clear-groups "$@"; }
+
+there_is_no_process_without_a_visitor() {
+        cluster_up
+        [ "$(host_exec alpha systemctl is-enabled fleet-web.socket)" = disabled ] || fail "it is $(host_exec alpha systemctl is-enabled fleet-web.socket)"
+        ! web_url >"$LAB/out" 2>&1 || fail "there is an address before the socket: $(cat "$LAB/out")"
+        grep -qF 'systemctl enable --now fleet-web.socket' "$LAB/out" || fail "$(cat "$LAB/out")"
+        host_exec alpha systemctl enable --now fleet-web.socket >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
+        [ "$(web_state)" = inactive ] || fail "it is $(web_state)"
+}
+
+root_gets_the_address() {
+        web_url >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
+        grep -qE '^http://127\.0\.0\.1:2381/#key=[A-Za-z0-9_-]{22}$' "$LAB/out" || fail "$(cat "$LAB/out")"
+        [ "$(web_state)" = active ] || fail "it is $(web_state)"
+        ! host_exec alpha setpriv --reuid 65534 --regid 65534 --clear-groups fleetctl web --url >"$LAB/out" 2>&1 || fail "nobody gets the key: $(cat "$LAB/out")"
+        grep -q 'for root' "$LAB/out" || fail "$(cat "$LAB/out")"
+        [ "$(host_exec alpha stat -c '%U %a' /var/lib/fleet-web/key)" = "fleet-web 600" ] || fail "$(host_exec alpha stat -c '%U %a' /var/lib/fleet-web/key)"
+}
+
+the_page_shows_the_cluster_to_who_has_the_key() {
+        wait_for 15 view_has alpha || fail "$(page view)"
+        [ "$(host_exec alpha curl -sS -m 5 -o /dev/null -w '%{http_code}' http://127.0.0.1:2381/view)" = 403 ] || fail "without the key"
+        [ "$(page view -o /dev/null -w '%{http_code}' -X POST)" = 405 ] || fail "POST"
+        [ "$(page fleet/v1/units -o /dev/null -w '%{http_code}')" = 404 ] || fail "a path of the daemon"
+}
+view_has() { page view | json machines 0 name | grep -qx "$1"; }
+
+# The host has a socket at the port; the process has that one, and no network of its own.
+the_process_has_the_passed_socket_only() {
+        local pid
+        pid=$(web_pid)
+        [ "$(host_exec alpha stat -c %U "/proc/$pid")" = fleet-web ] || fail "it runs as $(host_exec alpha stat -c %U "/proc/$pid")"
+        [ "$(host_exec alpha nsenter -t "$pid" -n ls /sys/class/net | xargs)" = lo ] || fail "it has a network: $(host_exec alpha nsenter -t "$pid" -n ls /sys/class/net | xargs)"
+        [ "$(host_exec alpha sh -c "nsenter -t $pid -n cat /proc/$pid/net/tcp /proc/$pid/net/udp | grep -vc sl")" = 0 ] || fail "it has sockets: $(host_exec alpha cat "/proc/$pid/net/tcp")"
+        [ "$(host_exec alpha awk '/^CapEff/ { print $2 }' "/proc/$pid/status")" = 0000000000000000 ] || fail "it has capabilities"
+}
+
+its_user_may_see_units_and_nothing_else() {
+        as_web fleetctl list-machines >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
+        ! as_web fleetctl start hello.service >"$LAB/out" 2>&1 || fail "it starts units"
+        as_web curl -sS -m 5 --unix-socket /run/fleet.sock -X PUT -H 'Content-Type: application/json' -d '{"desiredState":"launched"}' -o /dev/null \
+                -w '%{http_code}' http://fleet/fleet/v1/units/hello.service >"$LAB/out"
+        grep -qx 403 "$LAB/out" || fail "a start is $(cat "$LAB/out")"
+        [ "$(key_put alpha /secret x)" = ok ] || fail "no key"
+        ! as_web fleetctl get /secret >"$LAB/out" 2>&1 || fail "it reads keys: $(cat "$LAB/out")"
+}
+
+a_restart_keeps_the_key() {
+        local url program
+        url=$(web_url)
+        program=$(page view | json program)
+        host_exec alpha systemctl restart fleet-web.service || fail "no restart"
+        [ "$(web_url)" = "$url" ] || fail "another key"
+        [ "$(page view | json program)" != "$program" ] || fail "a page cannot see that the program is another one"
+}
+
+# host_fails STATUS MESSAGE ARGUMENTS...
+web_fails() {
+        local status=0
+        host_exec alpha timeout 10 fleetctl web "${@:3}" >"$LAB/out" 2>&1 || status=$?
+        [ "$status" = "$1" ] && grep -qF -- "$2" "$LAB/out" || fail "fleetctl web ${*:3}: $status, $(cat "$LAB/out")"
+}
+addresses_of_others_and_taken_ports_are_refused() {
+        web_fails 1 '127.0.0.1:2381 is the page of this host: fleetctl web --url as root, or --listen=127.0.0.1:0'
+        web_fails 2 '0.0.0.0: the page is not encrypted; use ssh -L, or a proxy with TLS on this host' --listen=0.0.0.0:2381
+        web_fails 2 'expected an address of this host and a port' --listen=localhost:2381
+        web_fails 1 '127.0.0.1:2379 is in use; a free port: --listen=127.0.0.1:0' --listen=127.0.0.1:2379
+}
+
+a_user_has_a_page_of_its_own() {
+        host_exec alpha sh -c 'fleetctl web --listen=127.0.0.1:0 >/run/page 2>&1 & echo $!' >"$LAB/pid"
+        wait_for 5 host_exec alpha grep -q '^http://127.0.0.1:' /run/page || fail "$(host_exec alpha cat /run/page)"
+        host_exec alpha sh -c 'IFS="#" read -r base key </run/page; curl -sS -m 10 -H "X-Fleet-Key: ${key#key=}" "${base}view"' | json host | grep -qx alpha || fail "no state"
+        host_exec alpha kill "$(cat "$LAB/pid")"
+        wait_for 5 user_page_is_gone || fail "it does not end"
+}
+user_page_is_gone() { ! host_exec alpha test -e "/proc/$(cat "$LAB/pid")"; }
+
+scenario there_is_no_process_without_a_visitor root_gets_the_address the_page_shows_the_cluster_to_who_has_the_key the_process_has_the_passed_socket_only \
+        its_user_may_see_units_and_nothing_else a_restart_keeps_the_key addresses_of_others_and_taken_ports_are_refused a_user_has_a_page_of_its_own
