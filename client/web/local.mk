@@ -10,6 +10,12 @@ client_web_fleet_web_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS)
 client_web_fleet_web_SOURCES = client/web/main.c
 client_web_fleet_web_LDADD = $(WEB_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)
 
+# The whole program against a fleetd made of Python.
+TESTS += tests/client/test-web.py
+EXTRA_DIST += tests/client/test-web.py
+WEB_LOG = tests/client/test-web.py.log
+$(WEB_LOG): client/web/fleet-web
+
 # The units of the service, its user, and its right.
 WEB_UNITS = dist/systemd/fleet-web.service dist/systemd/fleet-web.socket
 systemdsystemunit_DATA += $(WEB_UNITS)
