@@ -68,6 +68,23 @@ static void says(const char *path, long status, const char *body) {
         "\"[Service]\\nEnvironment=SECRET=1\\n\",\"options\":[{\"section\":\"Service\",\"name\":\"A\"," \
         "\"value\":\"SECRET\"}],\"machineID\":\"" machine "\"" more "}"
 
+#define MOVING        "\"reasonKind\":\"moving\",\"reason\":\"beta starts it\""
+#define WAITS         "\"reasonKind\":\"waiting\",\"reason\":\"waiting: needs gpu=true\""
+#define UNIT_DB       UNIT("db.service", B, "")
+#define UNIT_REPORT   UNIT("report.service", "", "," WAITS)
+#define UNIT_TEMPLATE UNIT("web@.service", "", "")
+#define UNIT_WEB1     UNIT("web@1.service", A, "")
+#define UNIT_WEB2     UNIT("web@2.service", C, "")
+#define UNIT_WEB3     UNIT("web@3.service", A, "," MOVING)
+#define UNIT_ILL      UNIT("ill.service", A, "")
+#define UNIT_OFF      "{\"name\":\"off.service\",\"desiredState\":\"inactive\"}"
+#define EXITED        "\"reason\":\"exit status 1\""
+#define ILL           "\"health\":\"failing\",\"why\":\"no answer\""
+#define STATE_DB      STATE("db.service", B, "failed", "failed", "," EXITED)
+#define STATE_WEB1    STATE("web@1.service", A, "active", "running", ",\"health\":\"passing\"")
+#define STATE_WEB3    STATE("web@3.service", A, "activating", "start", "")
+#define STATE_ILL     STATE("ill.service", A, "active", "running", "," ILL)
+
 /* A cluster in which everything happens at once. */
 static void daemon_begin(void) {
         n_answers = 0;
@@ -95,26 +112,10 @@ static void daemon_begin(void) {
              "\"draining\"},{\"id\":\"" C "\",\"hostname\":\"gamma\",\"presence\":\"lost\",\"kind\":"
              "\"attached\"}]}");
         says("/fleet/v1/units", 200,
-             "{\"units\":[" UNIT("db.service", B, "") "," UNIT("report.service", "", ",\"reason\":\"waiting: needs gpu=true\",\"reasonKind\":\"waiting\"") "," UNIT(
-                     "web@.service", "",
-                     "") "," UNIT("web@1.service", A,
-                                  "") "," UNIT("web@2.service", C,
-                                               "") "," UNIT("web@3.service", A,
-                                                            ",\"reason\":\"beta starts "
-                                                            "it\",\"reasonKind\":\"moving\"") "," UNIT("ill."
-                                                                                                       "servi"
-                                                                                                       "ce",
-                                                                                                       A,
-                                                                                                       "") ","
-                                                                                                           "{"
-                                                                                                           "\"name\":\"off.service\",\"desiredState\":\"inactive\"}]}");
+             "{\"units\":[" UNIT_DB "," UNIT_REPORT "," UNIT_TEMPLATE "," UNIT_WEB1 "," UNIT_WEB2
+             "," UNIT_WEB3 "," UNIT_ILL "," UNIT_OFF "]}");
         says("/fleet/v1/state", 200,
-             "{\"states\":[" STATE("db.service", B, "failed", "failed", ",\"reason\":\"exit status 1\"") "," STATE(
-                     "web@1.service", A, "active", "running",
-                     ",\"health\":\"passing\"") "," STATE("web@3.service", A, "activating", "start",
-                                                          "") "," STATE("ill.service", A, "active", "running",
-                                                                        ",\"health\":\"failing\",\"why\":"
-                                                                        "\"no answer\"") "]}");
+             "{\"states\":[" STATE_DB "," STATE_WEB1 "," STATE_WEB3 "," STATE_ILL "]}");
         says("/fleet/v1/rollouts", 200,
              "{\"rollouts\":[{\"name\":\"web@.service\",\"state\":\"paused\",\"revision\":4,\"of\":6,"
              "\"available\":4,"
