@@ -114,12 +114,15 @@ static void loader_hear(WebLoader *l, LoaderHost *h) {
                 r = loader_begin_host(l, h);
         while (h->stream && r >= 0 && (r = stream_wait(h->stream, 0, &err)) > 0)
                 ;
-        if (r < 0) {
+        if (r < 0) { /* an older daemon has no such route, and no message either */
+                const char *why = client_answer_text(&err);
+                bool says = r != -ENODATA && !starts_with(why, "googleapi: ");
+
                 h->stream = stream_free(h->stream);
-                if (h->usage.note.size == 0 || r != -ENODATA)
+                if (says)
                         text_clear(&h->usage.note);
                 if (h->usage.note.size == 0)
-                        text_append(&h->usage.note, r == -ENODATA ? "no figures" : client_answer_text(&err));
+                        text_append(&h->usage.note, says ? why : "no figures");
                 return;
         }
         silent_ms = clock_monotonic_ms() - h->heard_ms;

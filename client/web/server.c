@@ -43,9 +43,9 @@ struct WebServer {
         LIST_HEAD(, WebQuestion) questions;
         uint64_t n_why;
         struct {
-                uint64_t n;      /* 0: there is none yet */
-                Text rest;       /* as published */
-                Shared *payload; /* the whole document */
+                uint64_t n; /* of the last one; 0: there was none yet */
+                Text rest;  /* as published */
+                bool shown; /* it is up to date */
         } documents[_WEB_DOCUMENT_MAX];
 };
 
@@ -81,6 +81,22 @@ static void web_send_error(HttpRequest *request, unsigned status, const char *me
 
 static void web_send_json(HttpRequest *request, const void *json, size_t size) {
         web_send(request, 200, "application/json", (HttpField) {}, json, size);
+}
+
+/* Send a document with the members of this moment: a page counts ages from "now". */
+static void web_send_document(WebServer *s, HttpRequest *request, WebDocument document) {
+        const Text *rest = &s->documents[document].rest;
+        _cleanup_text_ Text t = {};
+
+        text_printf(&t, "{\"n\":%llu,", (unsigned long long) s->documents[document].n);
+        if (document == WEB_VIEW)
+                text_printf(&t, "\"now\":%llu,", (unsigned long long) loop_wall_ms(s->loop));
+        text_printf(&t, "\"program\":\"%s\",", s->program);
+        text_append_bytes(&t, rest->chars, rest->size);
+        if (t.error < 0)
+                web_send_error(request, 503, "out of memory");
+        else
+                web_send_json(request, t.chars, t.size);
 }
 
 static void web_send_file(HttpRequest *request, const struct WebFile *file) {
@@ -129,7 +145,6 @@ static WebQuestion *web_question_new(WebServer *s, HttpRequest *request, WebDocu
 
 static void web_ask(WebServer *s, HttpRequest *request, WebDocument document, const HttpParameters *p) {
         const HttpParameter *parameter = http_parameter(p, "after");
-        const Shared *payload = s->documents[document].payload;
         uint64_t after = 0;
         WebQuestion *q;
 
@@ -137,8 +152,8 @@ static void web_ask(WebServer *s, HttpRequest *request, WebDocument document, co
                 web_send_error(request, 400, "after: expected the n of a document");
                 return;
         }
-        if (payload && after != s->documents[document].n)
-                web_send_json(request, payload->bytes, payload->size);
+        if (s->documents[document].shown && after != s->documents[document].n)
+                web_send_document(s, request, document);
         else if ((q = web_question_new(s, request, document)) &&
                  timer_start(&q->timer, s->loop, WEB_WAIT_MS) < 0) {
                 web_question_free(q);
@@ -244,31 +259,19 @@ const HttpHandler web_handler = {
 /* -- Documents -- */
 
 int web_server_publish(WebServer *s, WebDocument document, const Text *rest) {
-        _cleanup_text_ Text former = s->documents[document].rest, whole = {}, copy = {};
-        uint64_t n = s->documents[document].n + 1;
+        Text *former = &s->documents[document].rest;
+        _cleanup_text_ Text copy = {};
         WebQuestion *q, *next;
-        Shared *payload;
 
-        if (rest->error < 0 || (s->documents[document].payload && former.size == rest->size &&
-                                streq(former.chars, rest->chars))) {
-                former = (Text) {}; /* it stays */
+        if (s->documents[document].shown && former->size == rest->size &&
+            memcmp(former->chars, rest->chars, rest->size) == 0)
                 return rest->error;
-        }
         text_append_bytes(&copy, rest->chars, rest->size);
-        text_printf(&whole, "{\"n\":%llu,", (unsigned long long) n);
-        if (document == WEB_VIEW)
-                text_printf(&whole, "\"now\":%llu,", (unsigned long long) loop_wall_ms(s->loop));
-        text_printf(&whole, "\"program\":\"%s\",", s->program);
-        text_append_bytes(&whole, rest->chars, rest->size);
-        payload = whole.error < 0 || copy.error < 0 ? NULL : shared_new(whole.chars, whole.size);
-        if (!payload) {
-                former = (Text) {};
-                return -ENOMEM;
-        }
-        shared_unref(s->documents[document].payload);
-        s->documents[document].payload = payload;
-        s->documents[document].rest = TAKE_STRUCT(copy);
-        s->documents[document].n = n;
+        TRY(MIN(rest->error, copy.error));
+        text_done(former);
+        *former = TAKE_STRUCT(copy);
+        s->documents[document].n++;
+        s->documents[document].shown = true;
 
         for (q = LIST_FIRST(&s->questions); q; q = next) {
                 HttpRequest *request = q->request;
@@ -277,13 +280,13 @@ int web_server_publish(WebServer *s, WebDocument document, const Text *rest) {
                 if (q->document != document)
                         continue;
                 web_question_free(q);
-                web_send_json(request, payload->bytes, payload->size);
+                web_send_document(s, request, document);
         }
         return 0;
 }
 
 void web_server_forget(WebServer *s, WebDocument document) {
-        s->documents[document].payload = shared_unref(s->documents[document].payload);
+        s->documents[document].shown = false;
 }
 
 void web_server_answer(WebServer *s, uint64_t question, unsigned status, const char *text) {
@@ -340,10 +343,8 @@ WebServer *web_server_free(WebServer *s) {
         while (!LIST_EMPTY(&s->questions))
                 web_question_free(LIST_FIRST(&s->questions));
         timer_stop(&s->idle);
-        for (WebDocument d = 0; d < _WEB_DOCUMENT_MAX; d++) {
-                shared_unref(s->documents[d].payload);
+        for (WebDocument d = 0; d < _WEB_DOCUMENT_MAX; d++)
                 text_done(&s->documents[d].rest);
-        }
         free(s->program);
         free(s);
         return NULL;

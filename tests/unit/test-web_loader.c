@@ -472,6 +472,15 @@ static void figures_are_read_while_a_page_asks_for_them(void **state) {
         assert_int_equal(n_usage, 0);
 }
 
+static void a_host_that_cannot_send_figures_has_a_note(void **state) {
+        Bench *b = *state;
+
+        says("/fleet/v1/usage", 404, "{\"error\":{\"code\":404,\"message\":\"\"}}");
+        for (unsigned i = 0; i < 5 && !strstr(ask(b, "/usage"), "no figures"); i++)
+                (void) step(b);
+        assert_has(text_chars(&b->ask.body), "{\"id\":\"" A "\",\"note\":\"no figures\",\"units\":[]}");
+}
+
 /* -- Why -- */
 
 static void details_are_in_the_words_of_the_daemon(void **state) {
@@ -515,6 +524,7 @@ int main(void) {
                                                 teardown),
                 cmocka_unit_test_setup_teardown(without_a_page_there_is_no_request, setup, teardown),
                 cmocka_unit_test_setup_teardown(figures_are_read_while_a_page_asks_for_them, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_host_that_cannot_send_figures_has_a_note, setup, teardown),
                 cmocka_unit_test_setup_teardown(details_are_in_the_words_of_the_daemon, setup, teardown),
         };
 

@@ -185,6 +185,9 @@ static void a_question_waits_for_a_newer_document(void **state) {
         pass(&b->loop, 1);
         assert_int_equal(first.status, 204);
 
+        web_ask_get(&first, b->server, "/view?after=1"); /* a page counts ages from when it is sent */
+        assert_non_null(strstr(text_chars(&first.body), "{\"n\":2,\"now\":11000,"));
+
         web_server_forget(b->server, WEB_VIEW); /* what was shown an hour ago is not shown again */
         web_ask_get(&first, b->server, "/view");
         assert_int_equal(first.status, 0);
