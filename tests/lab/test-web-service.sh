@@ -12,7 +12,9 @@ page() { host_exec alpha curl -sS -m 15 -H "X-Fleet-Key: $(web_url | sed 's/.*#k
 as_web() { host_exec alpha setpriv --reuid fleet-web --regid fleet-web --clear-groups "$@"; }
 
 there_is_no_process_without_a_visitor() {
-        cluster_up
+        lab_install "$LAB_BUILD" && host_install alpha && install -m 644 "$top/dist/40-web.conf" "$LAB/alpha/up/etc/fleet/fleetd.conf.d/" || fail "fleetd cannot be put on alpha"
+        hosts_up alpha
+        cluster_whole
         [ "$(host_exec alpha systemctl is-enabled fleet-web.socket)" = disabled ] || fail "it is $(host_exec alpha systemctl is-enabled fleet-web.socket)"
         ! web_url >"$LAB/out" 2>&1 || fail "there is an address before the socket: $(cat "$LAB/out")"
         grep -qF 'systemctl enable --now fleet-web.socket' "$LAB/out" || fail "$(cat "$LAB/out")"
