@@ -114,15 +114,14 @@ static void loader_hear(WebLoader *l, LoaderHost *h) {
                 r = loader_begin_host(l, h);
         while (h->stream && r >= 0 && (r = stream_wait(h->stream, 0, &err)) > 0)
                 ;
-        if (r < 0) { /* an older daemon has no such route, and no message either */
-                const char *why = client_answer_text(&err);
-                bool says = r != -ENODATA && !starts_with(why, "googleapi: ");
+        if (r < 0) { /* a daemon that is older has no such route */
+                bool says = r != -ENODATA && h->stream && stream_status(h->stream) != HTTP_NOT_FOUND;
 
                 h->stream = stream_free(h->stream);
                 if (says)
                         text_clear(&h->usage.note);
                 if (h->usage.note.size == 0)
-                        text_append(&h->usage.note, says ? why : "no figures");
+                        text_append(&h->usage.note, says ? client_answer_text(&err) : "no figures");
                 return;
         }
         silent_ms = clock_monotonic_ms() - h->heard_ms;

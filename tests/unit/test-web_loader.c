@@ -435,8 +435,8 @@ static void figures_are_read_while_a_page_asks_for_them(void **state) {
              "{\"machine\":\"" A "\",\"data\":\"" SAMPLE(
                      "1000000", "1000000") "\"}\n@1000 {\"machine\":\"" A
                                            "\",\"data\":\"" SAMPLE("2000000", "1500000") "\"}\n...");
-        says("/fleet/v1/usage?interval=2s&machine=" B, 404,
-             "{\"error\":{\"code\":404,\"message\":\"beta has a former version of fleetd\"}}");
+        says("/fleet/v1/usage?interval=2s&machine=" B, 503,
+             "{\"error\":{\"code\":503,\"message\":\"beta has a former version of fleetd\"}}");
         assert_has(ask(b, "/usage"), "\"program\":\"p\",\"machines\":[{\"id\":\"" A "\"");
         for (i = 0; i < 30 && !strstr(ask(b, "/usage"), "\"cpu\":\"50.0 %\""); i++)
                 (void) step(b);
