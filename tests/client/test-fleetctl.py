@@ -1422,13 +1422,7 @@ def fd_forward_connects_the_streams_with_a_socket(t):
 def a_tunnel_forwards_the_socket_by_ssh(t):
     path = os.path.join(t.dir, "bin")
     os.mkdir(path)
-    t.file("bin/ssh", "#!/usr/bin/env python3\nimport os, socket, sys, threading, time\n"
-           "near, far = sys.argv[sys.argv.index('-L') + 1].split(':')\n"
-           "open(os.environ['SAID'], 'w').write(' '.join(sys.argv[1:]))\n"
-           "s = socket.socket(socket.AF_UNIX); s.bind(near); time.sleep(0.2); s.listen()\n"
-           "def copy(a, b):\n    try:\n        while d := a.recv(65536): b.sendall(d)\n        b.shutdown(socket.SHUT_WR)\n    except OSError:\n        pass\n"
-           "while True:\n    c, _ = s.accept(); f = socket.socket(socket.AF_UNIX); f.connect(far)\n"
-           "    for p in ((c, f), (f, c)): threading.Thread(target=copy, args=p, daemon=True).start()\n")
+    t.file("bin/ssh", fake_fleetd.SSH)
     os.chmod(os.path.join(path, "ssh"), 0o755)
     env = {"PATH": path + ":" + t.env["PATH"], "SAID": os.path.join(t.dir, "said")}
     status, out, err = t.run("--tunnel=bastion:2222", "list-machines", "--no-legend", env=env)
@@ -2191,6 +2185,10 @@ def completion_offers_names_fields_and_unit_files(t):
     assert complete("drain", "b") == ["beta"]
     t.cluster.machines = [{**m, "presence": "lost" if m["hostname"] == "beta" else "up"} for m in t.cluster.machines]
     assert complete("remove", "") == ["beta"]
+    assert complete("top", "a") == ["a.service"] and complete("top", "--machine", "") == ["alpha", "beta", "gamma"]
+    assert complete("top", "--sort", "=", "") == ["cpu", "io", "memory", "name", "tasks"] and complete("top", "-o", "") == ["json"]
+    assert complete("t") == ["token", "top"] and complete("we") == ["web"] and complete("web", "") == []
+    assert complete("web", "--l") == ["--listen"] and complete("top", "--in") == ["--interval"] and complete("web", "--u") == ["--url"]
     t.cluster.machines = [{**m, "hostname": "$(touch${IFS}executed)"} if m["hostname"] == "beta" else m for m in t.cluster.machines]
     assert complete("journal", "-m", "") == ["alpha", "gamma"]
     assert not os.path.exists(os.path.join(t.dir, "executed"))

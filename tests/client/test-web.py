@@ -179,6 +179,33 @@ def addresses_of_others_are_refused(page):
     assert other.program.returncode == 2 and "web has no arguments" in err, err
 
 
+def a_tunnel_ends_with_the_program(page):
+    ssh = os.path.join(page.dir, "ssh")
+    with open(ssh, "w") as f:
+        f.write(fake_fleetd.SSH)
+    os.chmod(ssh, 0o755)
+    said = os.path.join(page.dir, "said")
+    far = Page("--tunnel=bastion:2222", env={"PATH": page.dir + ":" + os.environ["PATH"], "SAID": said}).open()
+    try:
+        assert far.view(lambda s: s["machines"])["host"] == "alpha"
+        with open(said) as f:
+            words = f.read().split()
+        assert words[-2:] == ["--", "bastion"] and "2222" in words, words
+        near = words[words.index("-L") + 1].split(":")[0]
+        assert os.path.exists(near)
+        far.program.send_signal(signal.SIGTERM)
+        assert far.program.wait(WAIT_SECONDS) == 0 and not os.path.exists(near)
+        assert far.program.stderr.read() == "", "ssh would keep it open"
+    finally:
+        far.close()
+    with open(ssh, "w") as f:
+        f.write("#!/bin/sh\nexit 255\n")
+    far = Page("--tunnel=bastion", env={"PATH": page.dir + ":" + os.environ["PATH"]})
+    out, err = far.program.communicate(timeout=WAIT_SECONDS)
+    far.close()
+    assert (far.program.returncode, out) == (1, "") and "ssh ended with status 255" in err, (far.program.returncode, out, err)
+
+
 def a_signal_ends_it(page):
     page.open()
     page.view(lambda s: True)
@@ -213,7 +240,7 @@ def a_service_keeps_its_key_and_prints_nothing(page):
 
 TESTS = (a_change_is_shown_when_an_event_reports_it, two_thousand_units_come_in_one_document, a_daemon_that_goes_leaves_the_last_state,
          markup_and_control_characters_are_text, bad_requests_get_the_documented_status, a_page_of_another_run_has_another_key,
-         addresses_of_others_are_refused, a_signal_ends_it, a_service_keeps_its_key_and_prints_nothing)
+         addresses_of_others_are_refused, a_tunnel_ends_with_the_program, a_signal_ends_it, a_service_keeps_its_key_and_prints_nothing)
 
 
 def main():
