@@ -28,7 +28,7 @@ include client/web/local.mk
 TESTS += tests/client/test-fleetctl.py
 EXTRA_DIST += tests/client/test-fleetctl.py tests/client/fake_fleetd.py tests/client/bad_input.py
 # The page of fleet-web in a browser: by ./check --full.
-EXTRA_DIST += tests/web/browser.py tests/web/counting.py tests/web/fake_web.py tests/web/test-page.py tests/web/test-program.py
+EXTRA_DIST += tests/web/browser.py tests/web/counting.py tests/web/fake_web.py tests/web/test-page.py tests/web/test-program.py tests/web/test-proxies.py
 
 bashcompletiondir = $(datadir)/bash-completion/completions
 dist_bashcompletion_DATA = client/completion/fleetctl
