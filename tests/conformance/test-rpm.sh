@@ -30,11 +30,11 @@ rpmlint --rpmlintrc "$top/dist/rpm/fleetd.rpmlintrc" "$top/dist/rpm/fleetd.spec"
         grep -q ' 0 errors, 0 warnings' "$scratch/log"
 result rpmlint_has_no_message $? "$(grep -E ': [EW]: |Error' "$scratch/log" | tr '\n' ' ')"
 
-# Files, and folders that exist without one.
+# Files, and the folder that exists without one.
 make -s -C "$LAB_BUILD" install DESTDIR="$scratch/image" prefix=/usr sysconfdir=/etc >"$scratch/log" 2>&1 </dev/null
 result make_install_ends_well $? "$(tail -3 "$scratch/log" | tr '\n' ' ')"
 (cd "$scratch/image" && find . ! -type d -o -empty) | sed 's/^\.//' | sort >"$scratch/installed"
-rpm -qp --qf '[%{FILENAMES} %{FILEMODES:perms}\n]' "$scratch"/rpm/RPMS/*/*.rpm 2>/dev/null | awk '$2 !~ /^d/ || $1 ~ /^\/etc\/fleet\/./ { print $1 }' | grep -vE '^/usr/(share/licenses|lib/\.build-id)/' |
+rpm -qp --qf '[%{FILENAMES} %{FILEMODES:perms}\n]' "$scratch"/rpm/RPMS/*/*.rpm 2>/dev/null | awk '$2 !~ /^d/ || $1 == "/etc/fleet/units" { print $1 }' | grep -vE '^/usr/(share/licenses|lib/\.build-id)/' |
          sort >"$scratch/packaged"
 diff "$scratch/installed" "$scratch/packaged" >"$scratch/log" && [ -s "$scratch/installed" ]
 result the_packages_have_the_files_of_make_install $? "$(grep '^[<>]' "$scratch/log" | tr '\n' ' ')"
@@ -44,4 +44,10 @@ names=$(rpm -qp --qf '%{NAME}\n' "$scratch"/rpm/RPMS/*/*.rpm 2>/dev/null | sort 
 result there_are_four_packages $? "$names"
 [ "$(rpm -qp --configfiles "$scratch"/rpm/RPMS/*/fleetd-[0-9]*.rpm 2>/dev/null)" = /etc/fleet/fleetd.conf ]
 result the_configuration_is_kept $? "$(rpm -qp --configfiles "$scratch"/rpm/RPMS/*/fleetd-[0-9]*.rpm 2>&1)"
+[ "$(rpm -qp --configfiles "$scratch"/rpm/RPMS/*/fleetctl-[0-9]*.rpm 2>/dev/null)" = /etc/fleet/fleetd.conf.d/40-web.conf ]
+result the_right_of_the_page_is_kept $? "$(rpm -qp --configfiles "$scratch"/rpm/RPMS/*/fleetctl-[0-9]*.rpm 2>&1)"
+# An upgrade restarts the page, and fleetd reads its right; the macros of systemd are missing on Debian.
+scripts=$(rpm -qp --scripts "$scratch"/rpm/RPMS/*/fleetctl-[0-9]*.rpm 2>/dev/null)
+grep -q 'postun_with_restart fleet-web.service' <<<"$scripts" && grep -q 'systemctl reload fleetd.service' <<<"$scripts"
+result an_upgrade_replaces_the_page $? "$scripts"
 exit $failed
