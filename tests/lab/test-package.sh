@@ -3,7 +3,7 @@
 #
 # The programs are those of LAB_BUILD, and the version before is a copy of the new packages with another version. With CHECK_ALL=yes,
 # the rules of the packages compile the programs, and those of the release before.
-# Takes 70 s.
+# Takes 90 s.
 LAB_HOSTS=alpha
 . "$(dirname "$0")/scenario.sh"
 . "$here/before.sh"
@@ -28,13 +28,14 @@ packages_are_built() {
         rm -rf "$debs"
         [ -z "${CHECK_ALL:-}" ] || quick=()
         (umask 022; env "${quick[@]}" flock "$LAB_BUILD/config.status" make -C "$LAB_BUILD" deb >"$LAB/deb.log" 2>&1 </dev/null) || fail "make deb fails: $(tail -3 "$LAB/deb.log")"
-        mkdir -p "$LAB/new" "$LAB/before" "$LAB/broken" "$LAB/dns"
+        mkdir -p "$LAB/new" "$LAB/before" "$LAB/broken" "$LAB/dns" "$LAB/web"
         cp "$debs"/fleet-dns_*.deb "$LAB/dns/" || fail "there is no package fleet-dns"
         for p in fleetd fleetctl; do
                 cp "$debs/$p"_*.deb "$LAB/new/" || fail "there is no package $p"
                 repack "$debs/$p"_*.deb "$LAB/before" '0.1.0~before'
                 repack "$debs/$p"_*.deb "$LAB/broken" '0.1.0~broken' '[ ! -e usr/sbin/fleetd ] || echo >usr/sbin/fleetd'
         done
+        cp "$LAB/new"/fleetctl_*.deb "$LAB/web/"
 }
 
 # They take the place of the copies.
@@ -241,6 +242,49 @@ a_package_whose_daemon_does_not_start_touches_no_unit() {
         units_untouched "the right package"
 }
 
+# The page, which is in the package of fleetctl: its units in the order of the socket and the service.
+web_runs() { host_exec alpha systemctl show --value -p InvocationID fleet-web.socket fleet-web.service | xargs; }
+web_states() { host_exec alpha systemctl is-active fleet-web.socket fleet-web.service | xargs; }
+page_answers() { host_exec alpha sh -c 'url=$(fleetctl web --url) && curl -sS -f -m 15 -H "X-Fleet-Key: ${url#*#key=}" http://127.0.0.1:2381/view' >"$LAB/view" 2>&1 && grep -q '"host":"alpha"' "$LAB/view"; }
+user_of_the_page_sees() { host_exec alpha setpriv --reuid fleet-web --regid fleet-web --clear-groups fleetctl list-machines >"$LAB/out" 2>&1; }
+
+an_installed_page_waits_for_an_administrator() {
+        [ "$(host_exec alpha systemctl is-enabled fleet-web.socket)" = disabled ] || fail "it is $(host_exec alpha systemctl is-enabled fleet-web.socket)"
+        [ "$(web_states)" = "inactive inactive" ] || fail "it is $(web_states)"
+        user_of_the_page_sees || fail "its user has no right: $(cat "$LAB/out")"
+        host_exec alpha systemctl enable --now fleet-web.socket >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
+        wait_for 15 page_answers || fail "$(cat "$LAB/view")"
+}
+
+# An open page loads itself once. fleetd, which has not read the right of the page yet, does so without a restart.
+an_upgrade_of_fleetctl_replaces_the_page() {
+        local before after daemon url said=once right=/etc/fleet/fleetd.conf.d/40-web.conf
+        url=$(on_host web --url) before=$(web_runs)
+        if command -v chromium >/dev/null; then
+                coproc PAGE { nsenter -t "$(host_init alpha)" -n /usr/bin/python3 "$here/open_page.py" "$url" 2>"$LAB/browser"; }
+                read -r -t 60 said <&"${PAGE[0]}" && [ "$said" = open ] || fail "no page: $(tail -3 "$LAB/browser")"
+        fi
+        host_exec alpha sh -ec "echo '# my line' >>$right; mv $right /root; systemctl reload fleetd"
+        ! user_of_the_page_sees || fail "the right does not come from $right"
+        host_exec alpha mv /root/40-web.conf "$right"
+        daemon=$(pid_of_daemon)
+        install_packages "$LAB/web"
+        user_of_the_page_sees || fail "fleetd does not know the right of the page: $(cat "$LAB/out")"
+        [ "$(pid_of_daemon)" = "$daemon" ] || fail "fleetd was restarted"
+        [ "$(on_host web --url)" = "$url" ] || fail "the page has another address: $(on_host web --url)"
+        after=$(web_runs)
+        [ "${before% *}" = "${after% *}" ] && [ "${before#* }" != "${after#* }" ] || fail "not the service alone was started: $before, $after"
+        host_exec alpha grep -q '^# my line' "$right" || fail "the upgrade replaced $right"
+        if [ "$said" = open ]; then
+                echo >&"${PAGE[1]}"
+                read -r -t 120 said <&"${PAGE[0]}" || fail "the open page does not load itself: $(tail -3 "$LAB/browser")"
+        else
+                echo "# no browser: no page was open during the upgrade" >>"$LAB/figures"
+        fi
+        [ "$said" = once ] || fail "the open page loads itself $said"
+        units_untouched "the page"
+}
+
 # fleet-dns: its units in the order of the socket, the service and the address.
 dns_states() { host_exec alpha systemctl is-active fleet-dns.socket fleet-dns.service fleet-dns-link.service | xargs; }
 dns_is_on() { [ "$(dns_states)" = "active active active" ] && host_exec alpha test -e /etc/containers/containers.conf.d/50-fleet.conf; }
@@ -300,9 +344,10 @@ purge_deletes_the_state_and_touches_no_unit() {
         host_exec alpha sh -c 'echo >/etc/fleet/units/mine.txt'
         run_dpkg -P fleetd || fail "dpkg -P: $(tail -5 "$LAB/out")"
         units_untouched "purge"
-        for path in /var/lib/fleet /etc/fleet/fleetd.conf /etc/fleet/fleetd.conf.d; do
+        for path in /var/lib/fleet /etc/fleet/fleetd.conf /etc/fleet/fleetd.conf.d/50-cluster.conf; do
                 ! host_exec alpha test -e $path || fail "purge leaves $path"
         done
+        host_exec alpha test -e /etc/fleet/fleetd.conf.d/40-web.conf || fail "purge deleted a file of fleetctl"
         host_exec alpha test -e /etc/fleet/units/mine.txt || fail "purge deleted a file of the administrator"
         host_exec alpha getent group fleet >/dev/null || fail "purge deleted the group"
         host_exec alpha rm /etc/fleet/units/mine.txt
@@ -313,11 +358,24 @@ after_a_purge_it_is_installed_again() {
         wait_for 10 answers || fail "no cluster of one: $(on_host list-machines)"
         [ -z "$(key_get alpha /written/upgrade-1)" ] || fail "a key survived the purge"
         units_untouched "installation after a purge"
+        wait_for 15 page_answers || fail "no page: $(cat "$LAB/view")"
+}
+
+purge_of_fleetctl_leaves_no_page() {
+        local path
+        host_exec alpha rm -f /etc/fleet/fleetd.conf.d/50-cluster.conf
+        run_dpkg -P fleetd fleetctl || fail "dpkg -P: $(tail -5 "$LAB/out")"
+        [ "$(web_states)" = "inactive inactive" ] || fail "it is $(web_states)"
+        for path in /var/lib/fleet-web /etc/fleet/fleetd.conf.d; do
+                ! host_exec alpha test -e $path || fail "purge leaves $path"
+        done
+        [ -z "$(host_exec alpha find /etc/systemd/system -name 'fleet-web*')" ] || fail "the socket is still enabled"
+        units_untouched "purge of fleetctl"
 }
 
 scenario packages_are_built packages_have_no_fault packages_of_the_release_before_are_built equal_sources_give_equal_packages \
-        a_host_boots_without_fleetd an_installed_package_is_a_cluster_of_one twenty_units_run an_upgrade_restarts_the_daemon_once_and_touches_no_unit \
-        metrics_have_the_units_of_the_host a_stopped_process_does_not_block_an_upgrade a_full_disk_ends_an_upgrade_and_touches_no_unit \
+        a_host_boots_without_fleetd an_installed_package_is_a_cluster_of_one twenty_units_run an_installed_page_waits_for_an_administrator \
+        an_upgrade_restarts_the_daemon_once_and_touches_no_unit an_upgrade_of_fleetctl_replaces_the_page metrics_have_the_units_of_the_host a_stopped_process_does_not_block_an_upgrade a_full_disk_ends_an_upgrade_and_touches_no_unit \
         a_package_whose_daemon_does_not_start_touches_no_unit an_installed_fleet_dns_waits_for_an_administrator \
         an_upgrade_of_fleet_dns_answers_each_query removal_of_fleet_dns_leaves_nothing removal_stops_the_daemon_and_no_unit a_removed_package_comes_back_to_its_state \
-        purge_deletes_the_state_and_touches_no_unit after_a_purge_it_is_installed_again
+        purge_deletes_the_state_and_touches_no_unit after_a_purge_it_is_installed_again purge_of_fleetctl_leaves_no_page
