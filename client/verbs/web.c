@@ -3,13 +3,17 @@
 
 #include "base/file.h"
 #include "client/core/client.h"
+#include "client/core/subprocess.h"
 
 enum { WEB_ARGUMENTS = 16, WEB_START_MS = 10000 };
 
 #define WEB_STATE "/var/lib/fleet-web" /* of fleet-web.service */
 
-/* Print the address of fleet-web.service. A request starts it, and with it there is a key. */
+/* Print the address of fleet-web.service. A request starts it, and with it there is a key. Without its socket,
+ * the page of another user could have the port, and would learn the key. */
 static int web_print_url(const Client *c, Error *err) {
+        static const char *const command[] = { "systemctl", "--quiet", "is-active", "fleet-web.socket",
+                                               NULL };
         const char *address = c->options.listen ?: "127.0.0.1:2381";
         _cleanup_(connection_freep) Connection *connection = NULL;
         _cleanup_free_ char *key = NULL;
@@ -26,7 +30,8 @@ static int web_print_url(const Client *c, Error *err) {
         TRY(endpoint.error);
         TRY(connection_new(&(ConnectionSettings) { .endpoint = endpoint.chars, .read_ms = WEB_START_MS },
                            &connection, err));
-        if (connection_request(connection, "GET", "/", NULL, NULL, &reply, NULL) < 0) {
+        if (subprocess_run(command, NULL, NULL, NULL, NULL) != 0 ||
+            connection_request(connection, "GET", "/", NULL, NULL, &reply, NULL) < 0) {
                 client_note("no page at %s: systemctl enable --now fleet-web.socket", address);
                 return EXIT_FAILED;
         }

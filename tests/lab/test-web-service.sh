@@ -11,6 +11,8 @@ web_url() { host_exec alpha fleetctl web --url; }
 page() { host_exec alpha curl -sS -m 15 -H "X-Fleet-Key: $(web_url | sed 's/.*#key=//')" "http://127.0.0.1:2381/$1" "${@:2}"; }
 as_web() { host_exec alpha setpriv --reuid fleet-web --regid fleet-web --clear-groups "$@"; }
 
+user_page_is_gone() { ! host_exec alpha test -e "/proc/$(cat "$LAB/pid")"; }
+
 there_is_no_process_without_a_visitor() {
         lab_install "$LAB_BUILD" && host_install alpha && install -m 644 "$top/dist/40-web.conf" "$LAB/alpha/up/etc/fleet/fleetd.conf.d/" || fail "fleetd cannot be put on alpha"
         hosts_up alpha
@@ -18,6 +20,12 @@ there_is_no_process_without_a_visitor() {
         [ "$(host_exec alpha systemctl is-enabled fleet-web.socket)" = disabled ] || fail "it is $(host_exec alpha systemctl is-enabled fleet-web.socket)"
         ! web_url >"$LAB/out" 2>&1 || fail "there is an address before the socket: $(cat "$LAB/out")"
         grep -qF 'systemctl enable --now fleet-web.socket' "$LAB/out" || fail "$(cat "$LAB/out")"
+        # The page of another user, which would learn the key.
+        host_exec alpha sh -c 'fleetctl web >/run/page 2>&1 & echo $!' >"$LAB/pid"
+        wait_for 5 host_exec alpha grep -q '^http://127.0.0.1:2381/' /run/page || fail "$(host_exec alpha cat /run/page)"
+        ! web_url >"$LAB/out" 2>&1 && grep -qF 'systemctl enable --now fleet-web.socket' "$LAB/out" || fail "the address of another page: $(cat "$LAB/out")"
+        host_exec alpha kill "$(cat "$LAB/pid")"
+        wait_for 5 user_page_is_gone || fail "it does not end"
         host_exec alpha systemctl enable --now fleet-web.socket >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
         [ "$(web_state)" = inactive ] || fail "it is $(web_state)"
 }
@@ -88,7 +96,37 @@ a_user_has_a_page_of_its_own() {
         host_exec alpha kill "$(cat "$LAB/pid")"
         wait_for 5 user_page_is_gone || fail "it does not end"
 }
-user_page_is_gone() { ! host_exec alpha test -e "/proc/$(cat "$LAB/pid")"; }
+
+# laptop_sees [VARIABLE=VALUE...] FLAGS...: fleetctl web with these connection options has the state of alpha. It runs in a folder of files for a user.
+laptop_sees() {
+        host_exec alpha sh -c 'cd /root && env "$@" web --listen=127.0.0.1:0 >/run/page 2>&1 & echo $!' - "$@" >"$LAB/pid"
+        wait_for 15 host_exec alpha grep -q '^http://127.0.0.1:' /run/page || fail "$*: $(host_exec alpha cat /run/page)"
+        wait_for 15 eval 'laptop_view | json machines 0 name | grep -qx alpha' || fail "$*: $(laptop_view)"
+}
+laptop_view() { host_exec alpha sh -c 'IFS="#" read -r base key </run/page; curl -sS -m 15 -H "X-Fleet-Key: ${key#key=}" "${base}view"' 2>&1; }
+laptop_goes() {
+        host_exec alpha kill "$(cat "$LAB/pid")"
+        wait_for 5 user_page_is_gone || fail "it does not end"
+}
+
+# With the options of fleetctl, which fleet-web gets.
+a_laptop_has_the_page_by_a_certificate_or_by_ssh() {
+        printf '[Fleetd]\nListenTLS=127.0.0.1:2443\n' >"$LAB/alpha/up/etc/fleet/fleetd.conf.d/60-tls.conf"
+        host_exec alpha systemctl restart fleetd || fail "fleetd does not start"
+        wait_for 20 writes alpha || fail "alpha accepts no writes"
+        host_exec alpha fleetctl cert ops --rights=units-see --out=/root/users >"$LAB/out" 2>&1 || fail "cert: $(cat "$LAB/out")"
+        laptop_sees fleetctl --endpoint=https://127.0.0.1:2443 --ca-file=users/ca.pem --cert-file=users/ops.pem --key-file=users/ops.key
+        host_exec alpha fleetctl cert revoke ops >"$LAB/out" 2>&1 || fail "revoke: $(cat "$LAB/out")"
+        wait_for 30 eval 'laptop_view | json notice | grep -q "no user ops of this cluster has this key"' || fail "a user who was revoked sees: $(laptop_view)"
+        laptop_goes
+
+        host_exec alpha mkdir -p /root/bin
+        (cd "$top/tests/client" && python3 -c 'import fake_fleetd; print(fake_fleetd.SSH)') | host_exec alpha sh -c 'cat >/root/bin/ssh; chmod 755 /root/bin/ssh'
+        laptop_sees PATH=/root/bin:/usr/bin:/bin SAID=/run/said fleetctl --tunnel=beta:2222 --ssh-username=ops
+        host_exec alpha grep -q -- '-l ops .*-- beta$' /run/said || fail "$(host_exec alpha cat /run/said)"
+        laptop_goes
+}
 
 scenario there_is_no_process_without_a_visitor root_gets_the_address the_page_shows_the_cluster_to_who_has_the_key the_process_has_the_passed_socket_only \
-        its_user_may_see_units_and_nothing_else a_restart_keeps_the_key addresses_of_others_and_taken_ports_are_refused a_user_has_a_page_of_its_own
+        its_user_may_see_units_and_nothing_else a_restart_keeps_the_key addresses_of_others_and_taken_ports_are_refused a_user_has_a_page_of_its_own \
+        a_laptop_has_the_page_by_a_certificate_or_by_ssh
