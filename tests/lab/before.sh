@@ -24,6 +24,7 @@ before_packages() (
         [ -d client/web ] || { # a release without fleet-web
                 sed -i '/fleet-web/d' debian/rules
                 sed -i '/libexec/d' debian/fleetctl.install
+                sed -i '1i systemdsystemunit_DATA =' dist/local.mk
         }
         sed -i '1s/(.*)/(0.1.0~before)/' debian/changelog
         env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u DESTDIR -u CC dpkg-buildpackage -us -uc -B
