@@ -37,14 +37,15 @@ static int usage_compare(const void *a, const void *b) {
 
 int usage_parse(const char *line, size_t size, UsageSample **ret) {
         _cleanup_usage_ UsageSample *s = NEW0(UsageSample, 1);
+        _cleanup_json_ JsonValue *root = NULL; /* much larger than the figures */
         const JsonValue *units;
 
         if (!s)
                 return -ENOMEM;
-        TRY(json_object_parse(line, size, &s->root, NULL));
-        TRY(json_value_u64(json_value_member(s->root, "at"), &s->at_us));
-        usage_read(&s->host, json_value_member(s->root, "host"));
-        units = json_value_member(s->root, "units");
+        TRY(json_object_parse(line, size, &root, NULL));
+        TRY(json_value_u64(json_value_member(root, "at"), &s->at_us));
+        usage_read(&s->host, json_value_member(root, "host"));
+        units = json_value_member(root, "units");
         s->units = NEW0(UsageFigures, json_value_count(units) + 1);
         if (!s->units)
                 return -ENOMEM;
@@ -53,7 +54,9 @@ int usage_parse(const char *line, size_t size, UsageSample **ret) {
 
                 if (!name)
                         return -EBADMSG;
-                s->units[s->n_units].name = name;
+                s->units[s->n_units].name = strdup(name);
+                if (!s->units[s->n_units].name)
+                        return -ENOMEM;
                 usage_read(&s->units[s->n_units++], item);
         }
         qsort(s->units, s->n_units, sizeof(*s->units), usage_compare);
@@ -63,7 +66,8 @@ int usage_parse(const char *line, size_t size, UsageSample **ret) {
 
 UsageSample *usage_free(UsageSample *s) {
         if (s) {
-                json_value_free(s->root);
+                for (size_t i = 0; i < s->n_units; i++)
+                        free(s->units[i].name);
                 free(s->units);
                 free(s);
         }

@@ -33,13 +33,12 @@ typedef struct UsageFigure {
 } UsageFigure;
 
 typedef struct UsageFigures {
-        const char *name; /* of the unit; NULL: the host. Borrows from the sample. */
+        char *name; /* of the unit; NULL: the host. Owned by the sample. */
         UsageFigure figures[_USAGE_FIGURE_MAX];
 } UsageFigures;
 
 typedef struct UsageSample {
-        JsonValue *root; /* owned: the names */
-        uint64_t at_us;  /* since the boot of the host */
+        uint64_t at_us; /* since the boot of the host */
         UsageFigures host;
         UsageFigures *units; /* owned, sorted by name */
         size_t n_units;

@@ -1,6 +1,7 @@
 /* fleet-web: serves the page, and documents for it, at a loopback address or on the socket of systemd. */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -18,6 +19,7 @@
 enum {
         WEB_PASSED_FD = 3, /* the first descriptor that systemd passes, sd_listen_fds(3) */
         WEB_READ_MS = 3000,
+        WEB_HEAP_BLOCK_MAX = 64 * 1024, /* larger ones, as documents, are mapped, and given back at once */
 };
 
 typedef union WebAddress {
@@ -268,6 +270,9 @@ int main(int argc, char **argv) {
         open_standard_descriptors();
         (void) prctl(PR_SET_DUMPABLE, 0); /* no core file: memory has the key */
         (void) signal(SIGPIPE, SIG_IGN);
+        (void) mallopt(M_ARENA_MAX, 1); /* not one for each thread of the loop, each as large as a state */
+        (void) mallopt(M_MMAP_THRESHOLD, WEB_HEAP_BLOCK_MAX);
+        (void) mallopt(M_TRIM_THRESHOLD, WEB_HEAP_BLOCK_MAX);
         if (getenv(SSH_ASKPASS_VARIABLE) && n == 1)
                 return ssh_askpass(argv[1]);
         options_init(&options);

@@ -526,10 +526,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def usage(self, c, machine):
         """Two lines of a machine: its units use 5 % of a processor."""
-        names = [c.spoil({"reason": name})["reason"] for name, unit in sorted(c.units.items())]
+        names = [c.spoil({"reason": name})["reason"] for name, unit in sorted(c.units.items()) if unit["machineID"] == machine]
         self.begin_stream()
         for at in (0, 1000000):
-            line = {"at": at, "units": [{"name": name, "cpu": at // 20, "memory": 1048576, "tasks": 1} for name in names]}
+            line = {"at": at, "units": [{"name": name, "cpu": at // 20, "memory": 1048576, "tasks": 1, "read": at, "written": at,
+                                            "pressure": {"cpu": 0, "memory": 0, "io": 0}} for name in names]}
             self.chunk({"machine": machine, "data": json.dumps(line) + "\n"})
         self.chunk({"exit": 0})
         self.end_stream()

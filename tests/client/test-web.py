@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
@@ -86,18 +87,37 @@ def a_change_is_shown_when_an_event_reports_it(page):
     assert all(method == "GET" for method, path in page.cluster.requests if path != "/fleet/v1/units/a.service" and path != "/fleet/v1/units/b.service")
 
 
-def two_thousand_units_come_in_one_document(page):
-    unit = {"machineID": "1" * 32, "currentState": "launched", "desiredState": "launched", "hash": "0" * 40, "options": [], "text": "", "reason": ""}
-    for i in range(2000):
-        name = f"web@{i}.service"
-        page.cluster.units[name] = {"name": name, **unit}
-        page.cluster.states[name, "1" * 32] = {"name": name, "machineID": "1" * 32, "systemdActiveState": "active", "systemdSubState": "running",
-                                               "systemdLoadState": "loaded", "since": 1}
+def fifty_machines_with_five_thousand_units_take_less_memory_than_the_service_has(page):
+    """With the figures of all of them, and while several pages read all documents."""
+    unit = {"currentState": "launched", "desiredState": "launched", "hash": "0" * 40, "options": [], "text": "", "reason": ""}
+    page.cluster.machines = [{"id": "%032x" % i, "hostname": f"host{i}", "presence": "up", "role": "attached"} for i in range(1, 51)]
+    for i in range(5000):
+        name, machine = f"web@{i}.service", "%032x" % (i % 50 + 1)
+        page.cluster.units[name] = {"name": name, "machineID": machine, **unit}
+        page.cluster.states[name, machine] = {"name": name, "machineID": machine, "systemdActiveState": "active", "systemdSubState": "running",
+                                              "systemdLoadState": "loaded", "since": 1}
     page.open()
     state = page.view(lambda s: s["units"])
-    assert len(state["units"]) == 2000
+    assert len(state["units"]) == 5000
     status, body = page.get("view")
-    assert len(body) < 2000 * 160, len(body)
+    assert len(body) < 5000 * 160, len(body)
+    n, known = 0, 0
+    while known < 5000:
+        status, body = page.get(f"usage?after={n}")
+        assert status in (200, 204), body
+        if status == 200:
+            figures = json.loads(body)
+            n, known = figures["n"], sum("cpu" in unit for machine in figures["machines"] for unit in machine["units"])
+    for _ in range(3):  # while the figures are kept
+        with page.cluster.lock:
+            page.cluster.notify(kind="state")
+        page.view(lambda s: True)
+        assert page.get(f"usage?after={n}")[0] in (200, 204)
+    readers = [threading.Thread(target=lambda: [page.get(path) for path in ("view", "usage") * 3]) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
     kib = int(next(line.split()[1] for line in open(f"/proc/{page.program.pid}/status") if line.startswith("VmHWM")))
     assert kib < 64 * 1024 or "ASAN_OPTIONS" in os.environ, f"{kib} KiB"
 
@@ -238,7 +258,7 @@ def a_service_keeps_its_key_and_prints_nothing(page):
     listener.close()
 
 
-TESTS = (a_change_is_shown_when_an_event_reports_it, two_thousand_units_come_in_one_document, a_daemon_that_goes_leaves_the_last_state,
+TESTS = (a_change_is_shown_when_an_event_reports_it, fifty_machines_with_five_thousand_units_take_less_memory_than_the_service_has, a_daemon_that_goes_leaves_the_last_state,
          markup_and_control_characters_are_text, bad_requests_get_the_documented_status, a_page_of_another_run_has_another_key,
          addresses_of_others_are_refused, a_tunnel_ends_with_the_program, a_signal_ends_it, a_service_keeps_its_key_and_prints_nothing)
 
