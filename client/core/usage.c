@@ -1,5 +1,7 @@
 #include "client/core/usage.h"
 
+enum { USAGE_LINE_MAX = 512 * 1024 };
+
 /* Where the figures are in a line. */
 static const struct {
         const char *group, *name;
@@ -42,6 +44,7 @@ int usage_parse(const char *line, size_t size, UsageSample **ret) {
 
         if (!s)
                 return -ENOMEM;
+        TRY(size > USAGE_LINE_MAX ? -EFBIG : 0);
         TRY(json_object_parse(line, size, &root, NULL));
         TRY(json_value_u64(json_value_member(root, "at"), &s->at_us));
         usage_read(&s->host, json_value_member(root, "host"));

@@ -45,7 +45,7 @@ typedef struct UsageSample {
 } UsageSample;
 
 /* Read a line. Unknown members are ignored, and figures of another type are not known. -EBADMSG: it is no
- * sample. */
+ * sample. -EFBIG: it is longer than that of 2,000 units: one of other text would take 55 times its size. */
 int usage_parse(const char *line, size_t size, UsageSample **ret);
 UsageSample *usage_free(UsageSample *s); /* NULL allowed; returns NULL */
 DEFINE_CLEANUP(UsageSample *, usage_free)

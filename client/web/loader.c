@@ -4,7 +4,7 @@
 
 #include "client/core/machines.h"
 #include "client/core/times.h"
-#include "client/verbs/unit_status.h"
+#include "client/verbs/machine_stream.h"
 #include "client/web/view.h"
 #include "client/web/why.h"
 
@@ -12,6 +12,7 @@ enum {
         LOADER_POLL_MS = 500,    /* a piece of work waits for events for so long */
         LOADER_SILENT_MS = 4000, /* without a line for so long, figures are not current */
         LOADER_AGAIN_MS = 10000, /* until a host that has ended its figures is asked again */
+        LOADER_READS = 64,       /* of the lines of one host at a time */
         LOADER_WHY_MAX = 4,      /* questions in flight */
         LOADER_WHY_ROWS = 1000,  /* of the history are searched for a machine */
 };
@@ -19,9 +20,7 @@ enum {
 /* A host whose figures are read. */
 typedef struct LoaderHost {
         WebUsage usage;
-        Stream *stream; /* NULL: it has ended */
-        Text partial;   /* of unit_status_lines() */
-        int status;
+        MachineStream in;
         uint64_t heard_ms; /* the last line, or the begin or the end of the stream; of the monotonic clock */
         bool is_there;     /* the last answer has the machine */
 } LoaderHost;
@@ -54,8 +53,7 @@ struct WebLoader {
 /* -- Figures -- */
 
 static void loader_host_done(LoaderHost *h) {
-        stream_free(h->stream);
-        text_done(&h->partial);
+        machine_stream_done(&h->in);
         web_usage_done(&h->usage);
 }
 
@@ -65,70 +63,57 @@ static void loader_forget_hosts(WebLoader *l) {
         l->n_hosts = 0;
 }
 
-static int loader_on_sample(void *userdata, const char *line, size_t size) {
+static int loader_on_line(void *userdata, const char *line, size_t size) {
         LoaderHost *h = userdata;
         UsageSample *sample;
         int r = usage_parse(line, size, &sample);
 
-        if (r == -ENOMEM)
-                return r;
+        if (r < 0) /* the message of a daemon that cannot read them */
+                return r == -ENOMEM ? r : 1;
+        h->heard_ms = clock_monotonic_ms();
         text_clear(&h->usage.note);
-        if (r < 0) { /* the message of a daemon that cannot read them */
-                text_append_bytes(&h->usage.note, line, MIN(size, (size_t) 200));
-                return h->usage.note.error;
-        }
         usage_free(h->usage.former);
         h->usage.former = h->usage.now;
         h->usage.now = sample;
         return 0;
 }
 
-static int loader_on_answer(void *userdata, const char *json, size_t size) {
-        LoaderHost *h = userdata;
-
-        h->heard_ms = clock_monotonic_ms();
-        return unit_status_lines(json, size, &h->partial, &h->status, loader_on_sample, h);
-}
-
 /* Begin the stream of a host. The figures of a former one have another begin. */
-static int loader_begin_host(WebLoader *l, LoaderHost *h) {
+static int loader_begin_host(LoaderHost *h) {
         _cleanup_text_ Text path = {};
 
         usage_free(h->usage.former);
         usage_free(h->usage.now);
         h->usage.former = h->usage.now = NULL;
-        text_clear(&h->partial);
-        h->heard_ms = clock_monotonic_ms();
-        return stream_new(l->client.connection, "GET",
-                          client_path_of(&path, "/fleet/v1/usage?interval=2s&machine=", h->usage.id, ""),
-                          loader_on_answer, h, &h->stream, NULL);
+        text_printf(&path, "/fleet/v1/usage?interval=2s&machine=%s", h->usage.id);
+        return machine_stream_open(&h->in, &path, NULL);
 }
 
-/* Take what a host has sent. */
-static void loader_hear(WebLoader *l, LoaderHost *h) {
-        uint64_t silent_ms;
-        Error err = {};
-        int r = 0;
+/* Take what a host has sent. One that sends without a pause does not keep the others from being read. */
+static void loader_hear(LoaderHost *h) {
+        uint64_t now_ms = clock_monotonic_ms();
+        const char *reason = NULL;
+        int r = 1;
 
-        if (!h->stream && (h->heard_ms == 0 || clock_monotonic_ms() - h->heard_ms >= LOADER_AGAIN_MS))
-                r = loader_begin_host(l, h);
-        while (h->stream && r >= 0 && (r = stream_wait(h->stream, 0, &err)) > 0)
-                ;
-        if (r < 0) { /* a daemon that is older has no such route */
-                bool says = r != -ENODATA && h->stream && stream_status(h->stream) != HTTP_NOT_FOUND;
-
-                h->stream = stream_free(h->stream);
-                if (says)
-                        text_clear(&h->usage.note);
-                if (h->usage.note.size == 0)
-                        text_append(&h->usage.note, says ? client_answer_text(&err) : "no figures");
-                return;
+        if (!h->in.stream) {
+                if (h->heard_ms > 0 && now_ms - h->heard_ms < LOADER_AGAIN_MS)
+                        return;
+                h->heard_ms = now_ms;
+                r = loader_begin_host(h) < 0 ? -ENOMEM : 1;
         }
-        silent_ms = clock_monotonic_ms() - h->heard_ms;
-        if (h->stream && silent_ms >= LOADER_SILENT_MS) {
-                text_clear(&h->usage.note);
+        for (unsigned i = 0; h->in.stream && r > 0 && i < LOADER_READS; i++)
+                r = machine_stream_read(&h->in, 0, false, &reason);
+        if (r < 0)
+                h->in.stream = stream_free(h->in.stream);
+        if (h->in.stream && now_ms < h->heard_ms + LOADER_SILENT_MS)
+                return;
+        text_clear(&h->usage.note);
+        if (h->in.stream) {
                 text_append(&h->usage.note, "no answer for ");
-                append_span(&h->usage.note, silent_ms);
+                append_span(&h->usage.note, now_ms - h->heard_ms);
+        } else {
+                text_printf(&h->usage.note, "no figures%s%s", reason ? ": " : "", reason ?: "");
+                h->heard_ms = now_ms;
         }
 }
 
@@ -137,7 +122,11 @@ static LoaderHost *loader_host(WebLoader *l, const char *id) {
         for (size_t i = 0; i < l->n_hosts; i++)
                 if (streq(l->hosts[i].usage.id, id))
                         return &l->hosts[i];
-        l->hosts[l->n_hosts] = (LoaderHost) { .usage.id = strdup(id) };
+        l->hosts[l->n_hosts] =
+                (LoaderHost) { .usage.id = strdup(id),
+                               .in = { .client = &l->client,
+                                       .line = loader_on_line,
+                                       .userdata = &l->hosts[l->n_hosts] } };
         return l->hosts[l->n_hosts].usage.id ? &l->hosts[l->n_hosts++] : NULL;
 }
 
@@ -177,7 +166,7 @@ static void loader_read_usage(WebLoader *l) {
         t->error = loader_choose_hosts(l);
         json_open(t, "machines", '[');
         for (size_t i = 0; i < l->n_hosts; i++) {
-                loader_hear(l, &l->hosts[i]);
+                loader_hear(&l->hosts[i]);
                 web_usage_append(t, &l->hosts[i].usage);
         }
         json_close(t, ']');

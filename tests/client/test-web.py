@@ -66,6 +66,11 @@ class Page:
                 if until(state):
                     return state
 
+    def check_memory(self):
+        """The service has 64 MiB."""
+        kib = int(next(line.split()[1] for line in open(f"/proc/{self.program.pid}/status") if line.startswith("VmHWM")))
+        assert kib < 64 * 1024 or "ASAN_OPTIONS" in os.environ, f"{kib} KiB"
+
     def put(self, name, text=SERVICE, state="launched"):
         s = http.client.HTTPConnection("localhost")
         s.sock = socket.socket(socket.AF_UNIX)
@@ -118,8 +123,38 @@ def fifty_machines_with_five_thousand_units_take_less_memory_than_the_service_ha
         reader.start()
     for reader in readers:
         reader.join()
-    kib = int(next(line.split()[1] for line in open(f"/proc/{page.program.pid}/status") if line.startswith("VmHWM")))
-    assert kib < 64 * 1024 or "ASAN_OPTIONS" in os.environ, f"{kib} KiB"
+    page.check_memory()
+
+
+def a_host_that_sends_without_a_pause_does_not_stop_the_page(page):
+    def usage(self, c, machine):
+        line = json.dumps({"machine": machine, "data": json.dumps({"at": 1, "units": []}) + "\n"}).encode() + b"\n"
+        part = b"%x\r\n%s\r\n" % (1000 * len(line), 1000 * line)
+        c.lock.release()
+        try:
+            self.begin_stream()
+            while True:
+                self.wfile.write(part)
+        except OSError:
+            self.close_connection = True
+        finally:
+            c.lock.acquire()
+    former, fake_fleetd.Handler.usage = fake_fleetd.Handler.usage, usage
+    try:
+        page.open()
+        page.view(lambda s: s["machines"])
+        page.get("usage")
+        page.put("a.service")
+        n = 0
+        for _ in range(3):
+            status, body = page.get(f"view?after={n}")
+            n = json.loads(body)["n"] if status == 200 else n
+            if '"a.service"' in body:
+                break
+        assert '"a.service"' in body, body
+        page.check_memory()
+    finally:
+        fake_fleetd.Handler.usage = former
 
 
 def a_daemon_that_goes_leaves_the_last_state(page):
@@ -258,7 +293,8 @@ def a_service_keeps_its_key_and_prints_nothing(page):
     listener.close()
 
 
-TESTS = (a_change_is_shown_when_an_event_reports_it, fifty_machines_with_five_thousand_units_take_less_memory_than_the_service_has, a_daemon_that_goes_leaves_the_last_state,
+TESTS = (a_change_is_shown_when_an_event_reports_it, fifty_machines_with_five_thousand_units_take_less_memory_than_the_service_has,
+         a_host_that_sends_without_a_pause_does_not_stop_the_page, a_daemon_that_goes_leaves_the_last_state,
          markup_and_control_characters_are_text, bad_requests_get_the_documented_status, a_page_of_another_run_has_another_key,
          addresses_of_others_are_refused, a_tunnel_ends_with_the_program, a_signal_ends_it, a_service_keeps_its_key_and_prints_nothing)
 

@@ -134,6 +134,18 @@ static void another_line_is_no_sample(void **state) {
                 assert_int_equal(usage_parse(lines[i], strlen(lines[i]), &s), -EBADMSG);
 }
 
+static void a_line_that_would_take_much_memory_is_not_read(void **state) {
+        static const char begin[] = "{\"at\":1,\"units\":[", end[] = "{}]}";
+        _cleanup_text_ Text t = {};
+        UsageSample *s;
+
+        text_append(&t, begin);
+        while (t.size < 4 * 1024 * 1024)
+                text_append(&t, "{\"a\":1},");
+        text_append(&t, end);
+        assert_int_equal(usage_parse(t.chars, t.size, &s), -EFBIG);
+}
+
 static void known_figures_are_written_as_they_were_read(void **state) {
         _cleanup_usage_ UsageSample *s = sample(
                 "{'at':1,'host':{'busy':2,'memory':1,'disk':{'free':3}},'units':["
@@ -159,6 +171,7 @@ int main(void) {
                 cmocka_unit_test(huge_figures_are_no_other_figures),
                 cmocka_unit_test(a_unit_that_is_new_has_no_rate_beside_one_that_has),
                 cmocka_unit_test(another_line_is_no_sample),
+                cmocka_unit_test(a_line_that_would_take_much_memory_is_not_read),
                 cmocka_unit_test(known_figures_are_written_as_they_were_read),
         };
 
