@@ -165,7 +165,7 @@ def a_host_that_was_removed_shows_only_that(t):
     said = "this host was removed from the cluster"
     t.change(found=lambda: [{"kind": "removed", "name": "alpha", "description": said, "severity": "critical", "command": "fleetctl join"}])
     t.b.until("document.querySelector('#alone').innerText === arguments[0]", said)
-    equal(t.b.texts("main, aside"), [])
+    equal(t.b.texts("main, aside, #counts"), [])
 
 
 def a_killed_program_is_missed_and_found_again(t):
