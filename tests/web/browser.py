@@ -1,4 +1,5 @@
-"""Debian's Chromium without a screen. The clock of its pages is that of the test, and stands still otherwise: timers run in advance()."""
+"""Debian's Chromium without a screen. The clock of its pages is that of the test, and stands still otherwise: timers run in advance(). On booted hosts
+pages have the clock of the machine."""
 
 import os
 import shutil
@@ -7,8 +8,8 @@ import time
 
 PATIENCE = 30  # seconds of waiting for an event, on a slow and busy machine
 
-# Before each document: the clock of the test, and lists of what must not happen.
-BEFORE = """
+# Before each document: the clock of the test.
+CLOCK = """
 (() => {
   const timers = new Map();
   let now = %d, last = 0;
@@ -33,6 +34,12 @@ BEFORE = """
     }
     now = until;
   };
+})();
+"""
+
+# And what must not happen.
+WRONG = """
+(() => {
   window.wrong = [];
   document.addEventListener("securitypolicyviolation", (e) => window.wrong.push(`${e.violatedDirective}: ${e.blockedURI} ${e.sample}`));
   addEventListener("error", (e) => window.wrong.push(`error: ${e.message}`));
@@ -54,7 +61,7 @@ def missing():
 
 
 class Browser:
-    def __init__(self, now):
+    def __init__(self, now=None):
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
         options = webdriver.ChromeOptions()
@@ -66,7 +73,7 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
         self.driver.set_script_timeout(PATIENCE)
-        self.cdp("Page.addScriptToEvaluateOnNewDocument", source=BEFORE % now)
+        self.cdp("Page.addScriptToEvaluateOnNewDocument", source=WRONG + (CLOCK % now if now else ""))
 
     def close(self):
         self.driver.quit()
