@@ -36,9 +36,10 @@ EXTRA_DIST += tests/unit/web_asks.h
 tests_unit_test_web_server_SOURCES = tests/unit/test-web_server.c tests/lib/manual_loop.h tests/lib/manual_loop.c
 tests_unit_test_web_server_LDADD = $(WEB_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 # With another libcurl, and a time that it need not wait for.
-tests_unit_test_web_loader_SOURCES = tests/unit/test-web_loader.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/fake_curl.h tests/lib/fake_curl.c
-tests_unit_test_web_loader_CFLAGS = $(TEST_CFLAGS) $(CURL_CFLAGS)
-tests_unit_test_web_loader_LDFLAGS = $(AM_LDFLAGS) $(CLIENT_WRAPS)
+tests_unit_test_web_loader_SOURCES = tests/unit/test-web_loader.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/fake_curl.h tests/lib/fake_curl.c \
+	tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h
+tests_unit_test_web_loader_CFLAGS = $(TEST_CFLAGS) $(CURL_CFLAGS) -include tests/lib/alloc_spared.h
+tests_unit_test_web_loader_LDFLAGS = $(FAILING_ALLOCATIONS) $(CLIENT_WRAPS)
 tests_unit_test_web_loader_LDADD = $(WEB_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 endif
 

@@ -79,6 +79,14 @@ static void web_send_error(HttpRequest *request, unsigned status, const char *me
                  t.error < 0 ? 0 : t.size);
 }
 
+/* Answer a request that could not be read. */
+static void web_send_invalid(HttpRequest *request, int r, const char *message) {
+        if (r == -ENOMEM)
+                web_send_error(request, 503, "out of memory");
+        else
+                web_send_error(request, 400, message);
+}
+
 static void web_send_json(HttpRequest *request, const void *json, size_t size) {
         web_send(request, 200, "application/json", (HttpField) {}, json, size);
 }
@@ -194,7 +202,7 @@ static void web_route(WebServer *s, HttpRequest *request, const char *path, cons
         static const char *const documents[] = { [WEB_VIEW] = "/view", [WEB_USAGE] = "/usage", "/why" };
         _cleanup_(http_parameters_done) HttpParameters parameters = {};
         const struct WebFile *file = NULL;
-        int document = parse_name(path, documents, ELEMENTS(documents));
+        int document = parse_name(path, documents, ELEMENTS(documents)), r;
 
         for (size_t i = 0; i < ELEMENTS(web_files); i++)
                 if (streq(path, web_files[i].path))
@@ -207,8 +215,8 @@ static void web_route(WebServer *s, HttpRequest *request, const char *path, cons
                 web_send_file(request, file);
         else if (!request->key || !web_is_key(s, request->key))
                 web_send_error(request, 403, "the key is missing, or of another run");
-        else if (http_parameters_parse(&parameters, query, strlen(query), NULL) < 0)
-                web_send_error(request, 400, "invalid parameters");
+        else if ((r = http_parameters_parse(&parameters, query, strlen(query), NULL)) < 0)
+                web_send_invalid(request, r, "invalid parameters");
         else if (document < _WEB_DOCUMENT_MAX)
                 web_ask(s, request, (WebDocument) document, &parameters);
         else
@@ -228,10 +236,12 @@ static void web_on_request(void *userdata, HttpRequest *request) {
         const char *query;
         WebServer *s = userdata;
         size_t size;
+        int r;
 
         web_rest(s);
-        if (http_target_split(request->target, &path, &size, &query) < 0 || strlen(path) != size)
-                web_send_error(request, 400, "invalid target");
+        r = http_target_split(request->target, &path, &size, &query);
+        if (r < 0 || strlen(path) != size)
+                web_send_invalid(request, r, "invalid target");
         else
                 web_route(s, request, path, query);
 }

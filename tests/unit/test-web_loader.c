@@ -6,7 +6,9 @@
 
 #include "base/clock.h"
 #include "client/web/loader.h"
+#include "tests/lib/alloc.h"
 #include "tests/lib/fake_curl.h"
+#include "tests/lib/size.h"
 #include "units/json.h"
 
 #define A "11111111111111111111111111111111"
@@ -512,6 +514,65 @@ static void details_are_in_the_words_of_the_daemon(void **state) {
         assert_int_equal(b->ask.status, 502);
 }
 
+/* -- Without memory -- */
+
+/* Ask for a document; it is whole, or there is a message. */
+static void ask_for_whole(Bench *b, const char *target, const char *part) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const char *document = ask(b, target);
+
+        alloc_pause(true);
+        if (b->ask.status == 200 && b->ask.body.error == 0) { /* else it was sent, and is not kept here */
+                if (json_value_parse(document, strlen(document), &root, NULL) < 0)
+                        fail_msg("%s: %s", target, document);
+                assert_has(document, part);
+        } else if (b->ask.status != 200 && b->ask.status != 204 && b->ask.status < 502)
+                fail_msg("%s: %u %s", target, b->ask.status, document);
+        alloc_pause(false);
+}
+
+/* Allocation n fails, and the 'count' - 1 behind it, while the documents are read again. Return false if there
+ * are fewer. */
+static bool survives(unsigned n, unsigned count) {
+        void *state = NULL;
+        bool failed;
+        Bench *b;
+
+        (void) setup(&state);
+        b = state;
+        says("/fleet/v1/usage?interval=2s&machine=" A, 200,
+             "{\"machine\":\"" A "\",\"data\":\"" SAMPLE(
+                     "1000000", "1000000") "\"}\n@1000 {\"machine\":\"" A
+                                           "\",\"data\":\"" SAMPLE("2000000", "1500000") "\"}\n...");
+        view_until(b, "\"notice\":\"\"");
+        alloc_fail_span(n, count);
+        for (unsigned i = 0; i < 8; i++) {
+                ask_for_whole(b, "/usage", "\"machines\":[");
+                ask_for_whole(b, "/view", "\"name\":\"db.service\",\"c\":\"bad\"");
+        }
+        ask_for_whole(b, "/why?unit=db.service", "\"placement\"");
+        ask_for_whole(b, "/why?machine=" B, "\"presence\"");
+        failed = alloc_has_failed();
+        alloc_fail_at(0);
+        for (unsigned i = 0; i < 30; i++) /* it begins again what it could not begin */
+                (void) step(b);
+        view_until(b, "\"notice\":\"\"");
+        for (unsigned i = 0; i < 30 && !strstr(ask(b, "/usage"), "\"cpu\":\"50.0 %\""); i++)
+                (void) step(b);
+        assert_has(text_chars(&b->ask.body), "\"cpu\":\"50.0 %\"");
+        teardown(&state);
+        return failed;
+}
+
+static void without_memory_the_last_document_stays(void **state) {
+        unsigned stride = test_size(37, 11, 1), n;
+
+        for (n = 1; survives(n, 1); n += stride)
+                ;
+        for (n = 1; survives(n, 20); n += 3 * stride)
+                ;
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(the_view_has_the_state_of_the_cluster_and_nothing_else, setup,
@@ -527,6 +588,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(figures_are_read_while_a_page_asks_for_them, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_host_that_cannot_send_figures_has_a_note, setup, teardown),
                 cmocka_unit_test_setup_teardown(details_are_in_the_words_of_the_daemon, setup, teardown),
+                cmocka_unit_test(without_memory_the_last_document_stays),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
