@@ -122,11 +122,10 @@ static LoaderHost *loader_host(WebLoader *l, const char *id) {
         for (size_t i = 0; i < l->n_hosts; i++)
                 if (streq(l->hosts[i].usage.id, id))
                         return &l->hosts[i];
-        l->hosts[l->n_hosts] =
-                (LoaderHost) { .usage.id = strdup(id),
-                               .in = { .client = &l->client,
-                                       .line = loader_on_line,
-                                       .userdata = &l->hosts[l->n_hosts] } };
+        l->hosts[l->n_hosts] = (LoaderHost) {
+                .usage.id = strdup(id),
+                .in = { .client = &l->client, .line = loader_on_line, .userdata = &l->hosts[l->n_hosts] }
+        };
         return l->hosts[l->n_hosts].usage.id ? &l->hosts[l->n_hosts++] : NULL;
 }
 

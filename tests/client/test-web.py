@@ -198,6 +198,13 @@ def bad_requests_get_the_documented_status(page):
     assert page.get("", "HEAD") == (200, "")
     assert page.get("view", **{"X-Long": "x" * 65536})[0] == 431
     assert page.get("why?unit=" + "a" * 255 + ".service")[0] == 404
+    page.cluster.requests.clear()
+    for unit in ("..%2f..%2fv2%2fkeys", "a%0d%0aX:%20y", "a.service%3fx=1%23", ".."):  # a name stays a name in the request to the daemon
+        assert page.get("why?unit=" + unit)[0] == 404, unit
+    assert not [path for _, path in page.cluster.requests if "/keys" in path or "\n" in path or "?x" in path]
+    for key in (page.key + "A", page.key[:-1], page.key.lower(), " "):
+        assert page.get("view", key=key)[0] == 403, key
+    assert page.key not in open(f"/proc/{page.program.pid}/cmdline").read()
     host, port = page.address.split(":")
     s = socket.create_connection((host, int(port)))  # many questions on one connection, and the client goes
     s.sendall(f"GET /view HTTP/1.1\r\nHost: h\r\nX-Fleet-Key: {page.key}\r\n\r\n".encode() * 50)

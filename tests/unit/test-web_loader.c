@@ -448,7 +448,8 @@ static void figures_are_read_while_a_page_asks_for_them(void **state) {
                    "\"cpu\":{\"part\":0.333,\"text\":\"33 %\"},\"memory\":{\"part\":0.250,"
                    "\"text\":\"25 %\"},\"disk\":{\"part\":0.700,\"text\":\"70 %\"}");
         assert_has(text_chars(&b->ask.body),
-                   "{\"id\":\"" B "\",\"note\":\"no figures: beta has a former version of fleetd\",\"units\":[]}");
+                   "{\"id\":\"" B
+                   "\",\"note\":\"no figures: beta has a former version of fleetd\",\"units\":[]}");
         assert_null(strstr(text_chars(&b->ask.body), C)); /* it is lost */
         assert_members(
                 text_chars(&b->ask.body),
@@ -480,8 +481,9 @@ static void a_host_that_cannot_send_figures_has_a_note(void **state) {
         says("/fleet/v1/usage", 404, "{\"error\":{\"code\":404,\"message\":\"\"}}");
         for (unsigned i = 0; i < 5 && !strstr(ask(b, "/usage"), "no figures"); i++)
                 (void) step(b);
-        assert_has(text_chars(&b->ask.body), "{\"id\":\"" A "\",\"note\":\"no figures: the fleetd that was asked is "
-                                             "of a version without it\",\"units\":[]}");
+        assert_has(text_chars(&b->ask.body),
+                   "{\"id\":\"" A "\",\"note\":\"no figures: the fleetd that was asked is "
+                   "of a version without it\",\"units\":[]}");
 }
 
 /* -- Why -- */
@@ -531,8 +533,8 @@ static void ask_for_whole(Bench *b, const char *target, const char *part) {
         alloc_pause(false);
 }
 
-/* Allocation n fails, and the 'count' - 1 behind it, while the documents are read again. Return false if there
- * are fewer. */
+/* Allocation n fails, and the 'count' - 1 behind it, while the documents are read again. Return false if
+ * there are fewer. */
 static bool survives(unsigned n, unsigned count) {
         void *state = NULL;
         bool failed;
