@@ -9,8 +9,8 @@ enum { WEB_ARGUMENTS = 16, WEB_START_MS = 10000 };
 
 #define WEB_STATE "/var/lib/fleet-web" /* of fleet-web.service */
 
-/* Print the address of fleet-web.service. A request starts it, and with it there is a key. Without its socket,
- * the page of another user could have the port, and would learn the key. */
+/* Print the address of fleet-web.service. A request starts it, and with it there is a key. Without its
+ * socket, the page of another user could have the port, and would learn the key. */
 static int web_print_url(const Client *c, Error *err) {
         static const char *const command[] = { "systemctl", "--quiet", "is-active", "fleet-web.socket",
                                                NULL };
