@@ -43,7 +43,7 @@ struct WebServer {
         LIST_HEAD(, WebQuestion) questions;
         uint64_t n_why;
         struct {
-                uint64_t n; /* of the last one; 0: there was none yet */
+                uint64_t n; /* of the last one; begins at the wall clock: no former process had it */
                 Text rest;  /* as published */
                 bool shown; /* it is up to date */
         } documents[_WEB_DOCUMENT_MAX];
@@ -338,6 +338,8 @@ int web_server_new(WebServer **ret, Loop *loop, const char *key, const char *pro
                            .program = strdup(program),
                            .idle = TIMER(web_on_idle, s) };
         snprintf(s->key, sizeof(s->key), "%s", key);
+        for (size_t i = 0; i < ELEMENTS(s->documents); i++)
+                s->documents[i].n = loop_wall_ms(loop);
         if (!s->program)
                 return -ENOMEM;
         TRY(http_server_new(&s->http, loop, &web_handler, s, &limits));

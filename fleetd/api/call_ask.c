@@ -281,7 +281,9 @@ static bool asking_has_place(const Asking *new) {
         }
         if (!new->reader.request && (relays > RELAYS_MAX || own_relays > RELAYS_HOST_MAX))
                 return false;
-        return own < new->own_max &&caller_may_take(taken, new->trust, own, caller_places_there(new->work));
+        if (own >= new->own_max)
+                return false;
+        return caller_may_take(taken, new->trust, own, caller_places_there(new->work));
 }
 
 static Asking *asking_new(Api *api, const char *machine, const RemoteCommandSpec *spec, CallerTrust trust) {

@@ -27,8 +27,9 @@ static void on_idle(void *userdata) {
         ((Bench *) userdata)->n_idle++;
 }
 
+static const WebEvents events = { .on_asked = on_asked, .on_why = on_why, .on_idle = on_idle };
+
 static int setup(void **state) {
-        static const WebEvents events = { .on_asked = on_asked, .on_why = on_why, .on_idle = on_idle };
         Bench *b = NEW0(Bench, 1);
 
         manual_loop_init(&b->loop, 1);
@@ -160,42 +161,61 @@ static void a_question_waits_for_a_newer_document(void **state) {
         assert_int_equal(first.status, 200);
         assert_string_equal(first.cache, "no-store");
         assert_string_equal(first.type, "application/json");
-        assert_string_equal(text_chars(&first.body), "{\"n\":1,\"now\":1000,\"program\":\"p1\",\"x\":1}");
+        assert_string_equal(text_chars(&first.body), "{\"n\":1001,\"now\":1000,\"program\":\"p1\",\"x\":1}");
 
-        web_ask_get(&first, b->server, "/view?after=1");
-        web_ask_get(&second, b->server, "/view?after=1");
-        web_ask_get(&usage, b->server, "/usage?after=1");
+        web_ask_get(&first, b->server, "/view?after=1001");
+        web_ask_get(&second, b->server, "/view?after=1001");
+        web_ask_get(&usage, b->server, "/usage?after=1001");
         publish(b, WEB_VIEW, "\"x\":1}"); /* nothing new */
         assert_int_equal(first.status, 0);
         publish(b, WEB_VIEW, "\"x\":2}");
-        assert_string_equal(text_chars(&first.body), "{\"n\":2,\"now\":1000,\"program\":\"p1\",\"x\":2}");
+        assert_string_equal(text_chars(&first.body), "{\"n\":1002,\"now\":1000,\"program\":\"p1\",\"x\":2}");
         assert_string_equal(text_chars(&second.body), text_chars(&first.body));
         assert_int_equal(usage.status, 0);
         publish(b, WEB_USAGE, "\"y\":1}");
-        assert_string_equal(text_chars(&usage.body), "{\"n\":1,\"program\":\"p1\",\"y\":1}");
+        assert_string_equal(text_chars(&usage.body), "{\"n\":1001,\"program\":\"p1\",\"y\":1}");
 
-        web_ask_get(&first, b->server, "/view?after=1"); /* an older one */
+        web_ask_get(&first, b->server, "/view?after=1001"); /* an older one */
         assert_int_equal(first.status, 200);
         web_ask_get(&first, b->server, "/view?after=18446744073709551615"); /* of another run */
         assert_int_equal(first.status, 200);
 
-        web_ask_get(&first, b->server, "/view?after=2");
+        web_ask_get(&first, b->server, "/view?after=1002");
         pass(&b->loop, WEB_WAIT_MS - 1);
         assert_int_equal(first.status, 0);
         pass(&b->loop, 1);
         assert_int_equal(first.status, 204);
 
-        web_ask_get(&first, b->server, "/view?after=1"); /* a page counts ages from when it is sent */
-        assert_non_null(strstr(text_chars(&first.body), "{\"n\":2,\"now\":11000,"));
+        web_ask_get(&first, b->server, "/view?after=1001"); /* a page counts ages from when it is sent */
+        assert_non_null(strstr(text_chars(&first.body), "{\"n\":1002,\"now\":11000,"));
 
         web_server_forget(b->server, WEB_VIEW); /* what was shown an hour ago is not shown again */
         web_ask_get(&first, b->server, "/view");
         assert_int_equal(first.status, 0);
         publish(b, WEB_VIEW, "\"x\":2}");
-        assert_non_null(strstr(text_chars(&first.body), "{\"n\":3,"));
+        assert_non_null(strstr(text_chars(&first.body), "{\"n\":1003,"));
         text_done(&first.body);
         text_done(&second.body);
         text_done(&usage.body);
+}
+
+/* A page that was hidden asks the next process of a service for what is newer than the document of the former
+ * one. */
+static void a_document_has_another_number_in_each_process(void **state) {
+        Bench *b = *state;
+        WebAsk ask = {};
+
+        publish(b, WEB_VIEW, "\"x\":1}");
+        web_ask_get(&ask, b->server, "/view");
+        assert_non_null(strstr(text_chars(&ask.body), "{\"n\":1001,"));
+        web_server_free(b->server);
+        pass(&b->loop, 60000);
+        assert_int_equal(web_server_new(&b->server, &b->loop.base, WEB_TEST_KEY, "p2", &events, b), 0);
+        publish(b, WEB_VIEW, "\"x\":2}");
+        web_ask_get(&ask, b->server, "/view?after=1001");
+        assert_int_equal(ask.status, 200);
+        assert_non_null(strstr(text_chars(&ask.body), "\"program\":\"p2\",\"x\":2"));
+        text_done(&ask.body);
 }
 
 static void a_question_about_a_unit_is_answered_to_who_asked(void **state) {
@@ -248,6 +268,8 @@ int main(void) {
                         each_route_is_closed_without_the_key_and_to_methods_that_change, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_constant_files_have_tags, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_question_waits_for_a_newer_document, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_document_has_another_number_in_each_process, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(a_question_about_a_unit_is_answered_to_who_asked, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(a_server_without_a_request_is_idle_after_five_minutes, setup,

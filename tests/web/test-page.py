@@ -147,10 +147,12 @@ def an_empty_cluster_names_the_first_command(t):
 
 def silence_is_stated_and_ends_by_itself(t):
     t.home()
+    t.b.advance(5000)  # the state is that of the last answer, not of when the next one was due
     t.web.stop()
     t.advance_until("!document.querySelector('#banner').hidden")
     said = t.b.text("#banner")
     assert re.fullmatch(r"No answer for 6 s: this is the state of \d\d:\d\d:\d\d\. Units are not affected\.", said), said
+    assert t.b.js(f"new Date({NOW}).toTimeString().slice(0, 8)") in said, said
     assert t.b.js("document.body.classList.contains('stale')")
     t.b.advance(1000)
     assert t.b.text("#banner").startswith("No answer for 7 s: ") and t.b.text("#banner")[19:] == said[19:], t.b.text("#banner")

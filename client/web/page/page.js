@@ -15,7 +15,7 @@ const colour = (c) => (Object.hasOwn(ONE, c) ? c : "unknown");
 
 let view = null, usage = null, why = null;
 let refused = false; // the server did not accept the key
-let silent = null; // since when an answer is due; null: none is
+let heard, silent = null; // when an answer came; since when one is due
 let ahead = 0; // ms by which the clock of the server is ahead of this one
 let chosen = null; // the unit or machine whose details are open: {kind, id}
 let opener = null; // what had the focus before
@@ -386,7 +386,7 @@ function drawState() {
 function silentText() {
   const ms = silent === null ? 0 : Date.now() - silent;
   if (ms < SILENCE) return "";
-  return `No answer for ${Math.floor(ms / 1000)} s${view ? `: this is the state of ${clock(silent + ahead)}` : ""}. Units are not affected.`;
+  return `No answer for ${Math.floor(ms / 1000)} s${view ? `: this is the state of ${clock(heard + ahead)}` : ""}. Units are not affected.`;
 }
 
 const PARTS = [["#header", drawHeader], ["#problems", drawProblems], ["#work", drawWork], ["#machines", drawMachines], ["#units", drawUnits], ["#events", drawEvents], ["#details", drawDetails]];
@@ -468,6 +468,7 @@ async function follow(path, take, fail) {
 const retry = (begin) => pause(Math.max(0, begin + RETRY - Date.now()));
 
 function takeView(answer) {
+  heard = Date.now();
   silent = null;
   refused = false;
   if (!answer) return drawState();
